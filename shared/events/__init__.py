@@ -1,0 +1,117 @@
+"""Every public event, and the registry of them by type."""
+
+from shared.events.access import (
+    AccessState,
+)
+from shared.events.base import (
+    REGISTRY,
+    Event,
+    Part,
+)
+from shared.events.enrolment import (
+    CohortClosed,
+    CohortOpened,
+    CohortStarted,
+    EnrolmentActivated,
+    EnrolmentApproved,
+    EnrolmentCompleted,
+    EnrolmentDeclined,
+    EnrolmentExpired,
+    EnrolmentRequested,
+    EnrolmentWaitlisted,
+    EnrolmentWithdrawn,
+    FeedbackPlan,
+    Milestone,
+    MilestoneAttested,
+    MilestoneReached,
+    MilestoneUndone,
+    MilestoneWaived,
+    PersonDeactivated,
+    PersonManagerChanged,
+    PersonMoved,
+    PersonProvisioned,
+    PersonReactivated,
+    ProgrammePublished,
+    Title,
+)
+from shared.events.feedback import (
+    ResponsesCounted,
+    ResultsReleased,
+    RoundClosed,
+    RoundOpened,
+    RoundWithheld,
+)
+from shared.events.invitations import (
+    InvitationIssued,
+    InvitationRevoked,
+)
+from shared.events.notifications import (
+    NotificationDeferred,
+    NotificationFailed,
+    NotificationSent,
+)
+from shared.events.people import (
+    PersonState,
+)
+from shared.events.units import (
+    UnitState,
+)
+from shared.events.words import (
+    Bucket,
+    CloseReason,
+    Group,
+    PersonStatus,
+    Practice,
+    PrincipalKind,
+    Role,
+)
+
+__all__ = [
+    "REGISTRY",
+    "AccessState",
+    "Bucket",
+    "CloseReason",
+    "CohortClosed",
+    "CohortOpened",
+    "CohortStarted",
+    "EnrolmentActivated",
+    "EnrolmentApproved",
+    "EnrolmentCompleted",
+    "EnrolmentDeclined",
+    "EnrolmentExpired",
+    "EnrolmentRequested",
+    "EnrolmentWaitlisted",
+    "EnrolmentWithdrawn",
+    "Event",
+    "FeedbackPlan",
+    "Group",
+    "InvitationIssued",
+    "InvitationRevoked",
+    "Milestone",
+    "MilestoneAttested",
+    "MilestoneReached",
+    "MilestoneUndone",
+    "MilestoneWaived",
+    "NotificationDeferred",
+    "NotificationFailed",
+    "NotificationSent",
+    "Part",
+    "PersonDeactivated",
+    "PersonManagerChanged",
+    "PersonMoved",
+    "PersonProvisioned",
+    "PersonReactivated",
+    "PersonState",
+    "PersonStatus",
+    "Practice",
+    "PrincipalKind",
+    "ProgrammePublished",
+    "ResponsesCounted",
+    "ResultsReleased",
+    "Role",
+    "RoundClosed",
+    "RoundOpened",
+    "RoundWithheld",
+    "Title",
+    "UnitState",
+]

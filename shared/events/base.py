@@ -1,0 +1,100 @@
+"""One definition per public event, and the CloudEvents 1.0 envelope it travels in (Kafka binary mode).
+
+An event class registers itself by naming its type:
+
+    class EnrolmentActivated(EnrolmentFact, type="medled.enrolment.activated.v1"):
+
+`topic`, `subject`, `key`, `compacted` and `restricted` are given once on the base class of the topic and inherited.
+"""
+
+from typing import Any, ClassVar, Self, cast
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+REGISTRY: dict[str, "type[Event]"] = {}
+
+
+class Part(BaseModel):
+    """A value inside an event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Event(BaseModel):
+    """A fact in the past tense, frozen. Producers may not send a field that is not defined; consumers ignore it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    type: ClassVar[str]
+    topic: ClassVar[str]
+    subject_field: ClassVar[str]
+    key_field: ClassVar[str]
+    compacted: ClassVar[bool] = False
+    restricted: ClassVar[bool] = False
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, type: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not type:
+            return
+        for field in (cls.subject_field, cls.key_field):
+            if field not in cls.model_fields:
+                raise TypeError(f"{cls.__name__}: there is no field {field!r} to be its subject or key")
+        if type in REGISTRY:
+            raise TypeError(f"{cls.__name__}: the type {type} is already taken by {REGISTRY[type].__name__}")
+        REGISTRY[type] = cls
+
+    def __init_subclass__(
+        cls,
+        *,
+        type: str = "",
+        topic: str = "",
+        subject: str = "",
+        key: str = "",
+        compacted: bool | None = None,
+        restricted: bool | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        cls.type = type
+        if topic:
+            cls.topic = topic
+        if subject:
+            cls.subject_field = subject
+            cls.key_field = key or subject
+        if compacted is not None:
+            cls.compacted = compacted
+        if restricted is not None:
+            cls.restricted = restricted
+
+    @property
+    def subject(self) -> str:
+        """The id of the aggregate the fact is about; `ce_sequence` counts the facts of one subject in one topic."""
+        return str(getattr(self, self.subject_field))
+
+    @property
+    def key(self) -> str:
+        """The record key: facts with the same key keep their order. The subject, unless the topic says otherwise."""
+        return str(getattr(self, self.key_field))
+
+    @property
+    def unit(self) -> UUID | None:
+        """The organisation unit at event time, copied to `ce_unit`; filters and scope use it."""
+        return cast(UUID | None, getattr(self, "unit_id", None))
+
+    @property
+    def programme(self) -> UUID | None:
+        """The programme at event time, copied to `ce_programme`."""
+        return cast(UUID | None, getattr(self, "programme_id", None))
+
+    def encode(self) -> bytes:
+        """The record value: UTF-8 JSON."""
+        return self.__pydantic_serializer__.to_json(self)
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """The event in a record value; fields that this version does not know are ignored.
+
+        Raises pydantic.ValidationError when the value does not follow the schema.
+        """
+        return cls.model_validate_json(value, extra="ignore")

@@ -1,0 +1,77 @@
+"""Feedback rounds: `medled.feedback.v1`. Public: ids and status only, never a figure or an answer."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.events.base import Event
+from shared.events.words import (
+    AnyBucket,
+    Code,
+    CohortId,
+    EnrolmentId,
+    Groups,
+    MilestoneKey,
+    PersonId,
+    Practices,
+    ProgrammeId,
+    RoundId,
+    UnitId,
+    UtcTime,
+)
+
+PURPOSE = (
+    "Purpose: the development of co-leadership only. Feedback is never used for appraisal, pay, selection or any "
+    "decision about a person."
+)
+
+SubjectId = Annotated[PersonId, Field(description="The person the feedback is for; an opaque id.")]
+
+
+class RoundFact(Event, topic="medled.feedback.v1", subject="round_id"):
+    """About one feedback round."""
+
+    round_id: RoundId
+    subject_person_id: SubjectId
+    enrolment_id: EnrolmentId
+    milestone: MilestoneKey
+    cohort_id: CohortId
+    programme_id: ProgrammeId
+    unit_id: UnitId
+
+
+class RoundOpened(RoundFact, type="medled.round.opened.v1"):
+    """A feedback round opened; invitations follow."""
+
+    kind: Code = Field(description="Kind of round; consumers accept kinds they do not know.", examples=["milestone"])
+    practices: Practices = Field(description="The practices it asks about.")
+    groups: Groups = Field(description="The respondent groups it asks.")
+    k: int = Field(
+        ge=2, le=100, description="Fewest answers of a group that may be shown, locked for the round.", examples=[5]
+    )
+    opened_at: UtcTime = Field(description="When it opened.")
+    closes_at: UtcTime = Field(description="When it closes at the latest.")
+
+
+class RoundClosed(RoundFact, type="medled.round.closed.v1"):
+    """A round takes no more answers."""
+
+    reason: Code = Field(description="`time` or `complete`; consumers accept others.", examples=["time"])
+
+
+class RoundWithheld(RoundFact, type="medled.round.withheld.v1"):
+    """A round closed with nothing that may be shown."""
+
+    reason: Code = Field(description="A stable code.", examples=["too_few_answers"])
+
+
+class ResponsesCounted(RoundFact, type="medled.responses.counted.v1"):
+    """How many have answered, in buckets and on a fixed clock, so that it tells nothing about one answer."""
+
+    bucket: AnyBucket = Field(description="The number of answers, coarsely.")
+
+
+class ResultsReleased(RoundFact, type="medled.results.released.v1"):
+    """The person can read their results."""
+
+    groups: Groups = Field(description="The respondent groups that may be shown.")

@@ -1,0 +1,35 @@
+"""What became of each message: `medled.notifications.v1`. Public: no addresses; round mail names no recipient."""
+
+from pydantic import Field
+
+from shared.events.base import Event
+from shared.events.words import Code, NotificationId, PersonId, UtcTime
+
+
+class NotificationFact(Event, topic="medled.notifications.v1", subject="notification_id"):
+    """About one attempt to deliver one message."""
+
+    notification_id: NotificationId
+    kind: Code = Field(description="What it was about.", examples=["enrolment.activated"])
+    channel: Code = Field(description="How it went; consumers accept channels they do not know.", examples=["mail"])
+    attempt: int = Field(ge=1, le=10_000, description="Which attempt this was, from 1.", examples=[1])
+    recipient_id: Annotated[PersonId, Field(description="The person it was for; null for mail of a round.")] | None = (
+        None
+    )
+
+
+class NotificationSent(NotificationFact, type="medled.notification.sent.v1"):
+    """The channel accepted the message."""
+
+
+class NotificationDeferred(NotificationFact, type="medled.notification.deferred.v1"):
+    """It could not be sent now and will be tried again."""
+
+    reason: Code = Field(description="A stable code.", examples=["smtp_4xx"])
+    next_attempt_at: UtcTime = Field(description="When it is tried next.")
+
+
+class NotificationFailed(NotificationFact, type="medled.notification.failed.v1"):
+    """It was given up."""
+
+    reason: Code = Field(description="A stable code.", examples=["smtp_5xx"])
