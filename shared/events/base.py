@@ -34,7 +34,7 @@ class Event(BaseModel):
     restricted: ClassVar[bool] = False
 
     @classmethod
-    def __pydantic_init_subclass__(cls, *, type: str = "", **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, *, type: str = "", **kwargs: Any) -> None:  # noqa: A002 - as in the class statement
         super().__pydantic_init_subclass__(**kwargs)
         if not type:
             return
@@ -48,7 +48,7 @@ class Event(BaseModel):
     def __init_subclass__(
         cls,
         *,
-        type: str = "",
+        type: str = "",  # noqa: A002 - as in the class statement
         topic: str = "",
         subject: str = "",
         key: str = "",

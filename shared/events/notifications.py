@@ -13,9 +13,7 @@ class NotificationFact(Event, topic="medled.notifications.v1", subject="notifica
     kind: Code = Field(description="What it was about.", examples=["enrolment.activated"])
     channel: Code = Field(description="How it went; consumers accept channels they do not know.", examples=["mail"])
     attempt: int = Field(ge=1, le=10_000, description="Which attempt this was, from 1.", examples=[1])
-    recipient_id: Annotated[PersonId, Field(description="The person it was for; null for mail of a round.")] | None = (
-        None
-    )
+    recipient_id: PersonId | None = Field(default=None, description="The person it was for; null for mail of a round.")
 
 
 class NotificationSent(NotificationFact, type="medled.notification.sent.v1"):

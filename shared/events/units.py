@@ -14,6 +14,4 @@ class UnitState(Event, type="medled.unit.state.v1", topic="medled.units.v1", sub
     unit_id: UnitId
     name: CatalogueTitle = Field(description="The unit's name, a catalogue title.", examples=["Care North"])
     parent_id: UUID | None = Field(default=None, description="The unit above it; null at the top.")
-    merged_into: UUID | None = Field(
-        default=None, description="The unit that took over its people, when it was merged."
-    )
+    merged_into: UUID | None = Field(default=None, description="The unit it was merged into, if it was.")
