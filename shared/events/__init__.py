@@ -9,6 +9,7 @@ from shared.events.base import (
     Part,
 )
 from shared.events.enrolment import (
+    CohortCapacityChanged,
     CohortClosed,
     CohortOpened,
     CohortStarted,
@@ -32,6 +33,7 @@ from shared.events.enrolment import (
     PersonProvisioned,
     PersonReactivated,
     ProgrammePublished,
+    ProgrammeRetired,
     Title,
 )
 from shared.events.feedback import (
@@ -71,6 +73,7 @@ __all__ = [
     "AccessState",
     "Bucket",
     "CloseReason",
+    "CohortCapacityChanged",
     "CohortClosed",
     "CohortOpened",
     "CohortStarted",
@@ -106,6 +109,7 @@ __all__ = [
     "Practice",
     "PrincipalKind",
     "ProgrammePublished",
+    "ProgrammeRetired",
     "ResponsesCounted",
     "ResultsReleased",
     "Role",

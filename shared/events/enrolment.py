@@ -24,6 +24,7 @@ from shared.events.words import (
 )
 
 TOPIC = "medled.enrolment.v1"
+SOURCE = "/medled/enrolment"
 
 
 class Title(Part):
@@ -50,7 +51,7 @@ class Milestone(Part):
     feedback: FeedbackPlan | None = Field(default=None, description="The round it opens; null: none.")
 
 
-class PersonFact(Event, topic=TOPIC, subject="person_id"):
+class PersonFact(Event, topic=TOPIC, source=SOURCE, subject="person_id"):
     """About one person in the HR platform."""
 
     person_id: PersonId
@@ -84,7 +85,9 @@ class PersonReactivated(PersonFact, type="medled.person.reactivated.v1"):
     """A person who was inactive is back."""
 
 
-class ProgrammePublished(Event, type="medled.programme.published.v1", topic=TOPIC, subject="programme_id"):
+class ProgrammePublished(
+    Event, type="medled.programme.published.v1", topic=TOPIC, source=SOURCE, subject="programme_id"
+):
     """A version of a programme was published; cohorts can be opened on it."""
 
     programme_id: ProgrammeId
@@ -95,7 +98,14 @@ class ProgrammePublished(Event, type="medled.programme.published.v1", topic=TOPI
     )
 
 
-class CohortFact(Event, topic=TOPIC, subject="cohort_id"):
+class ProgrammeRetired(Event, type="medled.programme.retired.v1", topic=TOPIC, source=SOURCE, subject="programme_id"):
+    """No new cohorts on this version; those that exist go on."""
+
+    programme_id: ProgrammeId
+    version: ProgrammeVersion
+
+
+class CohortFact(Event, topic=TOPIC, source=SOURCE, subject="cohort_id"):
     """About one cohort; carries all of it."""
 
     cohort_id: CohortId
@@ -112,6 +122,10 @@ class CohortOpened(CohortFact, type="medled.cohort.opened.v1"):
     """People can ask for a place in the cohort."""
 
 
+class CohortCapacityChanged(CohortFact, type="medled.cohort.capacity_changed.v1"):
+    """The cohort has more or fewer places than before."""
+
+
 class CohortStarted(CohortFact, type="medled.cohort.started.v1"):
     """The cohort began to run."""
 
@@ -120,7 +134,7 @@ class CohortClosed(CohortFact, type="medled.cohort.closed.v1"):
     """The cohort ended."""
 
 
-class EnrolmentFact(Event, topic=TOPIC, subject="enrolment_id"):
+class EnrolmentFact(Event, topic=TOPIC, source=SOURCE, subject="enrolment_id"):
     """About one enrolment; unit and manager are the person's when it happened."""
 
     enrolment_id: EnrolmentId
@@ -166,10 +180,10 @@ class EnrolmentWithdrawn(EnrolmentFact, type="medled.enrolment.withdrawn.v1"):
 
 
 class EnrolmentExpired(EnrolmentFact, type="medled.enrolment.expired.v1"):
-    """Nobody answered the request in time."""
+    """Nobody answered the request in time, or the cohort closed before there was a place."""
 
 
-class MilestoneFact(Event, topic=TOPIC, subject="enrolment_id"):
+class MilestoneFact(Event, topic=TOPIC, source=SOURCE, subject="enrolment_id"):
     """About one milestone of one enrolment."""
 
     enrolment_id: EnrolmentId

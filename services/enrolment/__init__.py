@@ -1,0 +1,1 @@
+"""People, programmes, cohorts and enrolments: who takes part in what, and how far they have come."""

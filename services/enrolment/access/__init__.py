@@ -1,0 +1,1 @@
+"""Roles of people and tokens of machines: granted here, announced on the access topic."""

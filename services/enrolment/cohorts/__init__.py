@@ -1,0 +1,1 @@
+"""Cohorts: one run of a programme version each, with capacity and dates."""

@@ -1,0 +1,260 @@
+"""From the records of a file to rows that can be trusted, with everything else reported by line and column.
+
+Two principles. An error costs the row, never the person: who is already known stays as they are. A warning costs one value,
+which stays as it was.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from services.enrolment.people import values
+from services.enrolment.people.columns import REQUIRED, FieldName, Header, MappingFile
+from services.enrolment.people.records import Record
+from services.enrolment.people.values import Unusable
+from shared.events import PersonStatus
+
+_LONGEST: dict[FieldName, int] = {
+    "employee_id": 64, "given_name": 200, "family_name": 200, "email": 320, "title": 200, "grade": 100, "unit": 2000,
+    "manager": 64, "status": 100, "locale": 100, "time_zone": 100, "login": 320,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the file says of one person. None: nothing is said, or nothing usable, and it stays as it was."""
+
+    line: int
+    employee_id: str
+    given_name: str
+    family_name: str
+    unit: tuple[str, ...]
+    email: str | None = None
+    title: str | None = None
+    grade: str | None = None
+    manager: str | None = None
+    status: PersonStatus | None = None
+    locale: str | None = None
+    time_zone: str | None = None
+    login: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something in the file to put right: where it stands, what is wrong, what was done, what to do."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    line: int
+    column: str | None
+    employee_id: str | None
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a person of this source before the import."""
+
+    status: PersonStatus
+    email: str | None
+    manager: str | None  # the manager's employee id
+    login: str | None
+
+
+@dataclass(slots=True)
+class Checked:
+    """The outcome.
+
+    rows: usable ones, by employee id, whose people are or become active. left: people the file says have left.
+    kept: known people whose row cannot be used. unidentified: lines of which nobody can say whom they are about.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
+    unidentified: list[int] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    total: int = 0
+
+
+def check(
+    records: Iterable[Record], header: Header, known: Mapping[str, Known], *, separator: str, mapping: MappingFile
+) -> Checked:
+    """Every record of the file, judged; `known` are this source's people by employee id."""
+    reader = _RowReader(header, separator, tuple(mapping.statuses.items()))
+    result = Checked()
+    found: dict[str, list[Row]] = defaultdict(list)
+    faulty: set[str] = set()
+    unnamed: list[tuple[Record, str | None]] = []
+    for record in records:
+        result.total += 1
+        row = reader.read(record)
+        if row is not None:
+            found[row.employee_id].append(row)
+            continue
+        employee_id = reader.peek(record, "employee_id")
+        if employee_id:
+            faulty.add(employee_id)
+        else:
+            unnamed.append((record, reader.peek(record, "email")))
+    result.issues = reader.issues
+    _settle_duplicates(found, faulty, result, reader)
+    result.kept |= faulty & known.keys()
+    _identify(unnamed, known, result)
+    _settle_emails(result, reader)
+    _settle_logins(result, known, reader)
+    return result
+
+
+class _RowReader:
+    """Turns records into rows and collects what is wrong with them."""
+
+    def __init__(self, header: Header, separator: str, statuses: tuple[tuple[str, str], ...]) -> None:
+        self.header, self.issues = header, list[Issue]()
+        self._names = tuple(name.strip() for name in header.names)
+        self._readers: dict[FieldName, Callable[[str], object]] = {
+            "email": values.read_email,
+            "locale": values.read_locale,
+            "time_zone": values.read_time_zone,
+            "unit": lambda text: values.read_unit(text, separator),
+            "status": lambda text: values.read_status(text, statuses),
+        }
+
+    def read(self, record: Record) -> Row | None:
+        """The row, or None when an error was reported for it."""
+        if record.fault is not None:
+            who = self.peek(record, "employee_id")
+            fault = Unusable("bad_row", record.fault[0].upper() + record.fault[1:] + ".", "Correct the row.")
+            self.report("error", record.line, None, who, fault)
+            return None
+        if tuple(cell.strip() for cell in record.fields) == self._names:
+            again = Unusable("header_again", "The header stands here again.", "Send one file with one header.")
+            self.report("warning", record.line, None, None, again)
+            return None
+        return self._row(record)
+
+    def _row(self, record: Record) -> Row | None:
+        found: dict[FieldName, object] = {}
+        usable = True
+        who = self.peek(record, "employee_id")
+        for name, place in self.header.places.items():
+            try:
+                found[name] = self._value(name, record.fields[place])
+            except Unusable as problem:
+                costs_row = name in REQUIRED or name == "status"
+                usable = usable and not costs_row
+                self.report("error" if costs_row else "warning", record.line, name, who, problem)
+        if usable and not found["given_name"] and not found["family_name"]:
+            nameless = Unusable("no_name", "The person has no name.", "Give at least one of the two names.")
+            self.report("error", record.line, "given_name", who, nameless)
+            usable = False
+        return Row(record.line, **found) if usable else None  # type: ignore[arg-type] # the readers give each field's type
+
+    def _value(self, name: FieldName, cell: str) -> object:
+        text = values.clean(cell, _LONGEST[name])
+        if not text and name == "employee_id":
+            raise Unusable("no_employee_id", "There is no employee id.", "Every row needs one: it says whom it is about.")
+        if not text and name in {"locale", "time_zone", "login"}:
+            return None
+        reader = self._readers.get(name)
+        return reader(text) if reader and (text or name in {"unit", "status"}) else text
+
+    def peek(self, record: Record, name: FieldName) -> str | None:
+        """The raw value of a field in a record that may be faulty; None when it is not there."""
+        place = self.header.places.get(name)
+        if place is None or place >= len(record.fields) or tuple(c.strip() for c in record.fields) == self._names:
+            return None
+        return " ".join(record.fields[place].split())[: _LONGEST[name]] or None
+
+    def report(
+        self, severity: Literal["error", "warning"], line: int, name: FieldName | None, who: str | None, problem: Unusable
+    ) -> None:
+        column = self.header.name_of(name) if name in self.header.places else None
+        self.issues.append(Issue(severity, problem.code, line, column, who, problem.detail, problem.remedy))
+
+
+def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result: Checked, reader: _RowReader) -> None:
+    """One row per person: the same row again is only told; rows that contradict each other cost each other."""
+    for employee_id, rows in found.items():
+        first, *more = rows
+        contradicting = employee_id in faulty or any(replace(row, line=first.line) != first for row in more)
+        for row in more if not contradicting else rows:
+            others = ", ".join(str(other.line) for other in rows if other is not row)
+            problem = Unusable(
+                "duplicate_employee_id",
+                f"The employee id {employee_id} also stands on line {others or 'that was refused'}"
+                + (", with other values." if contradicting else ", with the same values."),
+                "Keep one row per person.",
+            )
+            reader.report("error" if contradicting else "warning", row.line, "employee_id", employee_id, problem)
+        if contradicting:
+            faulty.add(employee_id)
+        elif first.status is PersonStatus.inactive:
+            result.left.add(employee_id)
+        else:
+            result.rows[employee_id] = first
+
+
+def _identify(unnamed: Sequence[tuple[Record, str | None]], known: Mapping[str, Known], result: Checked) -> None:
+    """Rows without an employee id: by their address if somebody has it; else it stays unknown whom they are about."""
+    by_email = {person.email.lower(): who for who, person in known.items() if person.email}
+    errors = {issue.line for issue in result.issues if issue.severity == "error"}
+    for record, email in unnamed:
+        who = by_email.get(email.lower()) if email else None
+        if who is not None:
+            result.kept.add(who)
+        elif record.line in errors:
+            result.unidentified.append(record.line)
+
+
+def _settle_emails(result: Checked, reader: _RowReader) -> None:
+    """The same address twice: whose mail it is nobody can say, so who had it keeps it and nobody else gets it.
+
+    Mail holds links that act for one person; a shared or mistyped address would hand them to somebody else.
+    """
+    holders: dict[str, list[Row]] = defaultdict(list)
+    for row in result.rows.values():
+        if row.email:
+            holders[row.email.lower()].append(row)
+    for rows in holders.values():
+        for row in rows if len(rows) > 1 else []:
+            others = ", ".join(str(other.line) for other in rows if other is not row)
+            problem = Unusable(
+                "duplicate_email",
+                f"The address {row.email} also stands on line {others}; who had it before keeps it, nobody else gets it.",
+                "Give each person an address of their own.",
+            )
+            reader.report("warning", row.line, "email", row.employee_id, problem)
+            result.rows[row.employee_id] = replace(row, email=None)
+
+
+def _settle_logins(result: Checked, known: Mapping[str, Known], reader: _RowReader) -> None:
+    """One login, one person: of rows that want the same one, or one that somebody keeps, nobody gets it."""
+    while True:
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for who, person in known.items():
+            row = result.rows.get(who)
+            if person.login and (row is None or row.login is None):
+                wanted[person.login].append(who)
+        for row in result.rows.values():
+            login = row.login or (row.employee_id if row.employee_id not in known else None)
+            if login:
+                wanted[login].append(row.employee_id)
+        losers = [who for whos in wanted.values() if len(whos) > 1 for who in whos if _asks_login(result, who)]
+        if not losers:
+            return
+        for who in losers:
+            row = result.rows[who]
+            problem = Unusable(
+                "duplicate_login",
+                f"The login {row.login} is also somebody else's; the person's login stays as it was.",
+                "Give each person a login of their own.",
+            )
+            reader.report("warning", row.line, "login", who, problem)
+            result.rows[who] = replace(row, login=None)
+
+
+def _asks_login(result: Checked, who: str) -> bool:
+    return who in result.rows and result.rows[who].login is not None

@@ -1,0 +1,120 @@
+"""From text to records, one bad line costing only itself.
+
+An unclosed quote makes a plain CSV reader swallow every line up to the next quote, and the people on those lines would look
+as if they had left. So a record that spans several lines must come out whole, or only its first line is given up.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.enrolment.people.columns import Header, MappingFile, complain_about_missing, read_header
+from services.enrolment.people.refusal import Refused
+
+_DELIMITERS = (",", ";", "\t", "|")
+_LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: the line it begins on (the first line of the file is 1), its fields, and what is wrong with its shape."""
+
+    line: int
+    fields: list[str]
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file with a header understood and its records still unread."""
+
+    header: Header
+    delimiter: str
+    lines: list[str]
+    first: int
+
+    def records(self) -> Iterator[Record]:
+        """Every record after the header, in order; blank ones are left out."""
+        feed = _Feed(self.lines, self.first)
+        while feed.position < len(self.lines):
+            start = feed.position
+            record = _whole(feed, self.delimiter, self.header.width) or _single(feed, start, self.delimiter, self.header.width)
+            if record.fault or any(field.strip() for field in record.fields):
+                yield record
+
+
+class _Feed:
+    """Lines for a csv.reader, from a place that can be set back, and never more than one record may have."""
+
+    __slots__ = ("lines", "position", "stop")
+
+    def __init__(self, lines: list[str], position: int) -> None:
+        self.lines, self.position, self.stop = lines, position, 0
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        if self.position >= self.stop or self.position >= len(self.lines):
+            raise StopIteration
+        self.position += 1
+        return self.lines[self.position - 1]
+
+
+def _whole(feed: _Feed, delimiter: str, width: int) -> Record | None:
+    start = feed.position
+    feed.stop = start + _LONGEST_RECORD
+    try:
+        fields = next(csv.reader(feed, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    # Spreadsheets end rows with empty cells beyond the header: they say nothing.
+    while len(fields) > width and not fields[-1].strip():
+        fields.pop()
+    if not fields or len(fields) == width:
+        return Record(start + 1, fields)
+    return None
+
+
+def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
+    feed.position = start + 1
+    line = feed.lines[start]
+    fields = next(csv.reader([line.rstrip("\r\n")[:100_000]], delimiter=delimiter), [])
+    if len(fields) == width:
+        return Record(start + 1, fields, "a quotation mark stands inside the value or is never closed")
+    if not any(field.strip() for field in fields):
+        return Record(start + 1, fields)
+    quoted = ", and a quotation mark may be unclosed" if '"' in line else ""
+    return Record(start + 1, fields, f"the row has {len(fields)} values where the header has {width}{quoted}")
+
+
+def open_sheet(text: str, mapping: MappingFile) -> Sheet:
+    """The sheet in `text`: delimiter and header found. Raises Refused when it is empty or lacks required columns."""
+    # Not str.splitlines(): it would also break lines at form feeds and Unicode separators.
+    lines = io.StringIO(text, newline="").readlines()
+    first = next((i for i, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        raise Refused("empty", "The file is empty.", "Send a file with a header and one row per person.")
+    told = mapping.delimiter
+    if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
+        told = told or lines[first].strip("\r\n")[4:5] or None
+        first += 1
+    header, delimiter = _best_header(lines[first], mapping, (told,) if told else _DELIMITERS)
+    complain_about_missing(header)
+    if not any(line.strip() for line in lines[first + 1 :]):
+        raise Refused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
+    return Sheet(header, delimiter, lines, first + 1)
+
+
+def _best_header(line: str, mapping: MappingFile, delimiters: tuple[str, ...]) -> tuple[Header, str]:
+    """The delimiter under which most columns are understood; among equals the one that gives more columns."""
+    headers = [(read_header(_split(line, delimiter), mapping), delimiter) for delimiter in delimiters]
+    return max(headers, key=lambda found: (len(found[0].places), found[0].width))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    names = [name.strip() for name in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])]
+    while names and not names[-1]:
+        names.pop()
+    return names

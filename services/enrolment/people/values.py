@@ -1,0 +1,115 @@
+"""What one cell may say: each reader gives the value to keep, or raises Unusable with what is wrong and what to do."""
+
+import re
+import unicodedata
+import zoneinfo
+from collections.abc import Mapping
+from functools import cache
+
+from services.enrolment.people.columns import folded
+from shared.events import PersonStatus
+
+_EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_LANGUAGES = {"swedish": "sv", "svenska": "sv", "english": "en", "engelska": "en"}
+_COUNTRIES = {"unitedkingdom": "GB", "unitedstates": "US", "unitedstatesofamerica": "US", "sweden": "SE", "sverige": "SE"}
+
+_STATUSES: dict[PersonStatus, str] = {
+    PersonStatus.active: "active, employed, current, working, yes, true, 1, a, aktiv, anställd, ja",
+    PersonStatus.on_leave: "on leave, leave, leave of absence, absent, parental leave, sick leave, tjänstledig,"
+    "föräldraledig, sjukskriven, ledig, frånvarande",
+    PersonStatus.inactive: "terminated, inactive, left, retired, resigned, dismissed, deceased, former, ended, no, false, 0,"
+    "avslutad, avslutat, inaktiv, slutat, pensionerad, uppsagd, avliden, nej",
+}
+
+
+class Unusable(Exception):
+    """A cell's value cannot be used."""
+
+    def __init__(self, code: str, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.remedy = code, detail, remedy
+
+
+def clean(text: str, longest: int) -> str:
+    """`text` with every run of white space as one space. Raises Unusable for damaged, unprintable or endless text."""
+    if not text.isascii() or not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
+        text = unicodedata.normalize("NFC", " ".join(text.split()))
+        if "\ufffd" in text:
+            raise Unusable("damaged", "The text is damaged.", "Export the file again, as UTF-8.")
+        if any(unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} for c in text):
+            raise Unusable("unprintable", "The text holds unprintable characters.", "Remove them in the HR platform.")
+    if len(text) > longest:
+        raise Unusable("too_long", f"The text has {len(text)} characters, at most {longest} are allowed.", "Shorten it.")
+    return text
+
+
+@cache
+def _status_words() -> Mapping[str, PersonStatus]:
+    return {folded(word): status for status, words in _STATUSES.items() for word in words.split(",")}
+
+
+@cache
+def _own_words(statuses: tuple[tuple[str, str], ...]) -> Mapping[str, PersonStatus]:
+    return {folded(word): PersonStatus(status) for word, status in statuses}
+
+
+def read_status(text: str, own: tuple[tuple[str, str], ...] = ()) -> PersonStatus:
+    """A worker status, also in Swedish; `own` words (from the mapping file) come first. Blank is active: it is in the file.
+
+    A word nobody knows is an error, since guessing would keep somebody in who left or throw somebody out who stays.
+    """
+    word = folded(text)
+    if not word:
+        return PersonStatus.active
+    status = _own_words(own).get(word) or _status_words().get(word)
+    if status is None:
+        raise Unusable(
+            "unknown_status",
+            f"The status {text!r} is not known.",
+            f'Say what it means in a mapping file: [statuses] "{text}" = "active", "on_leave" or "inactive".',
+        )
+    return status
+
+
+def read_email(text: str) -> str:
+    if not _EMAIL.fullmatch(text) or len(text) > 254:
+        raise Unusable("bad_email", f"{text!r} is not a mail address.", "Correct it in the HR platform.")
+    return text
+
+
+def read_locale(text: str) -> str:
+    """A BCP 47 tag from `en-GB`, `en_gb`, `Swedish` or Workday's `English (United Kingdom)`."""
+    if _LOCALE.fullmatch(text) and folded(text) not in _LANGUAGES:
+        language, *rest = re.split("[-_]", text)
+        return "-".join([language.lower(), *(part.upper() if len(part) == 2 else part.title() for part in rest)])
+    language, _, country = text.partition("(")
+    known = _LANGUAGES.get(folded(language))
+    if known is None:
+        raise Unusable("bad_locale", f"{text!r} is not a language tag.", "Use a tag such as sv or en-GB.")
+    region = _COUNTRIES.get(folded(country))
+    return f"{known}-{region}" if region else known
+
+
+@cache
+def _zones() -> Mapping[str, str]:
+    return {name.lower(): name for name in zoneinfo.available_timezones()}
+
+
+def read_time_zone(text: str) -> str:
+    zone = _zones().get(text.lower())
+    if zone is None:
+        raise Unusable("bad_time_zone", f"{text!r} is not a time zone.", "Use an IANA name such as Europe/Stockholm.")
+    return zone
+
+
+def read_unit(text: str, separator: str) -> tuple[str, ...]:
+    """The unit's path from the top: `Head Office - Legal` is Legal within Head Office."""
+    path = tuple(part for part in (part.strip() for part in text.split(separator)) if part)
+    if not path:
+        raise Unusable("no_unit", "There is no unit.", "Say which unit the person belongs to.")
+    if len(path) > 20 or any(len(part) > 200 for part in path):
+        raise Unusable(
+            "deep_unit", "The unit's path has more than 20 levels or 200 characters in one.", "Check the unit separator."
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Programmes: versioned plans of milestones and the practices they train."""
