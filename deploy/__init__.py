@@ -1,0 +1,1 @@
+"""How Medled is run: the command line, the embedded stack, topics, images and manifests."""

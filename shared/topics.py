@@ -1,0 +1,138 @@
+"""The platform's Kafka topics: what `deploy/topics.yaml` declares, and creating them.
+
+The one place topics are made from; auto-creation is off everywhere, because it makes topics of one partition.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from pydantic import BaseModel, ConfigDict
+
+SHIPPED_FILE = Path(__file__).resolve().parents[1] / "deploy" / "topics.yaml"
+
+
+class Topic(BaseModel):
+    """One declared topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    carries: str
+    partitions: int = 6
+    compacted: bool = False
+    restricted: bool = False
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """The topic settings Kafka is given. Kept without limit; a compacted topic by its keys."""
+        if self.compacted:
+            return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
+        return {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicReport:
+    """What `ensure_topics` found: names created, names that were there, and differences in plain words."""
+
+    created: tuple[str, ...]
+    present: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+@cache
+def load_topics(file: Path | None = None) -> Mapping[str, Topic]:
+    """The declared topics by name, from `file` or the one shipped."""
+    declared = yaml.safe_load((file or SHIPPED_FILE).read_text(encoding="utf-8"))
+    return {name: Topic(name=name, **fields) for name, fields in declared.items()}
+
+
+def compacted_topics(file: Path | None = None) -> frozenset[str]:
+    """Names of the topics that keep only the newest record of a key."""
+    return frozenset(topic.name for topic in load_topics(file).values() if topic.compacted)
+
+
+def restricted_topics(file: Path | None = None) -> frozenset[str]:
+    """Names of the topics that only Medled's own services may read."""
+    return frozenset(topic.name for topic in load_topics(file).values() if topic.restricted)
+
+
+async def ensure_topics(
+    client: Mapping[str, Any] | str, *, file: Path | None = None, replication_factor: int = 1, wait: float = 30
+) -> TopicReport:
+    """Create the declared topics that are missing. Safe to run again, and by several at once.
+
+    `client` is `Settings.kafka_client()` or a bootstrap address. Existing topics are never changed: what differs from
+    the declaration is reported. Waits up to `wait` seconds for the broker; raises aiokafka's `KafkaError` after that.
+    """
+    arguments = {"bootstrap_servers": client} if isinstance(client, str) else dict(client)
+    topics = load_topics(file)
+    admin = await _connect(arguments, wait)
+    try:
+        existing = {entry["topic"]: entry for entry in await admin.describe_topics() if not entry["error_code"]}
+        missing = [topic for topic in topics.values() if topic.name not in existing]
+        await _create(admin, missing, replication_factor)
+        present = tuple(name for name in topics if name in existing)
+        differences = [
+            f"{name} has {len(existing[name]['partitions'])} partitions, {topics[name].partitions} are declared"
+            for name in present
+            if len(existing[name]["partitions"]) != topics[name].partitions
+        ]
+        differences += await _setting_differences(admin, [topics[name] for name in present])
+    finally:
+        await admin.close()
+    return TopicReport(tuple(topic.name for topic in missing), present, tuple(differences))
+
+
+async def _connect(arguments: dict[str, Any], wait: float) -> AIOKafkaAdminClient:
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        admin = AIOKafkaAdminClient(**arguments)
+        try:
+            await admin.start()
+        except KafkaError as error:
+            await admin.close()
+            if not isinstance(error, KafkaConnectionError) or asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return admin
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_factor: int) -> None:
+    if not topics:
+        return
+    response = await admin.create_topics(
+        [
+            NewTopic(topic.name, topic.partitions, replication_factor, topic_configs=topic.configuration)
+            for topic in topics
+        ]
+    )
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:  # another process was faster
+            raise error(f"{name}: {message[0] if message else ''}")
+
+
+async def _setting_differences(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[str]:
+    if not topics:
+        return []
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in topics])
+    actual = {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
+        for response in responses
+        for resource in response.resources
+    }
+    return [
+        f"{topic.name} has {key}={actual[topic.name][key]}, {value} is declared"
+        for topic in topics
+        for key, value in topic.configuration.items()
+        if key in actual.get(topic.name, {}) and actual[topic.name][key] != value
+    ]
