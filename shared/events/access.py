@@ -15,6 +15,7 @@ class AccessState(
     Event,
     type="medled.access.state.v1",
     topic="medled.access.v1",
+    source="/medled/enrolment",
     subject="principal",
     compacted=True,
     restricted=True,

@@ -4,13 +4,29 @@ An event class registers itself by naming its type:
 
     class EnrolmentActivated(EnrolmentFact, type="medled.enrolment.activated.v1"):
 
-`topic`, `subject`, `key`, `compacted` and `restricted` are given once on the base class of the topic and inherited.
+`topic`, `source`, `subject`, `key`, `compacted` and `restricted` are given once, on the base class of the topic, and
+inherited.
 """
 
 from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.events.envelope import Envelope, Foreign, Undecodable, UnknownType, header_lines, parse_headers
+
+__all__ = [
+    "REGISTRY",
+    "Envelope",
+    "Event",
+    "Foreign",
+    "Part",
+    "Undecodable",
+    "UnknownType",
+    "decode",
+    "header_lines",
+    "parse_headers",
+]
 
 REGISTRY: dict[str, "type[Event]"] = {}
 
@@ -18,16 +34,17 @@ REGISTRY: dict[str, "type[Event]"] = {}
 class Part(BaseModel):
     """A value inside an event."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Event(BaseModel):
     """A fact in the past tense, frozen. Producers may not send a field that is not defined; consumers ignore it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     type: ClassVar[str]
     topic: ClassVar[str]
+    source: ClassVar[str]
     subject_field: ClassVar[str]
     key_field: ClassVar[str]
     compacted: ClassVar[bool] = False
@@ -50,6 +67,7 @@ class Event(BaseModel):
         *,
         type: str = "",  # noqa: A002 - as in the class statement
         topic: str = "",
+        source: str = "",
         subject: str = "",
         key: str = "",
         compacted: bool | None = None,
@@ -59,6 +77,8 @@ class Event(BaseModel):
         cls.type = type
         if topic:
             cls.topic = topic
+        if source:
+            cls.source = source
         if subject:
             cls.subject_field = subject
             cls.key_field = key or subject
@@ -98,3 +118,28 @@ class Event(BaseModel):
         Raises pydantic.ValidationError when the value does not follow the schema.
         """
         return cls.model_validate_json(value, extra="ignore")
+
+
+def decode(envelope: Envelope, value: bytes | None) -> Event | None:
+    """The event in a record; None for a tombstone, which only compacted topics carry.
+
+    Raises UnknownType when this version has no such event, Undecodable when the value is not what its type says.
+    """
+    event_type = REGISTRY.get(envelope.type)
+    if event_type is None:
+        raise UnknownType(envelope.type)
+    if value is None:
+        if event_type.compacted:
+            return None
+        raise Undecodable("a record without value on a topic that is not compacted")
+    try:
+        return event_type.decode(value)
+    except ValidationError as error:
+        raise Undecodable(_faults(error)) from None  # the cause would carry the value into logs
+
+
+def _faults(error: ValidationError) -> str:
+    """Which fields are at fault and how, without what they hold."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['type']}" for fault in faults[:5]]
+    return "; ".join(shown) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")

@@ -28,7 +28,7 @@ PURPOSE = (
 SubjectId = Annotated[PersonId, Field(description="The person the feedback is for; an opaque id.")]
 
 
-class RoundFact(Event, topic="medled.feedback.v1", subject="round_id"):
+class RoundFact(Event, topic="medled.feedback.v1", source="/medled/feedback", subject="round_id"):
     """About one feedback round."""
 
     round_id: RoundId

@@ -9,7 +9,14 @@ from shared.events.feedback import SubjectId
 from shared.events.words import AnyGroup, InvitationId, PersonId, ProgrammeId, RoundId, UnitId, UtcTime
 
 
-class InvitationFact(Event, topic="medled.invitations.v1", subject="invitation_id", key="round_id", restricted=True):
+class InvitationFact(
+    Event,
+    topic="medled.invitations.v1",
+    source="/medled/feedback",
+    subject="invitation_id",
+    key="round_id",
+    restricted=True,
+):
     """About one respondent's right to answer one round; kept in order per round."""
 
     invitation_id: InvitationId

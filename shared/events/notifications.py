@@ -6,7 +6,9 @@ from shared.events.base import Event
 from shared.events.words import Code, NotificationId, PersonId, UtcTime
 
 
-class NotificationFact(Event, topic="medled.notifications.v1", subject="notification_id"):
+class NotificationFact(
+    Event, topic="medled.notifications.v1", source="/medled/notifications", subject="notification_id"
+):
     """About one attempt to deliver one message."""
 
     notification_id: NotificationId

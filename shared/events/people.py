@@ -16,6 +16,7 @@ class PersonState(
     Event,
     type="medled.person.state.v1",
     topic="medled.people.v1",
+    source="/medled/enrolment",
     subject="person_id",
     compacted=True,
     restricted=True,

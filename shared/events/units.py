@@ -8,7 +8,14 @@ from shared.events.base import Event
 from shared.events.words import CatalogueTitle, UnitId
 
 
-class UnitState(Event, type="medled.unit.state.v1", topic="medled.units.v1", subject="unit_id", compacted=True):
+class UnitState(
+    Event,
+    type="medled.unit.state.v1",
+    topic="medled.units.v1",
+    source="/medled/enrolment",
+    subject="unit_id",
+    compacted=True,
+):
     """The state of one organisation unit in force today. A tombstone means that the unit is gone."""
 
     unit_id: UnitId

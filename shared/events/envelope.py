@@ -1,0 +1,200 @@
+"""The CloudEvents 1.0 envelope in Kafka binary mode: written by the outbox, read by the consumers.
+
+Our own instead of an SDK's because it runs for every record; a conformance test parses what it writes with the SDK.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from shared.events.base import Event
+
+NAMESPACE = "medled."
+SOURCES = "/medled/"
+CONTENT_TYPE = b"application/json"
+MAX_TEXT = 512  # longest header value we read; ours are far shorter
+MAX_SEQUENCE = 2**63 - 1
+
+Header = tuple[str, bytes | None]
+
+
+class Undecodable(ValueError):  # noqa: N818 - what the record is, as the dead letter says it
+    """This record is not an event that anybody could handle. The message never quotes what it holds."""
+
+
+class Foreign(Undecodable):
+    """This record is an event, but not one of Medled's."""
+
+
+class UnknownType(LookupError):  # noqa: N818 - not an error of the record: it is skipped and counted
+    """A valid event of a type that this version of Medled does not know."""
+
+
+class Envelope(NamedTuple):
+    """What the headers of a record say. A named tuple, since one is made for every record."""
+
+    id: UUID
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    sequence: int
+    unit: UUID | None
+    programme: UUID | None
+    correlation_id: str
+    causation_id: UUID | None
+    traceparent: str | None
+    tracestate: str | None
+
+
+def dataschema(event_type: str) -> str:
+    """The URN that names the schema of a type: `ce_dataschema`, and the schema's `$id`."""
+    return f"urn:medled:schema:{event_type}"
+
+
+def header_lines(
+    event_type: "type[Event]",
+    *,
+    id: UUID,  # noqa: A002 - the attribute's name
+    subject: str,
+    time: datetime,
+    unit: UUID | None,
+    programme: UUID | None,
+    correlation_id: str,
+    causation_id: UUID | None,
+    traceparent: str | None,
+    tracestate: str | None,
+) -> str:
+    """The headers as `name: value` lines without `ce_sequence`, which the outbox appends as the last line.
+
+    `time` must be aware. Raises ValueError when a value holds a line break or another control character.
+    """
+    if time.tzinfo is None:
+        raise ValueError("an event's time needs a time zone")
+    type_ = event_type.type
+    lines = [
+        "ce_specversion: 1.0",
+        f"ce_id: {id}",
+        f"ce_source: {event_type.source}",
+        f"ce_type: {type_}",
+        f"ce_subject: {subject}",
+        f"ce_time: {time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z",
+        f"ce_dataschema: urn:medled:schema:{type_}",
+        f"ce_correlationid: {correlation_id}",
+        "content-type: application/json",
+    ]
+    if unit is not None:
+        lines.append(f"ce_unit: {unit}")
+    if programme is not None:
+        lines.append(f"ce_programme: {programme}")
+    if causation_id is not None:
+        lines.append(f"ce_causationid: {causation_id}")
+    if traceparent:
+        lines.append(f"traceparent: {traceparent}")
+        if tracestate:
+            lines.append(f"tracestate: {tracestate}")
+    if not "".join(lines).isprintable():
+        raise ValueError(f"{type_}: a header value holds a control character")
+    return "\n".join(lines)
+
+
+def kafka_headers(lines: str) -> list[tuple[str, bytes]]:
+    """Stored header lines as the headers of a Kafka record."""
+    pairs = (line.partition(": ") for line in lines.split("\n"))
+    return [(name, value.encode()) for name, _, value in pairs]
+
+
+def parse_headers(headers: Iterable[Header]) -> Envelope:
+    """What a record's headers say.
+
+    Raises Foreign for an event that is not Medled's, Undecodable when a `ce_` header is missing, null, not UTF-8 or not
+    what it should be. Broken trace headers are ignored: tracing never costs a record.
+    """
+    raw = dict(headers)
+    try:
+        envelope = _read(raw)
+    except (KeyError, AttributeError, ValueError) as error:
+        if isinstance(error, Undecodable):
+            raise
+        raise Undecodable(_reason(raw)) from None
+    if not 0 < envelope.sequence <= MAX_SEQUENCE:
+        raise Undecodable("ce_sequence is out of range")
+    return envelope
+
+
+def _read(raw: dict[str, bytes | None]) -> Envelope:
+    type_, source = _kind(
+        raw["ce_specversion"], raw["ce_type"], raw["ce_source"], raw.get("content-type", CONTENT_TYPE)
+    )
+    id_ = _text(raw["ce_id"])
+    time = datetime.fromisoformat(_text(raw["ce_time"]))
+    if time.tzinfo is None:
+        raise Undecodable("ce_time has no time zone")
+    return Envelope(
+        UUID(id_),
+        type_,
+        source,
+        _text(raw["ce_subject"]),
+        time,
+        int(_text(raw["ce_sequence"])),
+        _scope(raw["ce_unit"]) if "ce_unit" in raw else None,
+        _scope(raw["ce_programme"]) if "ce_programme" in raw else None,
+        _text(raw["ce_correlationid"]) if "ce_correlationid" in raw else id_,
+        UUID(_text(raw["ce_causationid"])) if "ce_causationid" in raw else None,
+        _trace(raw.get("traceparent")),
+        _trace(raw.get("tracestate")),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _kind(
+    specversion: bytes | None, type_: bytes | None, source: bytes | None, content: bytes | None
+) -> tuple[str, str]:
+    """Type and source, when they are ours. The same few come with every record, hence the cache."""
+    names = _text(type_), _text(source)
+    if not (names[0].startswith(NAMESPACE) and names[1].startswith(SOURCES)):
+        raise Foreign("the event's type or source is not Medled's")
+    if specversion != b"1.0":
+        raise Undecodable("ce_specversion is not 1.0")
+    if content is None or not content.startswith(CONTENT_TYPE):
+        raise Undecodable("content-type is not application/json")
+    return names
+
+
+def _text(value: bytes | None) -> str:
+    text = value.decode()  # type: ignore[union-attr] # None is told apart in `_reason`, off the fast path
+    if not text.isprintable() or not 0 < len(text) <= MAX_TEXT:
+        raise ValueError
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _scope(value: bytes | None) -> UUID:
+    """Units and programmes are few and come again and again."""
+    return UUID(_text(value))
+
+
+def _trace(value: bytes | None) -> str | None:
+    return value.decode("ascii", "replace") if value else None
+
+
+REQUIRED = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time", "ce_sequence")
+
+
+def _reason(raw: dict[str, bytes | None]) -> str:
+    """Which header is at fault, and how."""
+    missing = [name for name in REQUIRED if name not in raw]
+    if missing:
+        return f"header missing: {', '.join(missing)}"
+    null = [name for name, value in raw.items() if value is None and name.startswith("ce_")]
+    if null:
+        return f"header without value: {', '.join(null)}"
+    for name in (*REQUIRED, "ce_unit", "ce_programme", "ce_correlationid", "ce_causationid"):
+        try:
+            _ = raw[name].decode() if name in raw else ""  # type: ignore[union-attr] # nulls were told above
+        except UnicodeDecodeError:
+            return f"header is not UTF-8: {name}"
+    return "a ce_ header does not hold what it should"
