@@ -70,25 +70,26 @@ async def ensure_topics(
     """Create the declared topics that are missing. Safe to run again, and by several at once.
 
     `client` is `Settings.kafka_client()` or a bootstrap address. Existing topics are never changed: what differs from
-    the declaration is reported. Waits up to `wait` seconds for the broker; raises aiokafka's `KafkaError` after that.
+    the declaration is reported. Waits up to `wait` seconds for the broker, then raises aiokafka's `KafkaError` or
+    `TimeoutError`.
     """
     arguments = {"bootstrap_servers": client} if isinstance(client, str) else dict(client)
     topics = load_topics(file)
     admin = await _connect(arguments, wait)
     try:
-        existing = {entry["topic"]: entry for entry in await admin.describe_topics() if not entry["error_code"]}
-        missing = [topic for topic in topics.values() if topic.name not in existing]
-        await _create(admin, missing, replication_factor)
-        present = tuple(name for name in topics if name in existing)
+        missing = topics.keys() - (await _partitions(admin)).keys()
+        created = await _create(admin, [topics[name] for name in topics if name in missing], replication_factor)
+        actual = await _partitions_when_known(admin, topics, wait)
+        present = [topics[name] for name in topics if name not in created]
         differences = [
-            f"{name} has {len(existing[name]['partitions'])} partitions, {topics[name].partitions} are declared"
-            for name in present
-            if len(existing[name]["partitions"]) != topics[name].partitions
+            f"{topic.name} has {actual[topic.name]} partitions, {topic.partitions} are declared"
+            for topic in present
+            if actual[topic.name] != topic.partitions
         ]
-        differences += await _setting_differences(admin, [topics[name] for name in present])
+        differences += await _setting_differences(admin, present)
     finally:
         await admin.close()
-    return TopicReport(tuple(topic.name for topic in missing), present, tuple(differences))
+    return TopicReport(tuple(created), tuple(topic.name for topic in present), tuple(differences))
 
 
 async def _connect(arguments: dict[str, Any], wait: float) -> AIOKafkaAdminClient:
@@ -106,9 +107,26 @@ async def _connect(arguments: dict[str, Any], wait: float) -> AIOKafkaAdminClien
             return admin
 
 
-async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_factor: int) -> None:
+async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    return {
+        entry["topic"]: len(entry["partitions"]) for entry in await admin.describe_topics() if not entry["error_code"]
+    }
+
+
+async def _partitions_when_known(
+    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], wait: float
+) -> dict[str, int]:
+    """Partition counts once the broker tells clients of every topic: it acknowledges a creation before it does."""
+    async with asyncio.timeout(wait):
+        while topics.keys() - (known := await _partitions(admin)).keys():
+            await asyncio.sleep(0.05)
+    return known
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_factor: int) -> list[str]:
+    """Create these and return the names that are new: another process may have been faster."""
     if not topics:
-        return
+        return []
     response = await admin.create_topics(
         [
             NewTopic(topic.name, topic.partitions, replication_factor, topic_configs=topic.configuration)
@@ -116,9 +134,9 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_f
         ]
     )
     for name, code, *message in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:  # another process was faster
-            raise error(f"{name}: {message[0] if message else ''}")
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            raise for_code(code)(f"{name}: {message[0] if message else ''}")
+    return [name for name, code, *_ in response.topic_errors if not code]
 
 
 async def _setting_differences(admin: AIOKafkaAdminClient, topics: list[Topic]) -> list[str]:

@@ -31,7 +31,6 @@ class KafkaBroker:
         self._data = self.directory / "data"
         self._properties = self.directory / "server.properties"
         self._controller_port = free_port()
-        self._jars: Path | None = None
         self.child = Child(name="kafka", command=[], log=self.directory / "kafka.log")
 
     @property
@@ -43,13 +42,13 @@ class KafkaBroker:
 
         Raises `KafkaUnavailable` without Java or jars, `StartFailed` when it does not come up.
         """
-        self._jars = self._jars or jars()
+        lib = jars()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(self._configuration())
         if not (self._data / "meta.properties").exists():
-            self._format()
+            self._format(lib)
         self.child.command = [
-            *_java(self._jars, heap="512m"),
+            *_java(lib, heap="512m"),
             *("kafka.Kafka", str(self._properties)),
         ]
         self.child.start()
@@ -99,10 +98,9 @@ num.network.threads=2
 num.io.threads=4
 """
 
-    def _format(self) -> None:
+    def _format(self, lib: Path) -> None:
         """Copy a formatted directory under a cluster id of its own: formatting takes a JVM of its own, 3 s."""
-        assert self._jars is not None
-        shutil.copytree(_formatted(self._jars), self._data)
+        shutil.copytree(_formatted(lib), self._data)
         meta = self._data / "meta.properties"
         text = re.sub(r"(?m)^cluster\.id=.*$", f"cluster.id={_kafka_id()}", meta.read_text())
         meta.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id={_kafka_id()}", text))

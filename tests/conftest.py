@@ -1,0 +1,95 @@
+"""Real servers for tests. Each is started once where it can be shared, and none outlives the run.
+
+- `database`  await database("enrolment") -> DSN of a fresh, migrated database of that service
+- `broker`    bootstrap address of a fresh memory broker (Tansu) with all topics; `tansu` is the process behind it
+- `kafka`     bootstrap address of Apache Kafka with all topics, one per module; `kafka_server` is the process behind it
+- `postgres`  the server behind `database`. A test that stops or kills it starts one of its own: `own_postgres`
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.tansu import TansuBroker
+from shared.topics import ensure_topics
+from tests.support.databases import Databases
+from tests.support.skipping import skip
+
+hypothesis.settings.register_profile("medled", deadline=None)  # a shared machine's pauses are not our failures
+hypothesis.settings.load_profile("medled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("MEDLED_")]:
+        if name not in ("MEDLED_NO_SKIP", "MEDLED_CACHE"):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A Postgres server for the whole run. Without fsync: tests kill processes, not machines."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    server.start()
+    yield server
+    server.child.kill()  # nothing in it is kept
+
+
+@pytest.fixture(scope="session")
+def _templates(postgres: EmbeddedPostgres) -> Databases:
+    return Databases(postgres)
+
+
+@pytest.fixture
+async def database(_templates: Databases) -> AsyncIterator[Databases]:
+    """`await database("feedback")` gives the DSN of a fresh database with that service's migrations applied."""
+    yield _templates
+    await _templates.drop_all()
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[Databases]:
+    """Like `database`, on a server that this test alone may stop, kill or freeze: `own_postgres.server`."""
+    server = EmbeddedPostgres(tmp_path / "postgres", durable=False)
+    server.start()
+    yield Databases(server)
+    server.child.kill()
+
+
+@pytest.fixture
+async def tansu(tmp_path: Path) -> AsyncIterator[TansuBroker]:
+    """A fresh memory broker with all topics."""
+    server = TansuBroker(tmp_path / "broker")
+    server.start()
+    await ensure_topics(server.bootstrap)
+    yield server
+    server.child.kill()
+
+
+@pytest.fixture
+def broker(tansu: TansuBroker) -> str:
+    return tansu.bootstrap
+
+
+@pytest.fixture(scope="module")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """Apache Kafka with all topics, shared by a module's tests: use topics' offsets or own group ids, not emptiness."""
+    server = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+    except KafkaUnavailable as missing:
+        skip(str(missing))
+    asyncio.run(ensure_topics(server.bootstrap))
+    yield server
+    server.child.kill()
+
+
+@pytest.fixture
+def kafka(kafka_server: KafkaBroker) -> str:
+    return kafka_server.bootstrap

@@ -1,0 +1,52 @@
+"""Topics are made from one file, again and again, and never changed in place."""
+
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from shared.topics import compacted_topics, ensure_topics, load_topics, restricted_topics
+
+_TWO = """
+medled.one.v1: {carries: something, partitions: 2}
+medled.two.v1: {carries: state, compacted: true}
+"""
+
+
+async def test_running_it_again_creates_nothing(broker: str) -> None:
+    report = await ensure_topics(broker)
+    assert report.created == ()
+    assert set(report.present) == set(load_topics())
+    assert report.differences == ()
+
+
+async def test_a_topic_with_other_partitions_is_reported_and_left_alone(broker: str, tmp_path: Path) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text(_TWO)
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    await admin.create_topics([NewTopic("medled.one.v1", 4, 1)])
+    report = await ensure_topics(broker, file=file)
+    assert report.created == ("medled.two.v1",)
+    assert "medled.one.v1 has 4 partitions, 2 are declared" in report.differences
+    [entry] = await admin.describe_topics(["medled.one.v1"])
+    assert len(entry["partitions"]) == 4
+    await admin.close()
+
+
+@pytest.mark.kafka
+async def test_apache_kafka_reports_a_topic_that_should_be_compacted(kafka: str, tmp_path: Path) -> None:
+    file = tmp_path / "topics.yaml"
+    file.write_text(_TWO.replace("two", "three"))
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic("medled.three.v1", 6, 1)])
+    await admin.close()
+    report = await ensure_topics(kafka, file=file)
+    assert "medled.three.v1 has cleanup.policy=delete, compact is declared" in report.differences
+
+
+def test_personal_data_is_restricted_and_state_is_compacted() -> None:
+    assert {"medled.people.v1", "medled.access.v1", "medled.invitations.v1"} <= restricted_topics()
+    assert compacted_topics() == {"medled.people.v1", "medled.units.v1", "medled.access.v1"}
+    assert all(name in restricted_topics() for name in load_topics() if "dead-letters" in name)
