@@ -21,7 +21,7 @@ MAX_SEQUENCE = 2**63 - 1
 Header = tuple[str, bytes | None]
 
 
-class Undecodable(ValueError):  # noqa: N818 - what the record is, as the dead letter says it
+class Undecodable(ValueError):
     """This record is not an event that anybody could handle. The message never quotes what it holds."""
 
 
@@ -29,8 +29,12 @@ class Foreign(Undecodable):
     """This record is an event, but not one of Medled's."""
 
 
-class UnknownType(LookupError):  # noqa: N818 - not an error of the record: it is skipped and counted
-    """A valid event of a type that this version of Medled does not know."""
+class UnknownType(LookupError):
+    """A valid event of a type that this version of Medled, or this consumer, does not take: `type` says which."""
+
+    def __init__(self, type_: str) -> None:
+        super().__init__(type_)
+        self.type = type_
 
 
 class Envelope(NamedTuple):

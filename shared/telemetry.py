@@ -1,0 +1,234 @@
+"""Traces and metrics (OpenTelemetry, W3C propagation only). Trace context is data: rows and records carry it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from shared import logs
+from shared.settings import Settings
+from shared.spans import NoPersonalData, SpanFile
+
+if TYPE_CHECKING:
+    from shared.events.base import Envelope
+
+Attributes = Mapping[str, str | bool | int | float]
+
+_W3C = TraceContextTextMapPropagator()
+_SCOPE = "medled"
+# A burst must not push spans of an ordinary request out of the queue; a span waits about 2 KB large.
+_QUEUE, _EXPORT_BATCH, _DELAY_MS = 32_768, 2_048, 150
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What one process reports with."""
+
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+    exports: bool
+
+    def shutdown(self) -> None:
+        """Send what is still queued and stop."""
+        self.tracer_provider.shutdown()
+        self.meter_provider.shutdown()
+
+
+_current: Telemetry | None = None
+_tracer: Tracer = trace.NoOpTracer()
+_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+_open_records: ContextVar[dict[UUID, Span] | None] = ContextVar("open_records", default=None)
+
+
+def setup(settings: Settings, service: str) -> Telemetry:
+    """Start logging, tracing and metrics for this process; `service` is like `enrolment-api`.
+
+    Spans go to `settings.span_file` and, when OTEL_EXPORTER_OTLP_ENDPOINT is set, over OTLP/HTTP together with metrics.
+    The other OTEL_ variables (OTEL_TRACES_SAMPLER ...) mean what the specification says.
+    """
+    global _current, _tracer  # noqa: PLW0603 - one process reports as one
+    name = f"medled-{service}"
+    logs.setup(settings.log_format, name)
+    resource = Resource.create({"service.name": name, "service.namespace": "medled"})
+    provider = TracerProvider(resource=resource)
+    provider.sampler = NoPersonalData(provider.sampler)
+    readers = []
+    otlp = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    if otlp:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=_QUEUE))
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+    if settings.span_file is not None:
+        exporter = SpanFile(settings.span_file)
+        provider.add_span_processor(
+            BatchSpanProcessor(
+                exporter,
+                max_queue_size=_QUEUE,
+                max_export_batch_size=_EXPORT_BATCH,
+                schedule_delay_millis=_DELAY_MS,
+            )
+        )
+    _current = Telemetry(provider, MeterProvider(readers, resource), exports=otlp or settings.span_file is not None)
+    _tracer = provider.get_tracer(_SCOPE)
+    return _current
+
+
+def tracer() -> Tracer:
+    """This process's tracer; one that does nothing before `setup`."""
+    return _tracer
+
+
+def tracer_provider() -> trace.TracerProvider:
+    """For instrumentation that takes a provider."""
+    return _current.tracer_provider if _current else trace.NoOpTracerProvider()
+
+
+def meter() -> Meter:
+    """This process's meter; one that does nothing before `setup`, so make instruments after it."""
+    return _current.meter_provider.get_meter(_SCOPE) if _current else metrics.NoOpMeterProvider().get_meter(_SCOPE)
+
+
+def traceparent_of(context: Context | None) -> tuple[str | None, str | None]:
+    """`traceparent` and `tracestate` of a context, of the current one when None; (None, None) outside any trace."""
+    span = trace.get_current_span(context).get_span_context()
+    if not span.is_valid:
+        return None, None
+    traceparent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    return traceparent, span.trace_state.to_header() if span.trace_state else None
+
+
+def current_traceparent() -> tuple[str | None, str | None]:
+    """`traceparent` and `tracestate` of what is running now."""
+    return traceparent_of(None)
+
+
+@lru_cache(maxsize=2048)
+def context_from(traceparent: str | None, tracestate: str | None) -> Context:
+    """The context that stored headers describe; an empty one when there are none or they are broken.
+
+    Cached, since the records of one transaction share it.
+    """
+    if traceparent is None:
+        return Context()
+    return _W3C.extract({"traceparent": traceparent, "tracestate": tracestate or ""}, context=Context())
+
+
+def correlation_id() -> str | None:
+    """What ties events of one undertaking together: what `correlate` was given, else the current trace's id."""
+    given = _correlation.get()
+    if given is not None:
+        return given
+    span = trace.get_current_span().get_span_context()
+    return f"{span.trace_id:032x}" if span.is_valid else None
+
+
+def correlate(value: str | None) -> None:
+    """Give the events of this task a correlation id of the caller's."""
+    _correlation.set(value)
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    parent: Context | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    links: Sequence[Context] = (),
+    attributes: Attributes | None = None,
+) -> Iterator[Span]:
+    """Run under a new span. A failure is recorded by its class only: messages can quote what people wrote."""
+    ends = [Link(trace.get_current_span(context).get_span_context()) for context in links]
+    running = _tracer.start_span(name, parent, kind, attributes, ends)
+    token = attach(trace.set_span_in_context(running, parent))
+    try:
+        yield running
+    except BaseException as error:
+        _failed(running, type(error).__name__)
+        raise
+    finally:
+        detach(token)
+        running.end()
+
+
+def _failed(failing: Span, error: str) -> None:
+    failing.set_attribute("error.type", error)
+    failing.set_status(Status(StatusCode.ERROR, error))
+
+
+def record_span(name: str, parent_context: Context, attributes: Attributes) -> Span | None:
+    """A consumer span for one record, to be ended by the caller; None when nobody would see it.
+
+    Called for every record: without an exporter, or under a trace that is not sampled, it costs nothing.
+    """
+    if _current is None or not _current.exports:
+        return None
+    parent = trace.get_current_span(parent_context).get_span_context()
+    if parent.is_valid and not parent.trace_flags.sampled:
+        return None
+    return _tracer.start_span(name, parent_context, SpanKind.CONSUMER, attributes)
+
+
+def record_context(envelope: "Envelope", *, consumer: str) -> Context:
+    """The context in which one record is processed: its span, a child of the producer's.
+
+    Within `batch_span` the span is linked from the batch and ends with it, and a record that is tried again keeps it.
+    """
+    parent = context_from(envelope.traceparent, envelope.tracestate)
+    records = _open_records.get()
+    if records is not None and (known := records.get(envelope.id)) is not None:
+        return trace.set_span_in_context(known, parent)
+    process = record_span(
+        f"process {envelope.type}",
+        parent,
+        {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.message.id": str(envelope.id),
+            "messaging.consumer.group.name": consumer,
+        },
+    )
+    if process is None:
+        return parent
+    if records is None:
+        process.end()  # tried alone, outside a batch: what it causes still hangs below it
+    else:
+        records[envelope.id] = process
+        trace.get_current_span().add_link(process.get_span_context())
+    return trace.set_span_in_context(process, parent)
+
+
+@contextmanager
+def batch_span(name: str, records: Sized) -> Iterator[None]:
+    """Run a batch of records under a trace of its own, linked to each record's span; they end together."""
+    opened: dict[UUID, Span] = {}
+    token = _open_records.set(opened)
+    failure: str | None = None
+    try:
+        with span(name, parent=Context(), attributes={"messaging.batch.message_count": len(records)}):
+            yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        _open_records.reset(token)
+        for process in opened.values():
+            if failure:
+                _failed(process, failure)
+            process.end()
