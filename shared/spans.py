@@ -1,6 +1,5 @@
 """Finished spans as JSON lines, for the embedded stack and the tests; and what no span may carry."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
+from pydantic_core import to_json
 
 # A link's token stands in the path, people's addresses in queries: spans carry the route's template instead.
 FORBIDDEN = frozenset(
@@ -54,7 +54,7 @@ class SpanFile(SpanExporter):
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        lines = "".join(json.dumps(span_as_json(span), ensure_ascii=False) + "\n" for span in spans).encode()
+        lines = b"".join(to_json(span_as_json(span)) + b"\n" for span in spans)
         try:
             while lines:
                 lines = lines[os.write(self._file, lines) :]

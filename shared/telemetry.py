@@ -33,6 +33,7 @@ _W3C = TraceContextTextMapPropagator()
 _SCOPE = "medled"
 # A burst must not push spans of an ordinary request out of the queue; a span waits about 2 KB large.
 _QUEUE, _EXPORT_BATCH, _DELAY_MS = 32_768, 2_048, 150
+_MOST_LINKS = 100  # of one batch span; the SDK's own limit is 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,8 @@ def record_context(envelope: "Envelope", *, consumer: str) -> Context:
         process.end()  # tried alone, outside a batch: what it causes still hangs below it
     else:
         records[envelope.id] = process
-        trace.get_current_span().add_link(process.get_span_context())
+        if len(records) <= _MOST_LINKS:
+            trace.get_current_span().add_link(process.get_span_context())
     return trace.set_span_in_context(process, parent)
 
 
