@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
     """A rule refused; nothing was changed.
 
     The edge tells it as a problem detail (RFC 9457). `type` is stable and also names the text that pages show
@@ -27,3 +27,11 @@ class Unknown(Refused):
     status = 404
     type = "not-found"
     title = "There is no such thing"
+
+
+class NotAllowed(Refused):
+    """Somebody else may do this."""
+
+    status = 403
+    type = "forbidden"
+    title = "You may not do this"

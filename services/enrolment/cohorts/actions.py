@@ -1,0 +1,117 @@
+"""What the programme office does to cohorts. API and pages call these on the transaction they opened."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from services.enrolment.cohorts import domain, store
+from services.enrolment.cohorts.domain import Cohort, CohortStatus
+from services.enrolment.enrolments import actions as enrolments
+from services.enrolment.errors import Unknown
+from services.enrolment.programmes import store as programmes
+from services.enrolment.programmes.domain import must_be_published
+from shared import outbox
+from shared.access import Role, require
+from shared.auth import Principal
+from shared.db import Connection
+from shared.events import Event
+from shared.ids import new_id
+
+
+async def plan(
+    conn: Connection,
+    who: Principal,
+    *,
+    programme_id: UUID,
+    programme_version: int | None,
+    name: str,
+    capacity: int,
+    unit_id: UUID | None,
+    starts_on: date,
+    ends_on: date,
+    now: datetime,
+) -> Cohort:
+    """A planned cohort on a published version, the newest unless one is named.
+
+    Raises Unknown, VersionIsNotPublished, DatesAreWrong.
+    """
+    await require(conn, who, Role.programme_office, unit=unit_id)
+    version = await programmes.share_version(conn, programme_id, programme_version)
+    if version is None:
+        raise Unknown(
+            "There is no such programme, or it has no published version.",
+            field="programme_id",
+            remedy="Choose a programme from the list, or publish it first.",
+        )
+    must_be_published(version)
+    if unit_id is not None and not await store.unit_exists(conn, unit_id):
+        raise Unknown("There is no unit with this id.", field="unit_id", remedy="Choose one from the list.")
+    cohort = domain.plan(
+        Cohort(
+            id=new_id(),
+            programme_id=programme_id,
+            programme_version=version.version,
+            name=name,
+            capacity=capacity,
+            unit_id=unit_id,
+            starts_on=starts_on,
+            ends_on=ends_on,
+            status=CohortStatus.planned,
+        )
+    )
+    await store.insert(conn, cohort, now)
+    return cohort
+
+
+async def open_(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
+    """Let people ask for a place. Raises Unknown, CohortCannot, VersionIsNotPublished (retired meanwhile)."""
+    cohort = await _lock(conn, who, cohort_id)
+    opened, events = domain.open_(cohort)
+    version = await programmes.share_version(conn, cohort.programme_id, cohort.programme_version)
+    if version is not None:
+        must_be_published(version)
+    await _keep(conn, opened, events, now)
+    return opened
+
+
+async def start(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
+    """Begin to run. Raises Unknown, CohortCannot."""
+    started, events = domain.start(await _lock(conn, who, cohort_id))
+    await _keep(conn, started, events, now)
+    return started
+
+
+async def close(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
+    """End the cohort: open requests and the waiting list expire, who is active may finish.
+
+    Raises Unknown, CohortCannot.
+    """
+    closed, events = domain.close(await _lock(conn, who, cohort_id))
+    await _keep(conn, closed, events, now)
+    await enrolments.expire_unplaced(conn, cohort_id, now=now)
+    return closed
+
+
+async def set_capacity(conn: Connection, who: Principal, cohort_id: UUID, capacity: int, *, now: datetime) -> Cohort:
+    """Change the number of places; new ones go to who waits, in order.
+
+    Raises Unknown, CohortCannot, CapacityIsTaken.
+    """
+    cohort = await _lock(conn, who, cohort_id)
+    places = (await store.places(conn, [cohort_id]))[cohort_id]
+    changed, events = domain.set_capacity(cohort, capacity, places)
+    await _keep(conn, changed, events, now)
+    await enrolments.fill_places(conn, changed, now=now)
+    return changed
+
+
+async def _keep(conn: Connection, cohort: Cohort, events: list[Event], now: datetime) -> None:
+    await store.update(conn, cohort)
+    await outbox.add(conn, *events, now=now)
+
+
+async def _lock(conn: Connection, who: Principal, cohort_id: UUID) -> Cohort:
+    cohort = (await store.lock(conn, [cohort_id])).get(cohort_id)
+    if cohort is None:
+        raise Unknown("There is no cohort with this id.", remedy="Choose one from the list.")
+    await require(conn, who, Role.programme_office, unit=cohort.unit_id)
+    return cohort

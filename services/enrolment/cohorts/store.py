@@ -1,0 +1,180 @@
+"""Every statement about cohorts. Whoever gives or frees a place holds the cohort's row lock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
+from shared.db import Connection
+from shared.events import Title
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A cohort as it is shown: with its programme's title and how many stand where in it."""
+
+    cohort: Cohort
+    programme_title: Title
+    requested: int
+    waitlisted: int
+    active: int
+    completed: int
+
+    @property
+    def taken(self) -> int:
+        """Places that are taken: finishing frees none."""
+        return self.active + self.completed
+
+
+async def insert(conn: Connection, cohort: Cohort, now: datetime) -> None:
+    """Keep a new cohort."""
+    await conn.execute(
+        """
+        insert into cohorts (id, programme_id, programme_version, name, capacity, unit_id, starts_on, ends_on, status,
+                             created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        """,
+        cohort.id,
+        cohort.programme_id,
+        cohort.programme_version,
+        cohort.name,
+        cohort.capacity,
+        cohort.unit_id,
+        cohort.starts_on,
+        cohort.ends_on,
+        cohort.status,
+        now,
+    )
+
+
+async def update(conn: Connection, cohort: Cohort) -> None:
+    """Write what may change: status and capacity."""
+    await conn.execute(
+        "update cohorts set status = $2, capacity = $3 where id = $1", cohort.id, cohort.status, cohort.capacity
+    )
+
+
+async def lock(conn: Connection, cohort_ids: Sequence[UUID]) -> dict[UUID, Cohort]:
+    """These cohorts, whose places nobody else gives or frees until this transaction ends; in one order."""
+    rows = await conn.fetch(
+        "select * from cohorts where id = any($1::uuid[]) order by id for no key update", cohort_ids
+    )
+    return {row["id"]: _cohort(row) for row in rows}
+
+
+async def share(conn: Connection, cohort_id: UUID) -> Cohort | None:
+    """One cohort, which stays in its state until this transaction ends."""
+    row = await conn.fetchrow("select * from cohorts where id = $1 for share", cohort_id)
+    return _cohort(row) if row else None
+
+
+async def places(conn: Connection, cohort_ids: Sequence[UUID]) -> dict[UUID, Places]:
+    """How the places stand. To decide by it, lock first, in a statement of its own: this one must see what others did."""
+    rows = await conn.fetch(
+        """
+        select c.id, c.capacity, c.approvals,
+               (select count(*) from enrolments e where e.cohort_id = c.id and e.status in ('active', 'completed'))
+                   as taken,
+               (select count(*) from enrolments e where e.cohort_id = c.id and e.status = 'waitlisted') as waiting
+        from cohorts c where c.id = any($1::uuid[])
+        """,
+        cohort_ids,
+    )
+    return {row["id"]: Places(row["capacity"], row["taken"], row["waiting"], row["approvals"]) for row in rows}
+
+
+async def count_approval(conn: Connection, cohort_id: UUID) -> None:
+    """One approval more, under the cohort's lock."""
+    await conn.execute("update cohorts set approvals = approvals + 1 where id = $1", cohort_id)
+
+
+async def unit_exists(conn: Connection, unit_id: UUID) -> bool:
+    """Whether the unit is known."""
+    return bool(await conn.fetchval("select exists (select from units where id = $1)", unit_id))
+
+
+_LISTED = """
+    select c.*, v.title as programme_title, n.*
+    from cohorts c
+    join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
+    cross join lateral (
+        select count(*) filter (where e.status = 'requested') as requested,
+               count(*) filter (where e.status = 'waitlisted') as waitlisted,
+               count(*) filter (where e.status = 'active') as active,
+               count(*) filter (where e.status = 'completed') as completed
+        from enrolments e where e.cohort_id = c.id
+    ) n
+"""
+
+
+async def get(conn: Connection, cohort_id: UUID) -> Listed | None:
+    """One cohort as it is shown."""
+    row = await conn.fetchrow(f"{_LISTED} where c.id = $1", cohort_id)
+    return _listed(row) if row else None
+
+
+async def page(
+    conn: Connection, *, status: str | None, programme_id: UUID | None, after: UUID | None, limit: int
+) -> list[Listed]:
+    """Cohorts in the order they were made, following `after`; `status` is one that is stored."""
+    rows = await conn.fetch(
+        f"""
+        {_LISTED}
+        where ($1::text is null or c.status = $1) and ($2::uuid is null or c.programme_id = $2)
+          and ($3::uuid is null or c.id > $3)
+        order by c.id limit $4
+        """,
+        status,
+        programme_id,
+        after,
+        limit,
+    )
+    return [_listed(row) for row in rows]
+
+
+async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
+    """Open cohorts in which this person could ask for a place, the first to start first."""
+    rows = await conn.fetch(
+        f"""
+        with recursive mine as (
+            select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
+            union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
+        )
+        {_LISTED}
+        where c.status = 'open' and (c.unit_id is null or c.unit_id in (select id from mine))
+          and not exists (
+              select from enrolments e where e.cohort_id = c.id and e.person_id = $1
+              and e.status in ('requested', 'waitlisted', 'active', 'completed'))
+        order by c.starts_on, c.id limit 50
+        """,
+        person_id,
+    )
+    return [_listed(row) for row in rows]
+
+
+def _listed(row: asyncpg.Record) -> Listed:
+    return Listed(
+        cohort=_cohort(row),
+        programme_title=Title(**row["programme_title"]),
+        requested=row["requested"],
+        waitlisted=row["waitlisted"],
+        active=row["active"],
+        completed=row["completed"],
+    )
+
+
+def _cohort(row: asyncpg.Record) -> Cohort:
+    return Cohort(
+        id=row["id"],
+        programme_id=row["programme_id"],
+        programme_version=row["programme_version"],
+        name=row["name"],
+        capacity=row["capacity"],
+        unit_id=row["unit_id"],
+        starts_on=row["starts_on"],
+        ends_on=row["ends_on"],
+        status=CohortStatus(row["status"]),
+    )

@@ -1,0 +1,159 @@
+"""Every statement about enrolments. Locks are taken in one order, cohorts before enrolments, each by id."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.enrolment.enrolments.domain import Enrolment, Member, Status
+from shared.db import Connection
+from shared.events import PersonStatus
+
+
+async def insert(conn: Connection, enrolment: Enrolment) -> bool:
+    """Keep a new enrolment; False when the person has an open or completed one in this cohort."""
+    row = await conn.fetchrow(
+        """
+        insert into enrolments (id, person_id, cohort_id, programme_id, status, requested_at, approve_before, changed_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $6) on conflict do nothing returning id
+        """,
+        enrolment.id,
+        enrolment.person_id,
+        enrolment.cohort_id,
+        enrolment.programme_id,
+        enrolment.status,
+        enrolment.requested_at,
+        enrolment.approve_before,
+    )
+    return row is not None
+
+
+async def update(conn: Connection, changed: Sequence[Enrolment], now: datetime) -> None:
+    """Write status and approval number of enrolments that this transaction has locked."""
+    await conn.execute(
+        """
+        update enrolments e set status = t.status, approval = t.approval, changed_at = $4
+        from unnest($1::uuid[], $2::text[], $3::int[]) as t(id, status, approval) where e.id = t.id
+        """,
+        [enrolment.id for enrolment in changed],
+        [enrolment.status for enrolment in changed],
+        [enrolment.approval for enrolment in changed],
+        now,
+    )
+
+
+async def get(conn: Connection, enrolment_id: UUID) -> Enrolment | None:
+    """One enrolment as it is, unlocked: person, cohort and programme never change, the status may at any moment."""
+    row = await conn.fetchrow("select * from enrolments where id = $1", enrolment_id)
+    return _enrolment(row) if row else None
+
+
+async def lock(conn: Connection, enrolment_ids: Sequence[UUID]) -> list[Enrolment]:
+    """These enrolments, which nobody else changes until this transaction ends; in the order of their ids."""
+    rows = await conn.fetch(
+        "select * from enrolments where id = any($1::uuid[]) order by id for no key update", enrolment_ids
+    )
+    return [_enrolment(row) for row in rows]
+
+
+async def lock_unplaced(conn: Connection, cohort_id: UUID) -> list[Enrolment]:
+    """Those of a cohort that were requested or wait, locked."""
+    rows = await conn.fetch(
+        """
+        select * from enrolments where cohort_id = $1 and status in ('requested', 'waitlisted')
+        order by id for no key update
+        """,
+        cohort_id,
+    )
+    return [_enrolment(row) for row in rows]
+
+
+async def waiting(conn: Connection, cohort_id: UUID, limit: int) -> list[Enrolment]:
+    """Who waits in a cohort the caller has locked, in the order of approval; people who left are passed over."""
+    rows = await conn.fetch(
+        """
+        select e.* from enrolments e join people p on p.id = e.person_id
+        where e.cohort_id = $1 and e.status = 'waitlisted' and p.status <> 'inactive'
+        order by e.approval limit $2
+        """,
+        cohort_id,
+        limit,
+    )
+    return [_enrolment(row) for row in rows]
+
+
+async def open_of(conn: Connection, person_ids: Sequence[UUID]) -> list[Enrolment]:
+    """Requested, waiting and active enrolments of these people, unlocked."""
+    rows = await conn.fetch(
+        """
+        select * from enrolments
+        where person_id = any($1::uuid[]) and status in ('requested', 'waitlisted', 'active')
+        """,
+        person_ids,
+    )
+    return [_enrolment(row) for row in rows]
+
+
+async def members(conn: Connection, person_ids: Sequence[UUID]) -> dict[UUID, Member]:
+    """These people with the unit, manager and status they have now; unknown ones are missing."""
+    rows = await conn.fetch(
+        """
+        select p.id, p.unit_id, p.manager_id, p.status, coalesce(m.status = 'active', false) as manager_is_active
+        from people p left join people m on m.id = p.manager_id where p.id = any($1::uuid[])
+        """,
+        person_ids,
+    )
+    return {
+        row["id"]: Member(
+            row["id"], row["unit_id"], row["manager_id"], row["manager_is_active"], PersonStatus(row["status"])
+        )
+        for row in rows
+    }
+
+
+async def is_within(conn: Connection, unit_id: UUID, ancestor_id: UUID) -> bool:
+    """Whether a unit is `ancestor_id` or lies below it."""
+    return bool(
+        await conn.fetchval(
+            """
+            with recursive up as (
+                select id, parent_id from units where id = $1
+                union select u.id, u.parent_id from units u join up on u.id = up.parent_id
+            )
+            select exists (select from up where id = $2)
+            """,
+            unit_id,
+            ancestor_id,
+        )
+    )
+
+
+async def record_departures(
+    conn: Connection, departures: Sequence[tuple[UUID, UUID, int]], now: datetime
+) -> None:
+    """What each departure did: (event, person, how many enrolments it withdrew)."""
+    await conn.execute(
+        """
+        insert into departures (event_id, person_id, withdrawn, handled_at)
+        select event_id, person_id, withdrawn, $4
+        from unnest($1::uuid[], $2::uuid[], $3::int[]) as t(event_id, person_id, withdrawn)
+        """,
+        [event_id for event_id, _, _ in departures],
+        [person_id for _, person_id, _ in departures],
+        [withdrawn for _, _, withdrawn in departures],
+        now,
+    )
+
+
+def _enrolment(row: asyncpg.Record) -> Enrolment:
+    return Enrolment(
+        id=row["id"],
+        person_id=row["person_id"],
+        cohort_id=row["cohort_id"],
+        programme_id=row["programme_id"],
+        status=Status(row["status"]),
+        requested_at=row["requested_at"],
+        approve_before=row["approve_before"],
+        approval=row["approval"],
+    )

@@ -1,0 +1,1 @@
+"""Milestones: the steps of an enrolment, reached in any order."""

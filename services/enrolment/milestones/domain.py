@@ -1,0 +1,143 @@
+"""The rules of milestones: reached by the co-leader, attested by the manager, waived or undone by the office. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Member, Status, must_allow
+from services.enrolment.errors import Refused, Unknown
+from shared.events import (
+    EnrolmentCompleted,
+    Event,
+    Milestone,
+    MilestoneAttested,
+    MilestoneReached,
+    MilestoneUndone,
+    MilestoneWaived,
+)
+from shared.events.enrolment import MilestoneFact
+
+
+class MilestoneStatus(StrEnum):
+    pending = "pending"
+    reached = "reached"
+    attested = "attested"
+    waived = "waived"
+
+
+# From which states a change leads to which.
+_STEPS: dict[Change, tuple[frozenset[MilestoneStatus], MilestoneStatus]] = {
+    Change.reach: (frozenset({MilestoneStatus.pending}), MilestoneStatus.reached),
+    Change.attest: (frozenset({MilestoneStatus.reached}), MilestoneStatus.attested),
+    Change.waive: (frozenset({MilestoneStatus.pending}), MilestoneStatus.waived),
+    Change.undo: (frozenset(MilestoneStatus) - {MilestoneStatus.pending}, MilestoneStatus.pending),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """An enrolment with the milestones of the version its cohort runs, and how far the person has come.
+
+    A milestone missing from `progress` is pending.
+    """
+
+    enrolment: Enrolment
+    member: Member
+    plan: Sequence[Milestone]
+    progress: Mapping[str, MilestoneStatus]
+
+    def status_of(self, key: str) -> MilestoneStatus:
+        """Where the milestone with this key stands."""
+        return self.progress.get(key, MilestoneStatus.pending)
+
+
+class UnknownMilestone(Unknown):
+    """The programme version has no milestone with this key."""
+
+
+class MilestoneCannot(Refused):
+    """The milestone's state does not allow the change."""
+
+    type = "milestone-state"
+    title = "The milestone's state does not allow this"
+
+
+def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Event]]:
+    """Move one milestone; when none is pending any more, the enrolment is completed.
+
+    Raises UnknownMilestone, CannotChange (the enrolment's state), MilestoneCannot (the milestone's).
+    """
+    milestone = _find(journey.plan, key)
+    must_allow(journey.enrolment.status, what)
+    sources, target = _STEPS[what]
+    if journey.status_of(key) not in sources:
+        possible = possible_for(journey, key)
+        raise MilestoneCannot(
+            f"The milestone is {journey.status_of(key)}; {what.value!r} is not possible.",
+            remedy=f"Possible now: {', '.join(possible)}." if possible else None,
+        )
+    moved = replace(journey, progress={**journey.progress, key: target})
+    return _complete(moved, [_fact(what, journey, milestone)])
+
+
+def possible_for(journey: Journey, key: str) -> list[Change]:
+    """What can be done to this milestone now, by whoever may."""
+    status = journey.status_of(key)
+    return [
+        what
+        for what, (sources, _) in _STEPS.items()
+        if status in sources and what in POSSIBLE[journey.enrolment.status]
+    ]
+
+
+def _complete(journey: Journey, events: list[Event]) -> tuple[Journey, list[Event]]:
+    is_done = all(journey.status_of(milestone.key) is not MilestoneStatus.pending for milestone in journey.plan)
+    if not is_done or journey.enrolment.status is Status.completed:
+        return journey, events
+    completed = EnrolmentCompleted(
+        enrolment_id=journey.enrolment.id,
+        person_id=journey.enrolment.person_id,
+        cohort_id=journey.enrolment.cohort_id,
+        programme_id=journey.enrolment.programme_id,
+        unit_id=journey.member.unit_id,
+        manager_id=journey.member.manager_id,
+    )
+    return replace(journey, enrolment=replace(journey.enrolment, status=Status.completed)), [*events, completed]
+
+
+def _find(plan: Sequence[Milestone], key: str) -> Milestone:
+    for milestone in plan:
+        if milestone.key == key:
+            return milestone
+    raise UnknownMilestone(
+        f"This programme has no milestone {key!r}.",
+        field="milestone",
+        remedy=f"Its milestones: {', '.join(milestone.key for milestone in plan)}.",
+    )
+
+
+def _fact(what: Change, journey: Journey, milestone: Milestone) -> Event:
+    if what is Change.reach:
+        return _told(MilestoneReached, journey, milestone, feedback=milestone.feedback)
+    if what is Change.attest:
+        return _told(MilestoneAttested, journey, milestone)
+    if what is Change.waive:
+        return _told(MilestoneWaived, journey, milestone)
+    return _told(MilestoneUndone, journey, milestone)
+
+
+_F = TypeVar("_F", bound=MilestoneFact)
+
+
+def _told(event: type[_F], journey: Journey, milestone: Milestone, **more: Any) -> _F:
+    return event(
+        enrolment_id=journey.enrolment.id,
+        person_id=journey.enrolment.person_id,
+        cohort_id=journey.enrolment.cohort_id,
+        programme_id=journey.enrolment.programme_id,
+        unit_id=journey.member.unit_id,
+        milestone=milestone.key,
+        practices=milestone.practices,
+        **more,
+    )

@@ -1,0 +1,93 @@
+"""What the programme office does to programmes. API and pages call these on the transaction they opened."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.enrolment.errors import Unknown
+from services.enrolment.programmes import domain, store
+from services.enrolment.programmes.domain import Version, VersionStatus
+from shared import outbox
+from shared.access import Role, require
+from shared.auth import Principal
+from shared.db import Connection
+from shared.events import Milestone, Title
+from shared.ids import new_id
+
+
+async def create(
+    conn: Connection, who: Principal, title: Title, milestones: Sequence[Milestone], *, now: datetime
+) -> Version:
+    """A new programme with version 1 as a draft. Raises PlanIsWrong."""
+    await require(conn, who, Role.programme_office)
+    version = domain.draft(new_id(), 1, title, milestones)
+    await store.insert_programme(conn, version.programme_id, now)
+    await store.insert_version(conn, version, now)
+    return version
+
+
+async def new_version(
+    conn: Connection,
+    who: Principal,
+    programme_id: UUID,
+    title: Title,
+    milestones: Sequence[Milestone],
+    *,
+    now: datetime,
+) -> Version:
+    """The next version of a programme, as a draft. Raises Unknown, DraftExists, PlanIsWrong."""
+    await require(conn, who, Role.programme_office)
+    existing = await store.lock_versions(conn, programme_id)
+    if not existing:
+        raise _unknown()
+    if existing[-1].status is VersionStatus.draft:
+        raise domain.DraftExists(
+            f"Version {existing[-1].version} is a draft.", remedy="Edit that one, or publish it first."
+        )
+    version = domain.draft(programme_id, existing[-1].version + 1, title, milestones)
+    await store.insert_version(conn, version, now)
+    return version
+
+
+async def edit(
+    conn: Connection,
+    who: Principal,
+    programme_id: UUID,
+    number: int,
+    title: Title,
+    milestones: Sequence[Milestone],
+    *,
+    now: datetime,
+) -> Version:
+    """Replace a draft's content. Raises Unknown, VersionIsNotDraft, PlanIsWrong."""
+    version = domain.edit(await _lock(conn, who, programme_id, number), title, milestones)
+    await store.update_version(conn, version, now)
+    return version
+
+
+async def publish(conn: Connection, who: Principal, programme_id: UUID, number: int, *, now: datetime) -> Version:
+    """From now on the version never changes, and cohorts can run it. Raises Unknown, VersionIsNotDraft, PlanIsWrong."""
+    version, events = domain.publish(await _lock(conn, who, programme_id, number))
+    await store.update_version(conn, version, now)
+    await outbox.add(conn, *events, now=now)
+    return version
+
+
+async def retire(conn: Connection, who: Principal, programme_id: UUID, number: int, *, now: datetime) -> Version:
+    """No new cohorts on this version. Raises Unknown, VersionIsNotPublished."""
+    version, events = domain.retire(await _lock(conn, who, programme_id, number))
+    await store.update_version(conn, version, now)
+    await outbox.add(conn, *events, now=now)
+    return version
+
+
+async def _lock(conn: Connection, who: Principal, programme_id: UUID, number: int) -> Version:
+    await require(conn, who, Role.programme_office)
+    version = await store.lock_version(conn, programme_id, number)
+    if version is None:
+        raise _unknown()
+    return version
+
+
+def _unknown() -> Unknown:
+    return Unknown("There is no programme with this id and version.", remedy="Choose one from the list.")
