@@ -1,0 +1,89 @@
+"""Closing: the one moment in which ballots are opened, and after which nobody can again (ADR 0004)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from services.feedback.ballots import open_all
+from services.feedback.instrument import instrument
+from services.feedback.results import store
+from services.feedback.results.domain import Cell, Sheet, cut, released_groups, report, worth_releasing
+from services.feedback.rounds import store as rounds_store
+from services.feedback.rounds.domain import RoundState, close_reason, coarse_date
+from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
+from services.feedback.settings import Secrets
+from shared import outbox
+from shared.db import Connection
+from shared.events import Event, ResultsReleased, RoundClosed, RoundWithheld
+from shared.timers import Due, TimerHandler
+
+TOO_FEW = "too_few_answers"
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a round's ballots said, in an order of chance."""
+
+    locked: rounds_store.LockedRound
+    sheets: list[Sheet]
+    cells: list[Cell]
+
+    @property
+    def round_id(self) -> UUID:
+        return self.locked.round.id
+
+
+class Closing:
+    """Closes rounds whose time is up or whose invitations are all used: given the secrets once by `app.py`."""
+
+    def __init__(self, secrets: Secrets, *, links_kept: timedelta) -> None:
+        self._secrets = secrets
+        self._links_kept = links_kept
+
+    async def close(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        """Open, shuffle, keep the answers apart from everything, destroy ballots and key, report: one transaction.
+
+        Raises nacl.exceptions.CryptoError when the ballot secret is not the one the round was opened with; the round
+        then stays open, its answers sealed, and the timer tries again.
+        """
+        locked = await rounds_store.lock_open(conn, [UUID(one.key) for one in due])
+        if not locked:
+            return
+        ids = [one.round.id for one in locked]
+        ballots = await rounds_store.take_ballots(conn, ids)
+        opened = [self._open(one, ballots[one.round.id]) for one in locked]
+        day = coarse_date(now)
+        await store.insert_answers(conn, [(one.round_id, sheet) for one in opened for sheet in one.sheets], day)
+        await store.insert_cells(conn, [(one.round_id, cell) for one in opened for cell in one.cells])
+        await rounds_store.finish(
+            conn,
+            [
+                rounds_store.Finished(one.round_id, RoundState.released, None, day)
+                if worth_releasing(one.cells)
+                else rounds_store.Finished(one.round_id, RoundState.withheld, TOO_FEW, day)
+                for one in opened
+            ],
+        )
+        await rounds_store.settle_invitations(conn, ids)
+        await outbox.add(conn, *[event for one in opened for event in _announcements(one, now)], now=now)
+        await forget_links_later(conn, ids, now + self._links_kept)
+
+    def _open(self, locked: rounds_store.LockedRound, sealed: Sequence[bytes]) -> _Opened:
+        round_ = locked.round
+        questions = instrument(round_.instrument_version).asking(round_.practices)
+        ballots = open_all(round_.id, locked.wrapped_key, self._secrets.ballot, sealed)
+        cells = report(ballots, questions, round_.practices, round_.groups, round_.k)
+        return _Opened(locked, cut(ballots, questions), cells)
+
+
+def _announcements(opened: _Opened, now: datetime) -> list[Event]:
+    facts = about(opened.locked.round)
+    closed = RoundClosed(**facts, reason=close_reason(opened.locked.round.closes_at, now))
+    if worth_releasing(opened.cells):
+        return [closed, ResultsReleased(**facts, groups=released_groups(opened.cells))]
+    return [closed, RoundWithheld(**facts, reason=TOO_FEW)]
+
+
+def timers_of(closing: Closing) -> dict[str, TimerHandler]:
+    return {CLOSE: closing.close}

@@ -1,0 +1,131 @@
+"""Every SQL statement on answers and the cells made of them, and on rounds as their subject sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from services.feedback.results.domain import Cell, CellState, Sheet
+from services.feedback.rounds.domain import RoundState
+from shared.db import Connection
+from shared.events import Bucket, Group, Practice
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRound:
+    """A round as the person it is about may see it."""
+
+    id: UUID
+    milestone: str
+    practices: tuple[Practice, ...]
+    groups: tuple[Group, ...]
+    k: int
+    state: RoundState
+    reason: str | None
+    bucket: Bucket
+    opened_at: datetime
+    closes_at: datetime
+    closed_on: date | None
+    instrument_version: int
+
+
+async def insert_answers(conn: Connection, sheets: Sequence[tuple[UUID, Sheet]], closed_on: date) -> None:
+    """Keep (round, sheet) rows under fresh random ids, in an order that has nothing to do with how they came."""
+    rows = sorted((uuid4(), round_id, sheet) for round_id, sheet in sheets)
+    await conn.execute(
+        """
+        insert into answers (id, round_id, respondent_group, practice, ratings, closed_on)
+        select id, round_id, respondent_group, practice, ratings, $6
+        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[])
+            as t(id, round_id, respondent_group, practice, ratings)
+        """,
+        [one for one, _, _ in rows],
+        [round_id for _, round_id, _ in rows],
+        [sheet.group for _, _, sheet in rows],
+        [sheet.practice for _, _, sheet in rows],
+        [dict(sheet.ratings) for _, _, sheet in rows],
+        closed_on,
+    )
+
+
+async def insert_cells(conn: Connection, cells: Sequence[tuple[UUID, Cell]]) -> None:
+    await conn.execute(
+        """
+        insert into cells (round_id, practice, respondent_group, state, n, mean, low, high, at_limit)
+        select * from unnest(
+            $1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::numeric[], $7::numeric[], $8::numeric[],
+            $9::text[]
+        )
+        """,
+        [round_id for round_id, _ in cells],
+        [cell.practice for _, cell in cells],
+        [cell.group for _, cell in cells],
+        [cell.state for _, cell in cells],
+        [cell.n for _, cell in cells],
+        [cell.mean for _, cell in cells],
+        [cell.low for _, cell in cells],
+        [cell.high for _, cell in cells],
+        [cell.at_limit for _, cell in cells],
+    )
+
+
+async def cells_of(conn: Connection, round_id: UUID) -> list[Cell]:
+    """The round's report, ordered by practice and group as the round asked them."""
+    rows = await conn.fetch(
+        """
+        select c.* from cells c join rounds r on r.id = c.round_id where c.round_id = $1
+        order by array_position(r.practices, c.practice), array_position(r.groups, c.respondent_group)
+        """,
+        round_id,
+    )
+    return [_cell(row) for row in rows]
+
+
+async def round_of_subject(conn: Connection, round_id: UUID, person_id: UUID) -> OwnRound | None:
+    """The round, if it is about this person."""
+    row = await conn.fetchrow("select * from rounds where id = $1 and subject_person_id = $2", round_id, person_id)
+    return _own(row) if row else None
+
+
+async def rounds_of_subject(conn: Connection, person_id: UUID, *, before: UUID | None, limit: int) -> list[OwnRound]:
+    """Rounds about this person, newest first (ids sort by time), older than `before`."""
+    rows = await conn.fetch(
+        """
+        select * from rounds where subject_person_id = $1 and ($2::uuid is null or id < $2)
+        order by id desc limit $3
+        """,
+        person_id,
+        before,
+        limit,
+    )
+    return [_own(row) for row in rows]
+
+
+def _cell(row: asyncpg.Record) -> Cell:
+    mean: Decimal | None = row["mean"]
+    at_limit: Literal["floor", "ceiling"] | None = row["at_limit"]
+    return Cell(
+        Practice(row["practice"]), Group(row["respondent_group"]), CellState(row["state"]), row["n"], mean, row["low"],
+        row["high"], at_limit,
+    )  # fmt: skip
+
+
+def _own(row: asyncpg.Record) -> OwnRound:
+    return OwnRound(
+        id=row["id"],
+        milestone=row["milestone"],
+        practices=tuple(Practice(practice) for practice in row["practices"]),
+        groups=tuple(Group(group) for group in row["groups"]),
+        k=row["k"],
+        state=RoundState(row["state"]),
+        reason=row["reason"],
+        bucket=Bucket(row["bucket"]),
+        opened_at=row["opened_at"],
+        closes_at=row["closes_at"],
+        closed_on=row["closed_on"],
+        instrument_version=row["instrument_version"],
+    )

@@ -1,0 +1,200 @@
+"""Rounds: who is asked, when it is counted, when it ends. Pure rules; randomness and time come as arguments."""
+
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from shared.events import Bucket, CloseReason, Group, MilestoneReached, Practice
+
+MOST_PEERS = 12
+
+
+class RoundState(StrEnum):
+    """Closing opens, counts and releases or withholds in one transaction, so a round is never seen merely closed."""
+
+    open = "open"
+    released = "released"
+    withheld = "withheld"
+
+
+class Ending(StrEnum):
+    """Why a round ends before its time without being read."""
+
+    milestone_undone = "milestone_undone"
+    enrolment_withdrawn = "enrolment_withdrawn"
+    subject_left = "subject_left"
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """A person of the directory as far as choosing respondents needs them."""
+
+    id: UUID
+    unit_id: UUID
+    manager_id: UUID | None
+    active: bool
+    has_address: bool
+
+    @property
+    def reachable(self) -> bool:
+        """Can be asked: is at work, and has an address that an invitation can go to."""
+        return self.active and self.has_address
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The people around one subject: everybody with the same manager, in the same unit, and who reports to them."""
+
+    subject: Colleague
+    manager: Colleague | None
+    team: Sequence[Colleague]
+    unit: Sequence[Colleague]
+    led: Sequence[Colleague]
+
+
+@dataclass(frozen=True, slots=True)
+class Respondent:
+    person_id: UUID
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round as its life needs it; ids are opaque, times UTC."""
+
+    id: UUID
+    kind: str
+    subject_person_id: UUID
+    enrolment_id: UUID
+    milestone: str
+    cohort_id: UUID
+    programme_id: UUID
+    unit_id: UUID
+    practices: tuple[Practice, ...]
+    groups: tuple[Group, ...]
+    instrument_version: int
+    k: int
+    opened_at: datetime
+    closes_at: datetime
+
+
+def plan_round(
+    reached: MilestoneReached,
+    round_id: UUID,
+    respondents: Collection[Respondent],
+    *,
+    k: int,
+    version: int,
+    now: datetime,
+) -> Round | None:
+    """The round that a milestone opens; None when it plans none or nobody can be asked.
+
+    `k` and the instrument's `version` are locked here for the round's whole life.
+    """
+    if reached.feedback is None or not respondents or not reached.practices:
+        return None
+    asked = {respondent.group for respondent in respondents}
+    return Round(
+        id=round_id,
+        kind=reached.feedback.kind,
+        subject_person_id=reached.person_id,
+        enrolment_id=reached.enrolment_id,
+        milestone=reached.milestone,
+        cohort_id=reached.cohort_id,
+        programme_id=reached.programme_id,
+        unit_id=reached.unit_id,
+        practices=reached.practices,
+        groups=tuple(group for group in Group if group in asked),
+        instrument_version=version,
+        k=k,
+        opened_at=now,
+        closes_at=now + timedelta(days=reached.feedback.days_open),
+    )
+
+
+def choose_respondents(
+    around: Surroundings, groups: Collection[Group], *, k: int, rng: random.Random
+) -> list[Respondent]:
+    """Whom a round asks: reachable people, each in one group only, nobody in vain.
+
+    Peers share the subject's manager; when they are fewer than k, the rest of the unit joins them. At most MOST_PEERS
+    are drawn by lot. A group of which fewer than k could be asked is not asked at all, since its answers could never be
+    shown. Somebody who could be in two groups answers as manager before led before peer.
+    """
+    subject = around.subject
+    if not subject.active:
+        return []
+    chosen = [Respondent(subject.id, Group.self)] if Group.self in groups and subject.reachable else []
+    taken = {subject.id}
+    if around.manager is not None:
+        taken.add(around.manager.id)
+        if Group.manager in groups and around.manager.reachable:
+            chosen.append(Respondent(around.manager.id, Group.manager))
+    led = _free(around.led, taken)
+    taken |= set(led)
+    if Group.led in groups and len(led) >= k:
+        chosen += [Respondent(person, Group.led) for person in led]
+    if Group.peer in groups:
+        chosen += [Respondent(person, Group.peer) for person in _peers(around, taken, k, rng)]
+    return chosen
+
+
+def _peers(around: Surroundings, taken: Collection[UUID], k: int, rng: random.Random) -> list[UUID]:
+    most = max(MOST_PEERS, k)
+    team = _free(around.team, taken)
+    if len(team) >= k:
+        return rng.sample(team, min(most, len(team)))
+    others = _free(around.unit, {*taken, *team})
+    peers = team + rng.sample(others, min(most - len(team), len(others)))
+    return peers if len(peers) >= k else []
+
+
+def _free(people: Iterable[Colleague], taken: Collection[UUID]) -> list[UUID]:
+    return sorted({person.id for person in people if person.reachable and person.id not in taken})
+
+
+def next_tick(now: datetime, every: timedelta) -> datetime:
+    """The next moment of the fixed clock on which rounds are counted, the same for all of them.
+
+    Counting at set moments, and never when somebody answers, keeps the time of an answer out of every event.
+    """
+    since = now - datetime(1970, 1, 1, tzinfo=UTC)
+    return now + (every - since % every)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Where an open round stands at a tick."""
+
+    bucket: Bucket  # as last announced
+    used: int
+    waiting: int
+
+
+def new_bucket(count: Count) -> Bucket | None:
+    """The bucket to announce, or None when it is the one already announced."""
+    bucket = Bucket.of(count.used)
+    return None if bucket == count.bucket else bucket
+
+
+def is_complete(count: Count) -> bool:
+    """Everybody who was asked has answered or declined."""
+    return count.waiting == 0
+
+
+def close_reason(closes_at: datetime, now: datetime) -> CloseReason:
+    return CloseReason.time if now >= closes_at else CloseReason.complete
+
+
+def ended_since(reached: MilestoneReached, sequence: int, endings: Mapping[tuple[UUID, str], int]) -> bool:
+    """Whether a later event undid this milestone or withdrew the enrolment; `endings` as `rounds.store` keeps them."""
+    last = max(endings.get((reached.enrolment_id, key), -1) for key in (reached.milestone, ""))
+    return last > sequence
+
+
+def coarse_date(now: datetime) -> date:
+    """The only time kept with answers: the day their round closed, the same for all of them."""
+    return now.astimezone(UTC).date()

@@ -1,0 +1,274 @@
+"""Rounds follow the programme: a milestone opens one, an ending or a departure takes it back, a clock counts it."""
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.feedback.ballots import new_keys
+from services.feedback.instrument import LATEST_VERSION
+from services.feedback.rounds import store
+from services.feedback.rounds.domain import (
+    Colleague,
+    Ending,
+    Respondent,
+    Round,
+    Surroundings,
+    choose_respondents,
+    coarse_date,
+    ended_since,
+    is_complete,
+    new_bucket,
+    next_tick,
+    plan_round,
+)
+from services.feedback.settings import Secrets
+from shared import outbox, timers
+from shared.db import Connection
+from shared.events import (
+    EnrolmentWithdrawn,
+    Event,
+    InvitationIssued,
+    InvitationRevoked,
+    MilestoneReached,
+    MilestoneUndone,
+    PersonState,
+    PersonStatus,
+    ResponsesCounted,
+    RoundClosed,
+    RoundOpened,
+    RoundWithheld,
+)
+from shared.ids import new_id
+from shared.inbox import Handler, Parked, Received
+from shared.links import token_for, token_hash
+from shared.timers import Due, TimerHandler
+
+CLOSE, COUNT, PRUNE = "feedback.rounds.close", "feedback.rounds.count", "feedback.rounds.prune"
+
+_ROUND_FACT = ("subject_person_id", "enrolment_id", "milestone", "cohort_id", "programme_id", "unit_id")
+_OPENING = ("kind", "practices", "groups", "k", "opened_at", "closes_at")
+
+Caused = tuple[Event, Received[Any] | None]
+
+
+def about(round_: Round) -> dict[str, Any]:
+    """The fields that every event of a round carries."""
+    return {"round_id": round_.id} | {name: getattr(round_, name) for name in _ROUND_FACT}
+
+
+class RoundHandlers:
+    """What the handlers need besides their connection: secrets and settings, given once by `app.py`."""
+
+    def __init__(self, secrets: Secrets, *, k: int, count_every: timedelta, links_kept: timedelta) -> None:
+        self._secrets = secrets
+        self._k = k
+        self._count_every = count_every
+        self._links_kept = links_kept
+
+    async def follow_enrolments(
+        self, conn: Connection, events: Sequence[Received[Any]], now: datetime
+    ) -> Sequence[Parked]:
+        """Open a round for each reached milestone that plans one; take back what was undone or withdrawn.
+
+        Endings are remembered by the enrolment's sequence, so that the outcome is the same in whatever order they come.
+        """
+        reached = [event for event in events if isinstance(event.data, MilestoneReached) and event.data.feedback]
+        endings, causes = _endings(events)
+        if endings:
+            await store.record_endings(conn, endings)
+            await self._take_back(conn, endings, causes, now)
+        return await self._open(conn, reached, now) if reached else ()
+
+    async def follow_people(self, conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        """Take back the invitations of people who left, and the open rounds about them."""
+        left = {UUID(event.subject): event for event in events if _has_left(event)}
+        if not left:
+            return
+        rounds = await store.lock_open_about(conn, left)  # rounds before invitations, as everybody locks them
+        causes = {locked.round.id: left[locked.round.subject_person_id] for locked in rounds}
+        await self._end(conn, rounds, Ending.subject_left, causes, now)
+        revoked = await store.revoke_of_people(conn, left)
+        pairs: list[Caused] = [
+            (InvitationRevoked(invitation_id=invitation, round_id=round_id), left[person])
+            for invitation, round_id, person in revoked
+        ]
+        await outbox.add_caused(conn, pairs, now=now)
+
+    async def count(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        """At a tick of the fixed clock: announce changed buckets, have complete rounds closed, set the next tick."""
+        standing = await store.counts(conn, [UUID(one.key) for one in due])
+        buckets = {round_.id: bucket for round_, count in standing if (bucket := new_bucket(count))}
+        pairs: list[Caused] = [
+            (ResponsesCounted(**about(round_), bucket=buckets[round_.id]), None)
+            for round_, _ in standing
+            if round_.id in buckets
+        ]
+        await store.announce_buckets(conn, buckets)
+        await outbox.add_caused(conn, pairs, now=now)
+        running = [(str(round_.id), is_complete(count)) for round_, count in standing if now < round_.closes_at]
+        tick = next_tick(now, self._count_every)
+        await timers.schedule_many(conn, CLOSE, [(key, now, {}) for key, complete in running if complete])
+        await timers.schedule_many(conn, COUNT, [(key, tick, {}) for key, complete in running if not complete])
+
+    async def prune(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:  # noqa: ARG002 - a TimerHandler
+        """Forget the links of rounds that ended long ago."""
+        await store.forget_invitations(conn, [UUID(one.key) for one in due])
+
+    async def _open(self, conn: Connection, reached: Sequence[Received[Any]], now: datetime) -> list[Parked]:
+        endings = await store.endings_of(conn, {event.data.enrolment_id for event in reached})
+        current = [event for event in reached if not ended_since(event.data, event.sequence, endings)]
+        around, parked = await _look_around(conn, current, self._k)
+        rounds: list[store.NewRound] = []
+        invitations: list[store.NewInvitation] = []
+        pairs: list[Caused] = []
+        for event in current:
+            if event.id not in around:
+                continue
+            plan = event.data.feedback
+            asked = choose_respondents(around[event.id], plan.groups, k=self._k, rng=random.SystemRandom())
+            round_ = plan_round(event.data, new_id(), asked, k=self._k, version=LATEST_VERSION, now=now)
+            if round_ is None:
+                continue
+            keys = new_keys(round_.id, self._secrets.ballot)
+            rounds.append(store.NewRound(round_, keys.public, keys.wrapped, event.id, event.sequence))
+            issued = [self._invite(round_, respondent) for respondent in asked]
+            invitations += issued
+            pairs.append((RoundOpened(**about(round_), **{name: getattr(round_, name) for name in _OPENING}), event))
+            pairs += [(_issued(round_, invitation), event) for invitation in issued]
+        await store.insert_rounds(conn, rounds)
+        await store.insert_invitations(conn, invitations)
+        await outbox.add_caused(conn, pairs, now=now)
+        tick = next_tick(now, self._count_every)
+        await timers.schedule_many(conn, CLOSE, [(str(one.round.id), one.round.closes_at, {}) for one in rounds])
+        await timers.schedule_many(conn, COUNT, [(str(one.round.id), tick, {}) for one in rounds])
+        return parked
+
+    def _invite(self, round_: Round, respondent: Respondent) -> store.NewInvitation:
+        invitation_id = new_id()
+        hashed = token_hash(token_for(self._secrets.link, invitation_id))
+        return store.NewInvitation(invitation_id, round_.id, respondent.person_id, respondent.group, hashed)
+
+    async def _take_back(
+        self, conn: Connection, endings: Mapping[tuple[UUID, str], int],
+        causes: Mapping[tuple[UUID, str], Received[Any]], now: datetime,
+    ) -> None:  # fmt: skip
+        undone: dict[Ending, list[store.LockedRound]] = defaultdict(list)
+        for locked in await store.lock_open_of_enrolments(conn, endings):
+            key = (locked.round.enrolment_id, locked.round.milestone)
+            undone[Ending.milestone_undone if key in endings else Ending.enrolment_withdrawn].append(locked)
+        for ending, rounds in undone.items():
+            by_round = {
+                one.round.id: causes.get((one.round.enrolment_id, one.round.milestone))
+                or causes[one.round.enrolment_id, ""]
+                for one in rounds
+            }
+            await self._end(conn, rounds, ending, by_round, now)
+
+    async def _end(
+        self, conn: Connection, rounds: Sequence[store.LockedRound], ending: Ending,
+        causes: Mapping[UUID, Received[Any]], now: datetime,
+    ) -> None:  # fmt: skip
+        """Close rounds unread: what was answered is destroyed with the key."""
+        if not rounds:
+            return
+        ids = [locked.round.id for locked in rounds]
+        revoked = await store.revoke_of_rounds(conn, ids)
+        await store.take_ballots(conn, ids)
+        await store.finish(conn, store.ended(rounds, ending, coarse_date(now)))
+        await store.settle_invitations(conn, ids)
+        pairs: list[Caused] = [
+            (InvitationRevoked(invitation_id=invitation, round_id=round_id), causes[round_id])
+            for invitation, round_id in revoked
+        ]
+        for locked in rounds:
+            cause = causes[locked.round.id]
+            pairs.append((RoundClosed(**about(locked.round), reason=ending), cause))
+            pairs.append((RoundWithheld(**about(locked.round), reason=ending), cause))
+        await outbox.add_caused(conn, pairs, now=now)
+        await forget_links_later(conn, ids, now + self._links_kept)
+
+
+async def forget_links_later(conn: Connection, round_ids: Collection[UUID], at: datetime) -> None:
+    """A round has ended: its links are to be forgotten in time. Its other timers find it closed and do nothing."""
+    await timers.schedule_many(conn, PRUNE, [(str(round_id), at, {}) for round_id in round_ids])
+
+
+def _endings(
+    events: Sequence[Received[Any]],
+) -> tuple[dict[tuple[UUID, str], int], dict[tuple[UUID, str], Received[Any]]]:
+    """What was undone or withdrawn, by (enrolment, milestone or ''): the latest sequence, and the event."""
+    latest: dict[tuple[UUID, str], Received[Any]] = {}
+    for event in events:
+        if isinstance(event.data, MilestoneUndone | EnrolmentWithdrawn):
+            milestone = event.data.milestone if isinstance(event.data, MilestoneUndone) else ""
+            key = (event.data.enrolment_id, milestone)
+            if key not in latest or latest[key].sequence < event.sequence:
+                latest[key] = event
+    return {key: event.sequence for key, event in latest.items()}, latest
+
+
+def _has_left(event: Received[Any]) -> bool:
+    return event.data is None or event.data.status is PersonStatus.inactive
+
+
+def _issued(round_: Round, invitation: store.NewInvitation) -> InvitationIssued:
+    return InvitationIssued(
+        invitation_id=invitation.id,
+        round_id=round_.id,
+        respondent_id=invitation.respondent_id,
+        subject_person_id=round_.subject_person_id,
+        group=invitation.group,
+        closes_at=round_.closes_at,
+        unit_id=round_.unit_id,
+        programme_id=round_.programme_id,
+    )
+
+
+async def _look_around(
+    conn: Connection, events: Sequence[Received[Any]], k: int
+) -> tuple[dict[UUID, Surroundings], list[Parked]]:
+    """Who is around each event's subject, by event id; an event whose subject or manager is not known yet must wait."""
+    subjects = await store.colleagues(conn, {event.data.person_id for event in events})
+    manager_ids = {subject.manager_id for subject in subjects.values() if subject.manager_id}
+    managers = await store.colleagues(conn, manager_ids)
+    reports: dict[UUID | None, list[Colleague]] = defaultdict(list)
+    for one in await store.reporting_to(conn, manager_ids | set(subjects)):
+        reports[one.manager_id].append(one)
+    small = {s.unit_id for s in subjects.values() if len(reports[s.manager_id] if s.manager_id else ()) <= k}
+    units: dict[UUID, list[Colleague]] = defaultdict(list)
+    for one in await store.belonging_to(conn, small):
+        units[one.unit_id].append(one)
+    around: dict[UUID, Surroundings] = {}
+    parked: list[Parked] = []
+    for event in events:
+        subject = subjects.get(event.data.person_id)
+        missing = event.data.person_id if subject is None else subject.manager_id
+        if subject is None or (missing is not None and missing not in managers):
+            parked.append(Parked(event.id, waiting_for=f"person:{missing}"))
+            continue
+        manager = managers[subject.manager_id] if subject.manager_id else None
+        team = reports[subject.manager_id] if subject.manager_id else []
+        around[event.id] = Surroundings(subject, manager, team, units[subject.unit_id], reports[subject.id])
+    return around, parked
+
+
+def handlers(rounds: RoundHandlers) -> list[Handler]:
+    return [
+        Handler(
+            name="feedback.rounds.follow_enrolments",
+            events=(MilestoneReached, MilestoneUndone, EnrolmentWithdrawn),
+            apply=rounds.follow_enrolments,
+            mode="every_fact",
+            effect="rounds.caused_by",
+        ),
+        Handler(
+            name="feedback.rounds.follow_people", events=(PersonState,), apply=rounds.follow_people, mode="latest_state"
+        ),
+    ]
+
+
+def timers_of(rounds: RoundHandlers) -> dict[str, TimerHandler]:
+    return {COUNT: rounds.count, PRUNE: rounds.prune}

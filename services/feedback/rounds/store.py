@@ -1,0 +1,279 @@
+"""Every SQL statement on rounds and their invitations, and the directory as far as choosing respondents reads it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+import asyncpg
+
+from services.feedback.rounds.domain import Colleague, Count, Ending, Round, RoundState
+from shared.db import Connection
+from shared.events import Bucket, Group, Practice
+
+
+@dataclass(frozen=True, slots=True)
+class NewRound:
+    """A round to insert, with its keys and the event that caused it."""
+
+    round: Round
+    public_key: bytes
+    wrapped_key: bytes
+    caused_by: UUID
+    caused_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvitation:
+    id: UUID
+    round_id: UUID
+    respondent_id: UUID
+    group: Group
+    token_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRound:
+    """An open round whose row this transaction holds."""
+
+    round: Round
+    wrapped_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a round ended; `reason` only when it was withheld."""
+
+    round_id: UUID
+    state: RoundState
+    reason: str | None
+    closed_on: date
+
+
+_COLLEAGUE = "select id, unit_id, manager_id, status = 'active' as active, email is not null as has_address from people"
+
+
+async def colleagues(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
+    """Those of `ids` that the directory knows."""
+    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[])", list(ids))
+    return {row["id"]: Colleague(**row) for row in rows}
+
+
+async def reporting_to(conn: Connection, manager_ids: Collection[UUID]) -> list[Colleague]:
+    rows = await conn.fetch(f"{_COLLEAGUE} where manager_id = any($1::uuid[])", list(manager_ids))
+    return [Colleague(**row) for row in rows]
+
+
+async def belonging_to(conn: Connection, unit_ids: Collection[UUID]) -> list[Colleague]:
+    rows = await conn.fetch(f"{_COLLEAGUE} where unit_id = any($1::uuid[])", list(unit_ids))
+    return [Colleague(**row) for row in rows]
+
+
+async def record_endings(conn: Connection, endings: Mapping[tuple[UUID, str], int]) -> None:
+    """Remember, by (enrolment, milestone or ''), the latest sequence at which it was undone or withdrawn."""
+    await conn.execute(
+        """
+        insert into endings as e (enrolment_id, milestone, sequence)
+        select * from unnest($1::uuid[], $2::text[], $3::bigint[])
+        on conflict (enrolment_id, milestone) do update set sequence = greatest(e.sequence, excluded.sequence)
+        """,
+        [enrolment for enrolment, _ in endings],
+        [milestone for _, milestone in endings],
+        list(endings.values()),
+    )
+
+
+async def endings_of(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[tuple[UUID, str], int]:
+    rows = await conn.fetch(
+        "select enrolment_id, milestone, sequence from endings where enrolment_id = any($1::uuid[])",
+        list(enrolment_ids),
+    )
+    return {(row["enrolment_id"], row["milestone"]): row["sequence"] for row in rows}
+
+
+async def insert_rounds(conn: Connection, new: Sequence[NewRound]) -> None:
+    await conn.executemany(
+        """
+        insert into rounds (
+            id, kind, subject_person_id, enrolment_id, milestone, cohort_id, programme_id, unit_id, practices, groups,
+            instrument_version, k, opened_at, closes_at, public_key, wrapped_key, caused_by, caused_sequence
+        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        """,
+        [
+            (
+                one.round.id, one.round.kind, one.round.subject_person_id, one.round.enrolment_id, one.round.milestone,
+                one.round.cohort_id, one.round.programme_id, one.round.unit_id, list(one.round.practices),
+                list(one.round.groups), one.round.instrument_version, one.round.k, one.round.opened_at,
+                one.round.closes_at, one.public_key, one.wrapped_key, one.caused_by, one.caused_sequence,
+            )
+            for one in new
+        ],
+    )  # fmt: skip
+
+
+async def insert_invitations(conn: Connection, new: Sequence[NewInvitation]) -> None:
+    await conn.execute(
+        """
+        insert into invitations (id, round_id, respondent_id, respondent_group, token_hash)
+        select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[])
+        """,
+        [one.id for one in new],
+        [one.round_id for one in new],
+        [one.respondent_id for one in new],
+        [one.group for one in new],
+        [one.token_hash for one in new],
+    )
+
+
+async def lock_open(conn: Connection, ids: Collection[UUID]) -> list[LockedRound]:
+    """Those of `ids` that are still open, held against answers until the transaction ends."""
+    rows = await conn.fetch(
+        "select * from rounds where id = any($1::uuid[]) and state = 'open' order by id for update", list(ids)
+    )
+    return [LockedRound(_round(row), row["wrapped_key"]) for row in rows]
+
+
+async def lock_open_of_enrolments(conn: Connection, endings: Mapping[tuple[UUID, str], int]) -> list[LockedRound]:
+    """Open rounds that one of these endings, as in `record_endings`, takes back."""
+    rows = await conn.fetch(
+        """
+        select r.* from rounds r
+        join unnest($1::uuid[], $2::text[], $3::bigint[]) as e(enrolment_id, milestone, sequence)
+            on r.enrolment_id = e.enrolment_id and e.milestone in (r.milestone, '') and r.caused_sequence < e.sequence
+        where r.state = 'open' order by r.id for update of r
+        """,
+        [enrolment for enrolment, _ in endings],
+        [milestone for _, milestone in endings],
+        list(endings.values()),
+    )
+    locked = {row["id"]: LockedRound(_round(row), row["wrapped_key"]) for row in rows}
+    return list(locked.values())
+
+
+async def lock_open_about(conn: Connection, person_ids: Collection[UUID]) -> list[LockedRound]:
+    """Open rounds whose subject is one of these people."""
+    rows = await conn.fetch(
+        "select * from rounds where subject_person_id = any($1::uuid[]) and state = 'open' order by id for update",
+        list(person_ids),
+    )
+    return [LockedRound(_round(row), row["wrapped_key"]) for row in rows]
+
+
+async def counts(conn: Connection, ids: Collection[UUID]) -> list[tuple[Round, Count]]:
+    """Where those of `ids` stand that are still open, and no longer than this transaction can they change state."""
+    rows = await conn.fetch(
+        """
+        select r.*, i.used, i.waiting from rounds r
+        cross join lateral (
+            select count(*) filter (where state = 'used') as used, count(*) filter (where state = 'issued') as waiting
+            from invitations where round_id = r.id
+        ) i
+        where r.id = any($1::uuid[]) and r.state = 'open' order by r.id for no key update of r
+        """,
+        list(ids),
+    )
+    return [(_round(row), Count(Bucket(row["bucket"]), row["used"], row["waiting"])) for row in rows]
+
+
+async def announce_buckets(conn: Connection, buckets: Mapping[UUID, Bucket]) -> None:
+    await conn.execute(
+        "update rounds r set bucket = b.bucket from unnest($1::uuid[], $2::text[]) as b(id, bucket) where r.id = b.id",
+        list(buckets),
+        list(buckets.values()),
+    )
+
+
+async def finish(conn: Connection, finished: Sequence[Finished]) -> None:
+    """End open rounds for good: the private key is gone with this."""
+    await conn.execute(
+        """
+        update rounds r set state = f.state, reason = f.reason, closed_on = f.closed_on, wrapped_key = null
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::date[]) as f(id, state, reason, closed_on)
+        where r.id = f.id
+        """,
+        [one.round_id for one in finished],
+        [one.state for one in finished],
+        [one.reason for one in finished],
+        [one.closed_on for one in finished],
+    )
+
+
+async def take_ballots(conn: Connection, round_ids: Collection[UUID]) -> dict[UUID, list[bytes]]:
+    """The sealed ballots of these rounds, deleted by reading them."""
+    rows = await conn.fetch(
+        "delete from ballots where round_id = any($1::uuid[]) returning round_id, sealed", list(round_ids)
+    )
+    taken: dict[UUID, list[bytes]] = {round_id: [] for round_id in round_ids}
+    for row in rows:
+        taken[row["round_id"]].append(row["sealed"])
+    return taken
+
+
+async def settle_invitations(conn: Connection, round_ids: Collection[UUID]) -> None:
+    """Expire what was not used, and forget whom every invitation of these rounds was for."""
+    await conn.execute(
+        """
+        update invitations set state = case state when 'issued' then 'expired' else state end, respondent_id = null
+        where round_id = any($1::uuid[])
+        """,
+        list(round_ids),
+    )
+
+
+async def revoke_of_rounds(conn: Connection, round_ids: Collection[UUID]) -> list[tuple[UUID, UUID]]:
+    """Take back what is still issued in these rounds; (invitation, round) of each."""
+    rows = await conn.fetch(
+        """
+        update invitations set state = 'revoked' where round_id = any($1::uuid[]) and state = 'issued'
+        returning id, round_id
+        """,
+        list(round_ids),
+    )
+    return [(row["id"], row["round_id"]) for row in rows]
+
+
+async def revoke_of_people(conn: Connection, person_ids: Collection[UUID]) -> list[tuple[UUID, UUID, UUID]]:
+    """Take back what is still issued to these people; (invitation, round, person) of each."""
+    rows = await conn.fetch(
+        """
+        update invitations set state = 'revoked' where respondent_id = any($1::uuid[]) and state = 'issued'
+        returning id, round_id, respondent_id
+        """,
+        list(person_ids),
+    )
+    return [(row["id"], row["round_id"], row["respondent_id"]) for row in rows]
+
+
+async def forget_invitations(conn: Connection, round_ids: Collection[UUID]) -> None:
+    """Delete the invitations of rounds that ended long ago; their links are unknown from then on."""
+    await conn.execute(
+        """
+        delete from invitations i using rounds r
+        where r.id = i.round_id and r.id = any($1::uuid[]) and r.state <> 'open'
+        """,
+        list(round_ids),
+    )
+
+
+def ended(rounds: Iterable[LockedRound], ending: Ending, closed_on: date) -> list[Finished]:
+    """Rows for `finish` where rounds end unread."""
+    return [Finished(locked.round.id, RoundState.withheld, ending, closed_on) for locked in rounds]
+
+
+def _round(row: asyncpg.Record) -> Round:
+    return Round(
+        id=row["id"],
+        kind=row["kind"],
+        subject_person_id=row["subject_person_id"],
+        enrolment_id=row["enrolment_id"],
+        milestone=row["milestone"],
+        cohort_id=row["cohort_id"],
+        programme_id=row["programme_id"],
+        unit_id=row["unit_id"],
+        practices=tuple(Practice(practice) for practice in row["practices"]),
+        groups=tuple(Group(group) for group in row["groups"]),
+        instrument_version=row["instrument_version"],
+        k=row["k"],
+        opened_at=row["opened_at"],
+        closes_at=row["closes_at"],
+    )

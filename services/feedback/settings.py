@@ -1,0 +1,57 @@
+"""What a deployment may set for feedback, besides what every service shares."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pydantic import Field, SecretStr
+
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The two secrets of a feedback worker, as bytes."""
+
+    link: bytes
+    ballot: bytes
+
+
+class FeedbackSettings(Settings):
+    """Only the worker needs the two secrets: the API, which faces the world, can run without either."""
+
+    link_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Derives the tokens in invitations; the same for feedback's and notifications' workers.",
+    )
+    ballot_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Wraps the rounds' private keys; feedback's worker alone. Keep it out of database backups. While "
+        "rounds are open it cannot be changed without losing their answers.",
+    )
+    feedback_k: int = Field(
+        default=5, ge=5, le=100, description="Fewest answers of a group that may be shown; locked when a round opens."
+    )
+    count_minutes: float = Field(
+        default=60, gt=0, le=24 * 60, description="How often open rounds are counted, and closed when complete."
+    )
+    links_kept_days: int = Field(
+        default=90, ge=1, description="How long after a round a used or expired link still says what became of it."
+    )
+
+    @property
+    def secrets(self) -> Secrets:
+        """Both secrets. Raises ValueError, naming the missing one."""
+        if self.link_secret is None or self.ballot_secret is None:
+            name = "MEDLED_LINK_SECRET" if self.link_secret is None else "MEDLED_BALLOT_SECRET"
+            raise ValueError(f"{name} is not set; feedback's worker needs it")
+        return Secrets(self.link_secret.get_secret_value().encode(), self.ballot_secret.get_secret_value().encode())
+
+    @property
+    def count_every(self) -> timedelta:
+        return timedelta(minutes=self.count_minutes)
+
+    @property
+    def links_kept(self) -> timedelta:
+        return timedelta(days=self.links_kept_days)
