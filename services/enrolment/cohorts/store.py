@@ -72,7 +72,7 @@ async def share(conn: Connection, cohort_id: UUID) -> Cohort | None:
 
 
 async def places(conn: Connection, cohort_ids: Sequence[UUID]) -> dict[UUID, Places]:
-    """How the places stand. To decide by it, lock first, in a statement of its own: this one must see what others did."""
+    """How the places stand. To decide by it, lock first, in a statement of its own: this one sees what others did."""
     rows = await conn.fetch(
         """
         select c.id, c.capacity, c.approvals,
@@ -139,12 +139,13 @@ async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
     """Open cohorts in which this person could ask for a place, the first to start first."""
     rows = await conn.fetch(
         f"""
-        with recursive mine as (
-            select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
-            union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
-        )
         {_LISTED}
-        where c.status = 'open' and (c.unit_id is null or c.unit_id in (select id from mine))
+        where c.status = 'open'
+          and (c.unit_id is null or c.unit_id in (
+              with recursive mine as (
+                  select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
+                  union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
+              ) select id from mine))
           and not exists (
               select from enrolments e where e.cohort_id = c.id and e.person_id = $1
               and e.status in ('requested', 'waitlisted', 'active', 'completed'))

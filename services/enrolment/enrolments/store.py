@@ -1,6 +1,7 @@
 """Every statement about enrolments. Locks are taken in one order, cohorts before enrolments, each by id."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -8,14 +9,15 @@ import asyncpg
 
 from services.enrolment.enrolments.domain import Enrolment, Member, Status
 from shared.db import Connection
-from shared.events import PersonStatus
+from shared.events import PersonStatus, Title
 
 
 async def insert(conn: Connection, enrolment: Enrolment) -> bool:
     """Keep a new enrolment; False when the person has an open or completed one in this cohort."""
     row = await conn.fetchrow(
         """
-        insert into enrolments (id, person_id, cohort_id, programme_id, status, requested_at, approve_before, changed_at)
+        insert into enrolments
+            (id, person_id, cohort_id, programme_id, status, requested_at, approve_before, changed_at)
         values ($1, $2, $3, $4, $5, $6, $7, $6) on conflict do nothing returning id
         """,
         enrolment.id,
@@ -129,9 +131,7 @@ async def is_within(conn: Connection, unit_id: UUID, ancestor_id: UUID) -> bool:
     )
 
 
-async def record_departures(
-    conn: Connection, departures: Sequence[tuple[UUID, UUID, int]], now: datetime
-) -> None:
+async def record_departures(conn: Connection, departures: Sequence[tuple[UUID, UUID, int]], now: datetime) -> None:
     """What each departure did: (event, person, how many enrolments it withdrew)."""
     await conn.execute(
         """
@@ -143,6 +143,118 @@ async def record_departures(
         [person_id for _, person_id, _ in departures],
         [withdrawn for _, _, withdrawn in departures],
         now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An enrolment as it is shown. `position` is its place in the waiting list, from 1; None unless it waits."""
+
+    enrolment: Enrolment
+    member: Member
+    person_name: str
+    cohort_name: str
+    programme_title: Title
+    changed_at: datetime
+    position: int | None
+
+
+_LISTED = """
+    select e.*, c.name as cohort_name, v.title as programme_title, p.given_name || ' ' || p.family_name as person_name,
+           p.unit_id, p.manager_id, p.status as person_status, coalesce(m.status = 'active', false) as manager_is_active,
+           case e.status when 'waitlisted' then (
+               select count(*) from enrolments w
+               where w.cohort_id = e.cohort_id and w.status = 'waitlisted' and w.approval <= e.approval
+           ) end as position
+    from enrolments e
+    join cohorts c on c.id = e.cohort_id
+    join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
+    join people p on p.id = e.person_id
+    left join people m on m.id = p.manager_id
+"""
+
+
+async def shown(conn: Connection, enrolment_id: UUID) -> Listed | None:
+    """One enrolment as it is shown."""
+    row = await conn.fetchrow(f"{_LISTED} where e.id = $1", enrolment_id)
+    return _listed(row) if row else None
+
+
+async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> list[Listed]:
+    """A person's enrolments, the newest first, following `after`."""
+    rows = await conn.fetch(
+        f"{_LISTED} where e.person_id = $1 and ($2::uuid is null or e.id < $2) order by e.id desc limit $3",
+        person_id,
+        after,
+        limit,
+    )
+    return [_listed(row) for row in rows]
+
+
+async def of_cohort(
+    conn: Connection, cohort_id: UUID, *, status: Status | None, after: UUID | None, limit: int
+) -> list[Listed]:
+    """A cohort's enrolments in the order they were asked for, following `after`."""
+    rows = await conn.fetch(
+        f"""
+        {_LISTED} where e.cohort_id = $1 and ($2::text is null or e.status = $2) and ($3::uuid is null or e.id > $3)
+        order by e.id limit $4
+        """,
+        cohort_id,
+        status,
+        after,
+        limit,
+    )
+    return [_listed(row) for row in rows]
+
+
+async def to_decide(
+    conn: Connection,
+    person_id: UUID | None,
+    *,
+    for_office: bool,
+    office_units: Sequence[UUID] | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Listed]:
+    """Requests this person decides, the oldest first, following `after`: as manager, and for the programme office also
+    those of people without an active manager, in `office_units` and below them (None: everywhere).
+    """
+    rows = await conn.fetch(
+        f"""
+        {_LISTED}
+        where e.status = 'requested' and e.person_id is distinct from $1 and ($5::uuid is null or e.id > $5)
+          and (p.manager_id = $1 or ($2 and m.status is distinct from 'active' and ($3::uuid[] is null or p.unit_id in (
+              with recursive below as (
+                  select id from units where id = any($3)
+                  union select u.id from units u join below on u.parent_id = below.id
+              ) select id from below))))
+        order by e.id limit $4
+        """,
+        person_id,
+        for_office,
+        office_units,
+        limit,
+        after,
+    )
+    return [_listed(row) for row in rows]
+
+
+def _listed(row: asyncpg.Record) -> Listed:
+    return Listed(
+        enrolment=_enrolment(row),
+        member=Member(
+            row["person_id"],
+            row["unit_id"],
+            row["manager_id"],
+            row["manager_is_active"],
+            PersonStatus(row["person_status"]),
+        ),
+        person_name=row["person_name"],
+        cohort_name=row["cohort_name"],
+        programme_title=Title(**row["programme_title"]),
+        changed_at=row["changed_at"],
+        position=row["position"],
     )
 
 

@@ -89,9 +89,7 @@ async def share_version(conn: Connection, programme_id: UUID, version: int | Non
 
 async def versions(conn: Connection, programme_id: UUID) -> list[Version]:
     """All versions of a programme, the oldest first; none for an unknown one."""
-    rows = await conn.fetch(
-        "select * from programme_versions where programme_id = $1 order by version", programme_id
-    )
+    rows = await conn.fetch("select * from programme_versions where programme_id = $1 order by version", programme_id)
     return [_version(row) for row in rows]
 
 
