@@ -1,0 +1,1 @@
+"""Notifications: who is told what, in which language, and what became of every message."""

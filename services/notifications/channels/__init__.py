@@ -1,0 +1,1 @@
+"""From a queued message to a delivered one: mail today; the delivery log."""

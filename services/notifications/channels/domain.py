@@ -1,0 +1,192 @@
+"""What can be sent, how an attempt can end, and what then becomes of the message."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from shared.events import Event, NotificationDeferred, NotificationFailed, NotificationSent, PersonStatus
+
+MAX_ATTEMPTS = 8
+RETRY_DELAYS = (
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+)
+
+
+class Kind(StrEnum):
+    INVITATION = "invitation"
+    APPROVAL_NEEDED = "approval_needed"
+    ENROLMENT_ACTIVE = "enrolment_active"
+    ENROLMENT_WAITLISTED = "enrolment_waitlisted"
+    ENROLMENT_DECLINED = "enrolment_declined"
+    RESULTS_RELEASED = "results_released"
+    ROUND_WITHHELD = "round_withheld"
+
+    @property
+    def is_round_mail(self) -> bool:
+        """Mail about a round: nothing outside this service's own tables says whom it went to (DESIGN section 3)."""
+        return self in (Kind.INVITATION, Kind.RESULTS_RELEASED, Kind.ROUND_WITHHELD)
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    SENDING = "sending"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+
+
+class Reason(StrEnum):
+    """Why a message was not sent, or not yet. Stable codes: they stand in events, and the pages explain them."""
+
+    NO_RECIPIENT = "no_recipient"
+    RECIPIENT_INACTIVE = "recipient_inactive"
+    NO_ADDRESS = "no_address"
+    BAD_ADDRESS = "bad_address"
+    INVITATION_REVOKED = "invitation_revoked"
+    TOO_LATE = "too_late"
+    MAILBOX_UNAVAILABLE = "mailbox_unavailable"
+    MAILBOX_FULL = "mailbox_full"
+    MESSAGE_REFUSED = "message_refused"
+    SERVER_BUSY = "server_busy"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    INTERNAL_ERROR = "internal_error"
+    RETRY_REQUESTED = "retry_requested"
+
+
+class NotFailedError(Exception):
+    """Only a failed message can be tried again by hand; this one is {status}."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"Only a failed message can be tried again by hand; this one is {status}.")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The server has taken responsibility for the mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """This attempt failed. `uncertain`: the server may have taken the mail although it did not say so."""
+
+    reason: Reason
+    reply_code: int | None = None
+    permanent: bool = False
+    uncertain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Nobody should get this any more."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class NotTried:
+    """Given back untouched: the mail server is away or the worker is stopping. Costs no attempt."""
+
+
+Outcome = Accepted | Refused | Suppressed | NotTried
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The message as it was claimed for one attempt."""
+
+    id: UUID
+    kind: Kind
+    recipient_id: UUID | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a message after an attempt. `next_attempt_at` is set when it is to be tried again."""
+
+    status: Status
+    reason: Reason | None = None
+    reply_code: int | None = None
+    next_attempt_at: datetime | None = None
+    counts_as_resend: bool = False
+    gives_attempt_back: bool = False
+
+
+def reason_to_stop(
+    *, revoked: bool, status: str | None, address: str | None, pointless_after: datetime | None, now: datetime
+) -> Reason | None:
+    """Why a message that was queued must not be sent any more, or None. `status` is None for somebody erased."""
+    if revoked:
+        return Reason.INVITATION_REVOKED
+    if pointless_after is not None and now >= pointless_after:
+        return Reason.TOO_LATE
+    if status is None or status == PersonStatus.inactive:
+        return Reason.RECIPIENT_INACTIVE
+    return None if address else Reason.NO_ADDRESS
+
+
+def judge(attempt: Attempt, outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
+    """What follows from `outcome`. `jitter` in 0..1 spreads the retries of mails that failed together."""
+    match outcome:
+        case Accepted():
+            return Verdict(Status.SENT)
+        case Suppressed(reason):
+            return Verdict(Status.SUPPRESSED, reason)
+        case NotTried():
+            tried_before = attempt.number > 1
+            status = Status.DEFERRED if tried_before else Status.QUEUED
+            return Verdict(status, next_attempt_at=now, gives_attempt_back=True)
+        case Refused(reason, code, permanent, uncertain):
+            if permanent or attempt.number >= MAX_ATTEMPTS:
+                return Verdict(Status.FAILED, reason, code)
+            later = now + retry_delay(attempt.number, jitter)
+            return Verdict(Status.DEFERRED, reason, code, later, counts_as_resend=uncertain)
+
+
+def retry_delay(attempt: int, jitter: float) -> timedelta:
+    """How long to wait after attempt number `attempt` (from 1) failed: 30 s growing to 6 h, up to a quarter more."""
+    return RETRY_DELAYS[min(attempt, len(RETRY_DELAYS)) - 1] * (1 + 0.25 * jitter)
+
+
+def event_of(attempt: Attempt, verdict: Verdict) -> Event | None:
+    """The public fact, if there is one to tell. Round mail names no recipient."""
+    about: dict[str, Any] = {
+        "notification_id": attempt.id,
+        "kind": attempt.kind.value,
+        "channel": "mail",
+        "attempt": attempt.number,
+        "recipient_id": None if attempt.kind.is_round_mail else attempt.recipient_id,
+    }
+    reason = (verdict.reason or Reason.INTERNAL_ERROR).value
+    match verdict.status:
+        case Status.SENT:
+            return NotificationSent(**about)
+        case Status.FAILED:
+            return NotificationFailed(**about, reason=reason)
+        case Status.DEFERRED if verdict.next_attempt_at and not verdict.gives_attempt_back:
+            return NotificationDeferred(**about, reason=reason, next_attempt_at=verdict.next_attempt_at)
+        case _:
+            return None
+
+
+def refusal(reply_code: int) -> Refused:
+    """What a mail server's reply means for this message (RFC 5321 section 4.2.1: 4yz transient, 5yz permanent)."""
+    permanent = reply_code >= 500
+    if reply_code in (452, 552):
+        reason = Reason.MAILBOX_FULL
+    elif reply_code in (550, 551, 553):
+        reason = Reason.MAILBOX_UNAVAILABLE
+    elif permanent:
+        reason = Reason.MESSAGE_REFUSED
+    else:
+        reason = Reason.SERVER_BUSY
+    return Refused(reason, reply_code, permanent=permanent)

@@ -1,0 +1,1 @@
+"""The mail channel: composing, the SMTP conversation, and the loop that sends."""

@@ -1,0 +1,259 @@
+"""The delivery queue's and log's statements."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from services.notifications.channels.domain import Attempt, Kind, Reason, Status, Verdict
+from shared.db import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message claimed for one attempt, with everything its text is made of. Lives in memory only."""
+
+    attempt: Attempt
+    locale: str
+    params: Mapping[str, Any]
+    pointless_after: datetime | None
+    message_id: str
+    caused_by: UUID
+    correlation_id: str
+    traceparent: str | None
+    tracestate: str | None
+    address: str | None
+    recipient_name: str
+    recipient_status: str | None
+    time_zone: str | None
+    person: str | None
+    programme: Mapping[str, str] | None
+    cohort: str | None
+    revoked: bool
+
+
+_WITH_TEXTS = """
+    select c.*, r.email as address, r.given_name as recipient_name, r.status as recipient_status, r.time_zone,
+        nullif(trim(s.given_name || ' ' || s.family_name), '') as person, p.title as programme, k.name as cohort,
+        v.id is not null as revoked
+    from claimed c
+    left join people r on r.id = c.recipient_id
+    left join people s on s.id = (c.params ->> 'person_id')::uuid
+    left join programmes p on p.id = (c.params ->> 'programme_id')::uuid
+    left join cohorts k on k.id = (c.params ->> 'cohort_id')::uuid
+    left join revoked_invitations v on v.id = (c.params ->> 'invitation_id')::uuid
+"""
+
+
+async def claim_due(conn: Connection, limit: int, lease: timedelta, *, now: datetime) -> list[Mail]:
+    """Take up to `limit` messages whose time has come; other workers skip them until the lease ends."""
+    rows = await conn.fetch(
+        f"""
+        with due as (
+            select id from notifications where status in ('queued', 'deferred') and next_attempt_at <= $1
+            order by next_attempt_at limit $2 for update skip locked
+        ), claimed as (
+            update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = null,
+                lease_until = clock_timestamp() + $3
+            from due where n.id = due.id returning n.*
+        )
+        {_WITH_TEXTS}
+        """,  # noqa: S608 - a constant of this module
+        now,
+        limit,
+        lease,
+    )
+    return [_mail(row) for row in rows]
+
+
+async def claim_lapsed(conn: Connection, limit: int, lease: timedelta, *, ours: Collection[UUID]) -> list[Mail]:
+    """Take messages whose sender fell silent before saying how it went, except those still in `ours` hands.
+
+    They are sent again with the same Message-ID, and counted: the server may have taken them (the one stated edge).
+    """
+    rows = await conn.fetch(
+        f"""
+        with lapsed as (
+            select id from notifications
+            where status = 'sending' and lease_until < clock_timestamp() and id <> all($3::uuid[])
+            order by lease_until limit $1 for update skip locked
+        ), claimed as (
+            update notifications n set attempts = attempts + 1, resent = resent + 1,
+                lease_until = clock_timestamp() + $2
+            from lapsed where n.id = lapsed.id returning n.*
+        )
+        {_WITH_TEXTS}
+        """,  # noqa: S608 - a constant of this module
+        limit,
+        lease,
+        list(ours),
+    )
+    return [_mail(row) for row in rows]
+
+
+def _mail(row: Record) -> Mail:
+    return Mail(
+        attempt=Attempt(row["id"], Kind(row["kind"]), row["recipient_id"], row["attempts"]),
+        locale=row["locale"],
+        params=row["params"],
+        pointless_after=row["pointless_after"],
+        message_id=row["message_id"],
+        caused_by=row["caused_by"],
+        correlation_id=row["correlation_id"],
+        traceparent=row["traceparent"],
+        tracestate=row["tracestate"],
+        address=row["address"],
+        recipient_name=row["recipient_name"] or "",
+        recipient_status=row["recipient_status"],
+        time_zone=row["time_zone"],
+        person=row["person"],
+        programme=row["programme"],
+        cohort=row["cohort"],
+        revoked=row["revoked"],
+    )
+
+
+async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], *, now: datetime) -> set[UUID]:
+    """Write down how attempts ended; returns the ids that were still ours to settle.
+
+    Whoever lost its lease meanwhile changes nothing, except that an accepted mail is sent, whoever else has it in hand.
+    """
+    rows = await conn.fetch(
+        """
+        update notifications n
+        set status = o.status, reply_code = o.reply_code, next_attempt_at = o.next_attempt_at,
+            reason = case when o.given_back = 1 then n.reason else o.reason end,
+            lease_until = null, resent = resent + o.resent, attempts = attempts - o.given_back,
+            settled_at = case when o.status in ('sent', 'failed', 'suppressed') then $9::timestamptz end
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::int[], $8::int[])
+            as o(id, attempt, status, reason, reply_code, next_attempt_at, resent, given_back)
+        where n.id = o.id and (
+            n.status = 'sending' and n.attempts = o.attempt
+            or o.status = 'sent' and n.status in ('sending', 'deferred')
+        )
+        returning n.id
+        """,
+        [attempt.id for attempt, _ in verdicts],
+        [attempt.number for attempt, _ in verdicts],
+        [verdict.status for _, verdict in verdicts],
+        [verdict.reason for _, verdict in verdicts],
+        [verdict.reply_code for _, verdict in verdicts],
+        [verdict.next_attempt_at for _, verdict in verdicts],
+        [int(verdict.counts_as_resend) for _, verdict in verdicts],
+        [int(verdict.gives_attempt_back) for _, verdict in verdicts],
+        now,
+    )
+    return {row["id"] for row in rows}
+
+
+async def note_mail_server(conn: Connection, *, reachable: bool, reason: str | None, now: datetime) -> None:
+    """Keep since when the mail server has answered, or has not."""
+    await conn.execute(
+        """
+        insert into mail_server (reachable, reason, changed_at) values ($1, $2, $3)
+        on conflict (only_row) do update set reachable = $1, reason = $2, changed_at = $3
+        where mail_server.reachable <> $1
+        """,
+        reachable,
+        reason,
+        now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailServerState:
+    reachable: bool
+    reason: str | None
+    changed_at: datetime
+
+
+async def mail_server(conn: Connection) -> MailServerState | None:
+    """What was last noted about the mail server; None before the first mail."""
+    row = await conn.fetchrow("select reachable, reason, changed_at from mail_server")
+    return MailServerState(**dict(row)) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message in the delivery log. Its params (which invitation) and texts stay inside."""
+
+    id: UUID
+    kind: Kind
+    recipient_id: UUID | None
+    locale: str
+    status: Status
+    reason: Reason | None
+    reply_code: int | None
+    attempts: int
+    resent: int
+    next_attempt_at: datetime | None
+    message_id: str
+    traceparent: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+_DELIVERY = """
+    select id, kind, recipient_id, locale, status, reason, reply_code, attempts, resent, next_attempt_at, message_id,
+        traceparent, created_at, settled_at
+    from notifications
+"""
+
+
+def _delivery(row: Record) -> Delivery:
+    values = dict(row)
+    values["kind"], values["status"] = Kind(row["kind"]), Status(row["status"])
+    values["reason"] = Reason(row["reason"]) if row["reason"] else None
+    return Delivery(**values)
+
+
+async def deliveries(
+    conn: Connection, *, status: Status | None, kind: Kind | None, before: UUID | None, limit: int
+) -> list[Delivery]:
+    """The newest messages first, those older than `before` only (ids grow with time)."""
+    rows = await conn.fetch(
+        f"""{_DELIVERY}
+        where ($1::text is null or status = $1) and ($2::text is null or kind = $2) and ($3::uuid is null or id < $3)
+        order by id desc limit $4
+        """,
+        status,
+        kind,
+        before,
+        limit,
+    )
+    return [_delivery(row) for row in rows]
+
+
+async def delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
+    """One message of the log."""
+    row = await conn.fetchrow(f"{_DELIVERY} where id = $1", notification_id)
+    return _delivery(row) if row else None
+
+
+async def lock_delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
+    """One message, locked until the transaction ends."""
+    row = await conn.fetchrow(f"{_DELIVERY} where id = $1 for update", notification_id)
+    return _delivery(row) if row else None
+
+
+async def queue_again(conn: Connection, notification_id: UUID, *, now: datetime) -> None:
+    """Give a failed message a new series of attempts, due at once."""
+    await conn.execute(
+        """
+        update notifications
+        set status = 'deferred', reason = $3, reply_code = null, attempts = 0, next_attempt_at = $2, settled_at = null
+        where id = $1
+        """,
+        notification_id,
+        now,
+        Reason.RETRY_REQUESTED,
+    )
+
+
+async def count_by_status(conn: Connection) -> dict[Status, int]:
+    """How many messages stand where, over the whole log."""
+    rows = await conn.fetch("select status, count(*) from notifications group by status")
+    return {Status(row["status"]): row["count"] for row in rows}

@@ -1,0 +1,114 @@
+"""Which fact makes which message, to whom; and why a message goes to nobody."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.notifications.channels.domain import Kind, Reason
+from shared.events import (
+    EnrolmentActivated,
+    EnrolmentDeclined,
+    EnrolmentRequested,
+    EnrolmentWaitlisted,
+    Event,
+    InvitationIssued,
+    PersonStatus,
+    ResultsReleased,
+    RoundWithheld,
+)
+
+# Adding a message: a Kind, its fact here, its case in `message_for`, its words in texts.toml.
+FACTS: tuple[type[Event], ...] = (
+    InvitationIssued,
+    EnrolmentRequested,
+    EnrolmentActivated,
+    EnrolmentWaitlisted,
+    EnrolmentDeclined,
+    ResultsReleased,
+    RoundWithheld,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that a fact calls for. `params` holds ids and codes only, and becomes the row's jsonb."""
+
+    kind: Kind
+    recipient_id: UUID | None
+    params: dict[str, Any]
+    pointless_after: datetime | None = None
+
+    def needs(self) -> Iterator[tuple[str, UUID]]:
+        """What must be known before it can be queued, as (what, id)."""
+        if self.recipient_id is not None:
+            yield "person", self.recipient_id
+        for what in ("person", "programme", "cohort"):
+            if f"{what}_id" in self.params:
+                yield what, UUID(self.params[f"{what}_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What the directory says about a person, as far as sending needs it."""
+
+    id: UUID
+    status: str
+    locale: str
+    has_address: bool
+
+
+def message_for(fact: Event) -> Message | None:
+    """The message this fact calls for, or None when it calls for none."""
+    match fact:
+        case InvitationIssued():
+            params = {
+                "invitation_id": str(fact.invitation_id),
+                "person_id": str(fact.subject_person_id),
+                "group": fact.group.value,
+            }
+            return Message(Kind.INVITATION, fact.respondent_id, params, fact.closes_at)
+        case EnrolmentRequested():
+            params = {"person_id": str(fact.person_id), **_place(fact)}
+            return Message(Kind.APPROVAL_NEEDED, fact.manager_id, params, fact.approve_before)
+        case EnrolmentActivated():
+            return Message(Kind.ENROLMENT_ACTIVE, fact.person_id, {**_place(fact), "promoted": fact.promoted})
+        case EnrolmentWaitlisted():
+            return Message(Kind.ENROLMENT_WAITLISTED, fact.person_id, _place(fact))
+        case EnrolmentDeclined():
+            return Message(Kind.ENROLMENT_DECLINED, fact.person_id, _place(fact))
+        case ResultsReleased():
+            return Message(Kind.RESULTS_RELEASED, fact.subject_person_id, {"round_id": str(fact.round_id)})
+        case RoundWithheld():
+            return Message(Kind.ROUND_WITHHELD, fact.subject_person_id, {"round_id": str(fact.round_id)})
+        case _:
+            return None
+
+
+def _place(
+    fact: EnrolmentRequested | EnrolmentActivated | EnrolmentWaitlisted | EnrolmentDeclined,
+) -> dict[str, str]:
+    return {
+        "enrolment_id": str(fact.enrolment_id),
+        "programme_id": str(fact.programme_id),
+        "cohort_id": str(fact.cohort_id),
+    }
+
+
+def reason_to_suppress(recipient: Recipient | None, *, revoked: bool) -> Reason | None:
+    """Why this message must not be sent, or None. `recipient` is None when the fact named nobody to tell."""
+    if revoked:
+        return Reason.INVITATION_REVOKED
+    if recipient is None:
+        return Reason.NO_RECIPIENT
+    if recipient.status == PersonStatus.inactive:
+        return Reason.RECIPIENT_INACTIVE
+    if not recipient.has_address:
+        return Reason.NO_ADDRESS
+    return None
+
+
+def language(locale: str) -> str:
+    """The language of the texts for a BCP 47 tag: Swedish for Swedish, English for everybody else."""
+    return "sv" if locale.lower().split("-")[0] == "sv" else "en"

@@ -1,0 +1,103 @@
+"""Facts in, messages queued."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.notifications.routing import store
+from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
+from shared.db import Connection
+from shared.events import CohortOpened, InvitationRevoked, ProgrammePublished
+from shared.ids import new_id
+from shared.inbox import Handler, Parked, Received
+from shared.telemetry import traceparent_of
+
+Pair = tuple[Received[Any], Message]
+
+
+def handlers(*, message_id_domain: str) -> list[Handler]:
+    """`message_id_domain` is what follows the @ of every Message-ID."""
+
+    async def queue_mail(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Parked]:
+        revoked = [event.data.invitation_id for event in events if isinstance(event.data, InvitationRevoked)]
+        if revoked:
+            await store.remember_revoked(conn, revoked)
+            await store.suppress_invitations(conn, revoked, now=now)
+        pairs = [(event, message) for event in events if (message := message_for(event.data))]
+        known = await _look_up(conn, pairs)
+        new = [_row(event, message, known, message_id_domain) for event, message in pairs if not known.lacks(message)]
+        if new:
+            await store.queue(conn, new, now=now)
+        return [Parked(event.id, lack) for event, message in pairs if (lack := known.lacks(message))]
+
+    return [
+        Handler("notifications.routing.keep_titles", (ProgrammePublished, CohortOpened), _keep_titles, "latest_state"),
+        Handler(
+            "notifications.routing.queue_mail",
+            (*FACTS, InvitationRevoked),
+            queue_mail,
+            "every_fact",
+            effect="notifications.caused_by",
+        ),
+    ]
+
+
+async def _keep_titles(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:  # noqa: ARG001
+    programmes = {e.data.programme_id: e.data.title for e in events if isinstance(e.data, ProgrammePublished)}
+    cohorts = {e.data.cohort_id: e.data.name for e in events if isinstance(e.data, CohortOpened)}
+    if programmes:
+        await store.keep_programmes(conn, {id_: title.model_dump() for id_, title in programmes.items()})
+    if cohorts:
+        await store.keep_cohorts(conn, cohorts)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the projections know of everything a batch refers to."""
+
+    recipients: dict[UUID, Recipient] = field(default_factory=dict)
+    programmes: set[UUID] = field(default_factory=set)
+    cohorts: set[UUID] = field(default_factory=set)
+    revoked: set[UUID] = field(default_factory=set)
+
+    def lacks(self, message: Message) -> str | None:
+        """The first thing the message needs and nobody has told us of yet, as `person:<id>`."""
+        known = {"person": self.recipients, "programme": self.programmes, "cohort": self.cohorts}
+        return next((f"{what}:{id_}" for what, id_ in message.needs() if id_ not in known[what]), None)
+
+
+async def _look_up(conn: Connection, pairs: Sequence[Pair]) -> _Known:
+    needs: dict[str, set[UUID]] = {"person": set(), "programme": set(), "cohort": set()}
+    for _, message in pairs:
+        for what, id_ in message.needs():
+            needs[what].add(id_)
+    invitations = {UUID(m.params["invitation_id"]) for _, m in pairs if "invitation_id" in m.params}
+    return _Known(
+        recipients=await store.recipients(conn, needs["person"]) if needs["person"] else {},
+        programmes=await store.known_programmes(conn, needs["programme"]) if needs["programme"] else set(),
+        cohorts=await store.known_cohorts(conn, needs["cohort"]) if needs["cohort"] else set(),
+        revoked=await store.revoked_among(conn, invitations) if invitations else set(),
+    )
+
+
+def _row(event: Received[Any], message: Message, known: _Known, message_id_domain: str) -> store.NewNotification:
+    recipient = known.recipients[message.recipient_id] if message.recipient_id else None
+    invitation = message.params.get("invitation_id")
+    notification_id = new_id()
+    traceparent, tracestate = traceparent_of(event.context)
+    return store.NewNotification(
+        id=notification_id,
+        kind=message.kind,
+        recipient_id=message.recipient_id,
+        locale=language(recipient.locale) if recipient else "en",
+        params=message.params,
+        reason=reason_to_suppress(recipient, revoked=invitation is not None and UUID(invitation) in known.revoked),
+        pointless_after=message.pointless_after,
+        message_id=f"<{notification_id}@{message_id_domain}>",
+        caused_by=event.id,
+        correlation_id=event.correlation_id,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
