@@ -96,23 +96,9 @@ async def unit_exists(conn: Connection, unit_id: UUID) -> bool:
     return bool(await conn.fetchval("select exists (select from units where id = $1)", unit_id))
 
 
-_LISTED = """
-    select c.*, v.title as programme_title, n.*
-    from cohorts c
-    join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
-    cross join lateral (
-        select count(*) filter (where e.status = 'requested') as requested,
-               count(*) filter (where e.status = 'waitlisted') as waitlisted,
-               count(*) filter (where e.status = 'active') as active,
-               count(*) filter (where e.status = 'completed') as completed
-        from enrolments e where e.cohort_id = c.id
-    ) n
-"""
-
-
 async def get(conn: Connection, cohort_id: UUID) -> Listed | None:
     """One cohort as it is shown."""
-    row = await conn.fetchrow(f"{_LISTED} where c.id = $1", cohort_id)
+    row = await conn.fetchrow("select * from cohorts_shown where id = $1", cohort_id)
     return _listed(row) if row else None
 
 
@@ -121,11 +107,11 @@ async def page(
 ) -> list[Listed]:
     """Cohorts in the order they were made, following `after`; `status` is one that is stored."""
     rows = await conn.fetch(
-        f"""
-        {_LISTED}
-        where ($1::text is null or c.status = $1) and ($2::uuid is null or c.programme_id = $2)
-          and ($3::uuid is null or c.id > $3)
-        order by c.id limit $4
+        """
+        select * from cohorts_shown
+        where ($1::text is null or status = $1) and ($2::uuid is null or programme_id = $2)
+          and ($3::uuid is null or id > $3)
+        order by id limit $4
         """,
         status,
         programme_id,
@@ -138,18 +124,17 @@ async def page(
 async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
     """Open cohorts in which this person could ask for a place, the first to start first."""
     rows = await conn.fetch(
-        f"""
-        {_LISTED}
-        where c.status = 'open'
-          and (c.unit_id is null or c.unit_id in (
-              with recursive mine as (
-                  select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
-                  union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
-              ) select id from mine))
+        """
+        with recursive mine as (
+            select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
+            union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
+        )
+        select * from cohorts_shown c
+        where status = 'open' and (unit_id is null or unit_id in (select id from mine))
           and not exists (
               select from enrolments e where e.cohort_id = c.id and e.person_id = $1
               and e.status in ('requested', 'waitlisted', 'active', 'completed'))
-        order by c.starts_on, c.id limit 50
+        order by starts_on, id limit 50
         """,
         person_id,
     )

@@ -159,31 +159,18 @@ class Listed:
     position: int | None
 
 
-_LISTED = """
-    select e.*, c.name as cohort_name, v.title as programme_title, p.given_name || ' ' || p.family_name as person_name,
-           p.unit_id, p.manager_id, p.status as person_status, coalesce(m.status = 'active', false) as manager_is_active,
-           case e.status when 'waitlisted' then (
-               select count(*) from enrolments w
-               where w.cohort_id = e.cohort_id and w.status = 'waitlisted' and w.approval <= e.approval
-           ) end as position
-    from enrolments e
-    join cohorts c on c.id = e.cohort_id
-    join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
-    join people p on p.id = e.person_id
-    left join people m on m.id = p.manager_id
-"""
-
-
 async def shown(conn: Connection, enrolment_id: UUID) -> Listed | None:
     """One enrolment as it is shown."""
-    row = await conn.fetchrow(f"{_LISTED} where e.id = $1", enrolment_id)
+    row = await conn.fetchrow("select * from enrolments_shown where id = $1", enrolment_id)
     return _listed(row) if row else None
 
 
 async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> list[Listed]:
     """A person's enrolments, the newest first, following `after`."""
     rows = await conn.fetch(
-        f"{_LISTED} where e.person_id = $1 and ($2::uuid is null or e.id < $2) order by e.id desc limit $3",
+        """
+        select * from enrolments_shown where person_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3
+        """,
         person_id,
         after,
         limit,
@@ -196,9 +183,10 @@ async def of_cohort(
 ) -> list[Listed]:
     """A cohort's enrolments in the order they were asked for, following `after`."""
     rows = await conn.fetch(
-        f"""
-        {_LISTED} where e.cohort_id = $1 and ($2::text is null or e.status = $2) and ($3::uuid is null or e.id > $3)
-        order by e.id limit $4
+        """
+        select * from enrolments_shown
+        where cohort_id = $1 and ($2::text is null or status = $2) and ($3::uuid is null or id > $3)
+        order by id limit $4
         """,
         cohort_id,
         status,
@@ -221,15 +209,16 @@ async def to_decide(
     those of people without an active manager, in `office_units` and below them (None: everywhere).
     """
     rows = await conn.fetch(
-        f"""
-        {_LISTED}
-        where e.status = 'requested' and e.person_id is distinct from $1 and ($5::uuid is null or e.id > $5)
-          and (p.manager_id = $1 or ($2 and m.status is distinct from 'active' and ($3::uuid[] is null or p.unit_id in (
-              with recursive below as (
-                  select id from units where id = any($3)
-                  union select u.id from units u join below on u.parent_id = below.id
-              ) select id from below))))
-        order by e.id limit $4
+        """
+        with recursive below as (
+            select id from units where id = any($3::uuid[])
+            union select u.id from units u join below on u.parent_id = below.id
+        )
+        select * from enrolments_shown
+        where status = 'requested' and person_id is distinct from $1 and ($5::uuid is null or id > $5)
+          and (manager_id = $1
+               or ($2 and not manager_is_active and ($3 is null or unit_id in (select id from below))))
+        order by id limit $4
         """,
         person_id,
         for_office,

@@ -30,6 +30,33 @@ create table enrolment_milestones (
     primary key (enrolment_id, milestone)
 );
 
+create view cohorts_shown as
+select c.*, v.title as programme_title, n.requested, n.waitlisted, n.active, n.completed
+from cohorts c
+join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
+cross join lateral (
+    select count(*) filter (where e.status = 'requested') as requested,
+           count(*) filter (where e.status = 'waitlisted') as waitlisted,
+           count(*) filter (where e.status = 'active') as active,
+           count(*) filter (where e.status = 'completed') as completed
+    from enrolments e where e.cohort_id = c.id
+) n;
+
+-- With what the organisation knows of the person today, and the place in the waiting list.
+create view enrolments_shown as
+select e.*, c.name as cohort_name, v.title as programme_title,
+       p.given_name || ' ' || p.family_name as person_name, p.unit_id, p.status as person_status, p.manager_id,
+       coalesce(m.status = 'active', false) as manager_is_active,
+       case e.status when 'waitlisted' then (
+           select count(*) from enrolments w
+           where w.cohort_id = e.cohort_id and w.status = 'waitlisted' and w.approval <= e.approval
+       ) end as position
+from enrolments e
+join cohorts c on c.id = e.cohort_id
+join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
+join people p on p.id = e.person_id
+left join people m on m.id = p.manager_id;
+
 -- Each handled departure of a person and how many of their enrolments it withdrew.
 create table departures (
     event_id   uuid not null,
@@ -40,4 +67,5 @@ create table departures (
 create index departures_by_event on departures (event_id);
 
 -- migrate:down
+drop view enrolments_shown, cohorts_shown;
 drop table departures, enrolment_milestones, enrolments;
