@@ -1,0 +1,1 @@
+"""The one origin: dashboards and the open stream, from the public event streams only."""

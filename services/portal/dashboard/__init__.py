@@ -1,0 +1,1 @@
+"""Figures of the whole organisation, projected from the public topics."""

@@ -1,0 +1,1 @@
+"""Signing in: OIDC code flow with PKCE, once for all services."""

@@ -1,0 +1,136 @@
+"""A small reverse proxy, so that the embedded stack has one origin without another program to install.
+
+Production uses a real one: without upstreams this middleware passes everything through.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import httpx
+import structlog
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+# RFC 9110 section 7.6.1: for one connection only, never handed on.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+# Said by us about the client; what the client says of itself here is not believed.
+_OURS = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"})
+
+_TIMEOUT = {"connect": 2.0, "read": 60.0, "write": 30.0, "pool": 5.0}
+
+Unreachable = Callable[[Request, int], Awaitable[Response]]
+"""Makes the answer when a service cannot be reached: 502, 503 or 504."""
+
+
+class Proxy:
+    """ASGI middleware: hands `/<name>` and everything below it to `upstreams[name]`, the rest to the app.
+
+    Bodies stream both ways. Nothing of a path is logged: it may hold a single-use token.
+    """
+
+    def __init__(self, app: ASGIApp, upstreams: Mapping[str, str], unreachable: Unreachable) -> None:
+        self._app = app
+        self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
+        self._unreachable = unreachable
+        # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Proxy or pass on."""
+        upstream = self._upstream(scope) if scope["type"] == "http" else None
+        if upstream is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._forward(request, upstream)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    def _upstream(self, scope: Scope) -> httpx.URL | None:
+        first = scope["path"].split("/", 2)[1] if scope["path"].startswith("/") else ""
+        return self._upstreams.get(first)
+
+    async def _forward(self, request: Request, upstream: httpx.URL) -> Response:
+        outgoing = httpx.Request(
+            request.method, upstream.copy_with(raw_path=_raw_path(request)), headers=_headers_out(request),
+            content=_body(request), extensions={"timeout": _TIMEOUT},
+        )  # fmt: skip
+        try:
+            incoming = await self._transport.handle_async_request(outgoing)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            return await self._refuse(request, upstream, 503)
+        except httpx.TimeoutException:
+            return await self._refuse(request, upstream, 504)
+        except httpx.TransportError:
+            return await self._refuse(request, upstream, 502)
+        response = StreamingResponse(
+            _stream(incoming), status_code=incoming.status_code, background=BackgroundTask(incoming.aclose)
+        )
+        response.raw_headers = _headers_back(incoming)
+        return response
+
+    async def _refuse(self, request: Request, upstream: httpx.URL, status: int) -> Response:
+        log.warning("proxy.unreachable", upstream=f"{upstream.host}:{upstream.port}", status=status)
+        return await self._unreachable(request, status)
+
+
+def _raw_path(request: Request) -> bytes:
+    """Path and query exactly as the client sent them, percent-encoding included."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    query: bytes = request.scope["query_string"]
+    return raw.split(b"?", 1)[0] + (b"?" + query if query else b"")
+
+
+def _headers_out(request: Request) -> list[tuple[bytes, bytes]]:
+    named = _connection_named(request.headers.get("connection", ""))
+    kept = [
+        (name, value)
+        for name, value in request.headers.raw
+        if (lower := name.decode("latin-1").lower()) not in _HOP_BY_HOP and lower not in _OURS and lower not in named
+    ]
+    client = request.client.host if request.client else "unknown"
+    return [
+        *kept,
+        (b"x-forwarded-for", client.encode()),
+        (b"x-forwarded-proto", request.url.scheme.encode()),
+        (b"x-forwarded-host", request.headers.get("host", "").encode("latin-1")),
+    ]
+
+
+def _headers_back(response: httpx.Response) -> list[tuple[bytes, bytes]]:
+    named = _connection_named(response.headers.get("connection", ""))
+    return [
+        (name.lower(), value)
+        for name, value in response.headers.raw
+        if (lower := name.decode("latin-1").lower()) not in _HOP_BY_HOP and lower not in named
+    ]
+
+
+def _connection_named(value: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+def _body(request: Request) -> AsyncIterator[bytes] | None:
+    """The request's body as it comes; None when it has none, or a GET would become chunked."""
+    has_body = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    return request.stream() if has_body else None
+
+
+async def _stream(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body's bytes, still compressed if the service compressed them."""
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    finally:
+        await response.aclose()

@@ -1,0 +1,1 @@
+"""The open stream: every public event in one order, resumable from any position."""

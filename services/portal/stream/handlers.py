@@ -1,0 +1,54 @@
+"""Every public event takes its place in the stream; the stream's window moves on by a timer."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentelemetry import trace
+
+from services.portal.stream import store
+from shared import timers as durable
+from shared.db import Connection
+from shared.events import REGISTRY
+from shared.inbox import Handler, Received
+
+PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
+
+PRUNE = "portal.stream.prune"
+_PRUNE_BATCH = 20_000
+_EVERY = timedelta(minutes=10)
+
+
+async def append_entries(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+    # A tombstone has no data to show: that a unit is gone is the unit directory's matter.
+    entries = [_entry(event) for event in events if event.data is not None]
+    if entries:
+        await store.append(conn, entries, now)
+
+
+def _entry(event: Received[Any]) -> store.NewEntry:
+    trace_id = trace.get_current_span(event.context).get_span_context().trace_id
+    return store.NewEntry(
+        caused_by=event.id, type=event.type, source=event.source, subject=event.subject, time=event.time,
+        sequence=event.sequence, unit=event.unit, programme=event.programme, correlation_id=event.correlation_id,
+        trace_id=trace.format_trace_id(trace_id), data=event.data.encode().decode(),
+    )  # fmt: skip
+
+
+async def start_pruning(conn: Connection, now: datetime) -> None:
+    """Make the next pruning due; a worker does this when it starts, and pruning keeps itself going."""
+    await durable.schedule(conn, PRUNE, "stream", now)
+
+
+def handlers() -> list[Handler]:
+    return [Handler("portal.stream.entries", PUBLIC, append_entries, "every_fact", effect="stream.caused_by")]
+
+
+def timers(keep: timedelta) -> Mapping[str, durable.TimerHandler]:
+    """`keep`: how long an event stays in the stream."""
+
+    async def prune(conn: Connection, _due: Sequence[durable.Due], now: datetime) -> None:
+        gone = await store.prune(conn, now - keep, _PRUNE_BATCH)
+        await durable.schedule(conn, PRUNE, "stream", now if gone == _PRUNE_BATCH else now + _EVERY)
+
+    return {PRUNE: prune}

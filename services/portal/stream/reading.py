@@ -1,0 +1,141 @@
+"""One reader's way through the stream: greeting, what was missed, then live; and again when it fell behind."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Send
+
+from services.portal.dashboard.snapshot import Snapshots
+from services.portal.stream import store
+from services.portal.stream.broadcast import Broadcaster, Follower
+from services.portal.stream.domain import Wanted, gap
+from shared.db import UNAVAILABLE, Pool, transaction
+
+_PAGE = 500
+_RETRY_MS = 1000
+_RETRY_AFTER_ERROR = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: between signs of life, until a reader that takes nothing is let go, and until one has to come again.
+
+    Coming again costs a reader nothing, and is when its session or token is looked at anew.
+    """
+
+    heartbeat: float
+    stall: float
+    visit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The first bytes a reader gets, and the position it goes on from."""
+
+    body: bytes
+    position: int
+
+
+async def read(
+    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, greeting: Greeting, pace: Pace
+) -> AsyncGenerator[bytes, None]:
+    """The bytes one reader gets, from the greeting until its visit is over."""
+    leave_at = asyncio.get_running_loop().time() + pace.visit * random.uniform(0.9, 1.1)
+    position = greeting.position
+    yield greeting.body
+    while asyncio.get_running_loop().time() < leave_at:
+        async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
+            async for body, reached in missed:
+                position = reached
+                if body:
+                    yield body
+        follower = broadcaster.attach(wanted, position)
+        if follower is None:
+            continue
+        try:
+            async for body in _live(broadcaster, follower, pace.heartbeat, leave_at):
+                yield body
+        finally:
+            broadcaster.detach(follower)
+            position = follower.position
+    yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": "visit_over"}))
+
+
+async def greet(pool: Pool, snapshots: Snapshots, wanted: Wanted, after: int | None) -> Greeting:
+    """Figures of now, after a `gap` when not everything since `after` is there; None starts at the present."""
+    snapshot = await snapshots.recent(wanted.within)
+    if after is None:
+        at = snapshot.figures.position
+        return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, id=str(at), retry=_RETRY_MS), at)
+    # Without an id: somebody who resumes is still where they were, however new the figures are.
+    figures = format_sse_event(event="snapshot", data_str=snapshot.json, retry=_RETRY_MS)
+    async with transaction(pool) as conn:
+        pruned_to, head = await store.bounds(conn)
+    missing = gap(after, pruned_to=pruned_to, head=head)
+    if missing is None:
+        return Greeting(figures, after)
+    signal = format_sse_event(event="gap", data_str=json.dumps(asdict(missing)), id=str(missing.kept_after))
+    return Greeting(signal + figures, missing.kept_after)
+
+
+async def _missed(
+    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position: int
+) -> AsyncGenerator[tuple[bytes, int], None]:
+    """Pages of entries between `position` and the stream's head; ends when there is nothing more to read now."""
+    while True:
+        try:
+            async with transaction(pool) as conn:
+                head = (await store.bounds(conn)).head
+                entries = await store.read_after(conn, position, _PAGE, wanted, until=head)
+        except UNAVAILABLE:
+            await asyncio.sleep(_RETRY_AFTER_ERROR)
+            yield b": waiting for the database\n\n", position
+            continue
+        position = entries[-1].position if len(entries) == _PAGE else max(position, head)
+        yield b"".join(broadcaster.frame(entry) for entry in entries), position
+        if len(entries) < _PAGE:
+            return
+
+
+async def _live(
+    broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float
+) -> AsyncGenerator[bytes, None]:
+    """What the broadcaster hands over, until the visit is over or the reader has fallen behind."""
+    while (left := leave_at - asyncio.get_running_loop().time()) > 0:
+        body = await follower.take(min(heartbeat, left))
+        if body is not None:
+            yield body
+        elif follower.overrun:
+            return
+        else:
+            # An id without data moves the reader's Last-Event-ID and calls nobody: a reader whose filter lets little
+            # through still resumes from near the present.
+            follower.position = max(follower.position, broadcaster.head)
+            yield b": still here\nid: %d\n\n" % follower.position
+
+
+class LiveResponse(EventSourceResponse):
+    """A response for bytes that come as they come; it lets go of a client that takes nothing for `stall` seconds."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(body, headers=headers)
+        self._stall = stall
+        self._body = body
+
+    async def stream_response(self, send: Send) -> None:
+        """Send chunk by chunk, and close the reader's place however it ends."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._body) as body:
+            async for chunk in body:
+                try:
+                    async with asyncio.timeout(self._stall):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                except TimeoutError:
+                    return  # unfinished: the server closes the connection
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
