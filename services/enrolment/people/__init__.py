@@ -1,1 +1,1 @@
-"""People and units: they arrive from the HR platform and are announced to everybody else."""
+"""People and units as the organisation has them now, and the events that tell everybody else."""

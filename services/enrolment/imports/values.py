@@ -6,20 +6,20 @@ import zoneinfo
 from collections.abc import Mapping
 from functools import cache
 
-from services.enrolment.people.columns import folded
+from services.enrolment.imports.columns import folded
 from shared.events import PersonStatus
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _LANGUAGES = {"swedish": "sv", "svenska": "sv", "english": "en", "engelska": "en"}
-_COUNTRIES = {"unitedkingdom": "GB", "unitedstates": "US", "unitedstatesofamerica": "US", "sweden": "SE", "sverige": "SE"}
+_COUNTRIES = {"unitedkingdom": "GB", "unitedstates": "US", "unitedstatesofamerica": "US", "sweden": "SE"}
 
 _STATUSES: dict[PersonStatus, str] = {
     PersonStatus.active: "active, employed, current, working, yes, true, 1, a, aktiv, anställd, ja",
     PersonStatus.on_leave: "on leave, leave, leave of absence, absent, parental leave, sick leave, tjänstledig,"
     "föräldraledig, sjukskriven, ledig, frånvarande",
-    PersonStatus.inactive: "terminated, inactive, left, retired, resigned, dismissed, deceased, former, ended, no, false, 0,"
-    "avslutad, avslutat, inaktiv, slutat, pensionerad, uppsagd, avliden, nej",
+    PersonStatus.inactive: "terminated, inactive, left, retired, resigned, dismissed, deceased, former, ended, no,"
+    "false, 0, avslutad, avslutat, inaktiv, slutat, pensionerad, uppsagd, avliden, nej",
 }
 
 
@@ -40,7 +40,7 @@ def clean(text: str, longest: int) -> str:
         if any(unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} for c in text):
             raise Unusable("unprintable", "The text holds unprintable characters.", "Remove them in the HR platform.")
     if len(text) > longest:
-        raise Unusable("too_long", f"The text has {len(text)} characters, at most {longest} are allowed.", "Shorten it.")
+        raise Unusable("too_long", f"The text has {len(text)} characters; at most {longest} fit.", "Shorten it.")
     return text
 
 
@@ -55,7 +55,7 @@ def _own_words(statuses: tuple[tuple[str, str], ...]) -> Mapping[str, PersonStat
 
 
 def read_status(text: str, own: tuple[tuple[str, str], ...] = ()) -> PersonStatus:
-    """A worker status, also in Swedish; `own` words (from the mapping file) come first. Blank is active: it is in the file.
+    """A worker status, also in Swedish; `own` words, from the mapping file, come first. Blank is active.
 
     A word nobody knows is an error, since guessing would keep somebody in who left or throw somebody out who stays.
     """
@@ -110,6 +110,8 @@ def read_unit(text: str, separator: str) -> tuple[str, ...]:
         raise Unusable("no_unit", "There is no unit.", "Say which unit the person belongs to.")
     if len(path) > 20 or any(len(part) > 200 for part in path):
         raise Unusable(
-            "deep_unit", "The unit's path has more than 20 levels or 200 characters in one.", "Check the unit separator."
+            "deep_unit",
+            "The unit's path is deeper than 20 levels or a name longer than 200 characters.",
+            "Check the unit separator.",
         )
     return path

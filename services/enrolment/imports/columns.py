@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.enrolment.people.refusal import Refused
+from services.enrolment.imports.refusal import Refused
 
 FieldName = Literal[
     "employee_id", "given_name", "family_name", "email", "title", "grade",
@@ -20,15 +20,15 @@ REQUIRED: tuple[FieldName, ...] = ("employee_id", "given_name", "family_name", "
 
 # The first name found wins, so each line goes from the most to the least certain. Never a national identity number.
 _NAMES: dict[FieldName, str] = {
-    "employee_id": "Employee ID, Worker ID, Employee Number, Employee No, Emp ID, Personnel Number, Staff ID, Staff Number,"
-    "Anställningsnummer, Anställnings-ID, Anst.nr, Anställd-ID, Medarbetarnummer, External ID",
-    "given_name": "Legal First Name, First Name, Given Name, Legal Given Name, Preferred First Name, Forename, Förnamn,"
-    "Tilltalsnamn",
-    "family_name": "Legal Last Name, Last Name, Family Name, Legal Family Name, Preferred Last Name, Surname, Efternamn",
-    "email": "Work Email, Primary Work Email, Email - Work, Email Address - Work, Work Email Address, Business Email, Email,"
-    "Email Address, E-post, E-postadress, E-post arbete, Epost jobb, Mejladress, Mail",
-    "title": "Business Title, Job Title, Position Title, Title, Job Profile, Position, Befattning, Befattningsbenämning,"
-    "Tjänstetitel, Titel",
+    "employee_id": "Employee ID, Worker ID, Employee Number, Employee No, Emp ID, Personnel Number, Staff ID,"
+    "Staff Number, Anställningsnummer, Anställnings-ID, Anst.nr, Anställd-ID, Medarbetarnummer, External ID",
+    "given_name": "Legal First Name, First Name, Given Name, Legal Given Name, Preferred First Name, Forename,"
+    "Förnamn, Tilltalsnamn",
+    "family_name": "Legal Last Name, Last Name, Family Name, Legal Family Name, Preferred Last Name, Surname,Efternamn",
+    "email": "Work Email, Primary Work Email, Email - Work, Email Address - Work, Work Email Address, Business Email,"
+    "Email, Email Address, E-post, E-postadress, E-post arbete, Epost jobb, Mejladress, Mail",
+    "title": "Business Title, Job Title, Position Title, Title, Job Profile, Position, Befattning,"
+    "Befattningsbenämning, Tjänstetitel, Titel",
     "grade": "Grade, Compensation Grade, Job Grade, Pay Grade, Job Level, Management Level, Grad, Befattningsnivå",
     "unit": "Supervisory Organization, Supervisory Organisation, Organizational Unit, Organisational Unit, Org Unit,"
     "Organization, Organisation, Department, Unit, Organisationsenhet, Enhet, Avdelning",
@@ -68,7 +68,7 @@ class MappingFile(BaseModel):
 
 
 def parse_mapping(text: str) -> MappingFile:
-    """The mapping file `text`. Raises Refused with the place at fault when it is neither TOML nor YAML of that shape."""
+    """The mapping file `text`, TOML or YAML. Raises Refused with the place at fault when it is not of that shape."""
     try:
         return MappingFile.model_validate(_toml_or_yaml(text))
     except ValidationError as error:

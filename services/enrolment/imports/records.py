@@ -1,7 +1,7 @@
 """From text to records, one bad line costing only itself.
 
-An unclosed quote makes a plain CSV reader swallow every line up to the next quote, and the people on those lines would look
-as if they had left. So a record that spans several lines must come out whole, or only its first line is given up.
+An unclosed quote makes a plain CSV reader swallow every line up to the next quote, and the people on those lines would
+look as if they had left. So a record that spans several lines must come out whole, or only its first line is given up.
 """
 
 import csv
@@ -9,8 +9,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.enrolment.people.columns import Header, MappingFile, complain_about_missing, read_header
-from services.enrolment.people.refusal import Refused
+from services.enrolment.imports.columns import Header, MappingFile, complain_about_missing, read_header
+from services.enrolment.imports.refusal import Refused
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
@@ -18,7 +18,7 @@ _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: the line it begins on (the first line of the file is 1), its fields, and what is wrong with its shape."""
+    """One record: the line it begins on (the first of the file is 1), its fields, and what is wrong with its shape."""
 
     line: int
     fields: list[str]
@@ -39,7 +39,8 @@ class Sheet:
         feed = _Feed(self.lines, self.first)
         while feed.position < len(self.lines):
             start = feed.position
-            record = _whole(feed, self.delimiter, self.header.width) or _single(feed, start, self.delimiter, self.header.width)
+            width = self.header.width
+            record = _whole(feed, self.delimiter, width) or _single(feed, start, self.delimiter, width)
             if record.fault or any(field.strip() for field in record.fields):
                 yield record
 

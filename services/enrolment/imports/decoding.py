@@ -4,7 +4,7 @@ import codecs
 import re
 from dataclasses import dataclass
 
-from services.enrolment.people.refusal import Refused
+from services.enrolment.imports.refusal import Refused
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -34,7 +34,7 @@ class Decoded:
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """The text of `content`; `encoding` (from the mapping file) ends all guessing. Raises Refused when it is no text."""
+    """The text of `content`; an `encoding` from the mapping file ends all guessing. Raises Refused if it is no text."""
     if encoding is not None:
         return _as_told(content, encoding)
     for start, what in _NOT_TEXT:
@@ -57,7 +57,7 @@ def _as_told(content: bytes, encoding: str) -> Decoded:
         return Decoded(content.decode(encoding).removeprefix("\ufeff"), encoding, guessed=False)
     except (LookupError, UnicodeDecodeError) as error:
         raise Refused(
-            "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file or remove it."
+            "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """From the records of a file to rows that can be trusted, with everything else reported by line and column.
 
-Two principles. An error costs the row, never the person: who is already known stays as they are. A warning costs one value,
-which stays as it was.
+Two principles. An error costs the row, never the person: who is already known stays as they are. A warning costs one
+value, which stays as it was.
 """
 
 from collections import defaultdict
@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from services.enrolment.people import values
-from services.enrolment.people.columns import REQUIRED, FieldName, Header, MappingFile
-from services.enrolment.people.records import Record
-from services.enrolment.people.values import Unusable
+from services.enrolment.imports import values
+from services.enrolment.imports.columns import REQUIRED, FieldName, Header, MappingFile
+from services.enrolment.imports.records import Record
+from services.enrolment.imports.values import Unusable
 from shared.events import PersonStatus
+
+Severity = Literal["error", "warning"]
 
 _LONGEST: dict[FieldName, int] = {
     "employee_id": 64, "given_name": 200, "family_name": 200, "email": 320, "title": 200, "grade": 100, "unit": 2000,
@@ -44,7 +46,7 @@ class Row:
 class Issue:
     """Something in the file to put right: where it stands, what is wrong, what was done, what to do."""
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     code: str
     line: int
     column: str | None
@@ -104,7 +106,6 @@ def check(
     result.kept |= faulty & known.keys()
     _identify(unnamed, known, result)
     _settle_emails(result, reader)
-    _settle_logins(result, known, reader)
     return result
 
 
@@ -129,7 +130,7 @@ class _RowReader:
             fault = Unusable("bad_row", record.fault[0].upper() + record.fault[1:] + ".", "Correct the row.")
             self.report("error", record.line, None, who, fault)
             return None
-        if tuple(cell.strip() for cell in record.fields) == self._names:
+        if self._is_header(record):
             again = Unusable("header_again", "The header stands here again.", "Send one file with one header.")
             self.report("warning", record.line, None, None, again)
             return None
@@ -155,23 +156,28 @@ class _RowReader:
     def _value(self, name: FieldName, cell: str) -> object:
         text = values.clean(cell, _LONGEST[name])
         if not text and name == "employee_id":
-            raise Unusable("no_employee_id", "There is no employee id.", "Every row needs one: it says whom it is about.")
+            raise Unusable("no_employee_id", "There is no employee id.", "Every row needs one to say whom it is about.")
         if not text and name in {"locale", "time_zone", "login"}:
             return None
         reader = self._readers.get(name)
         return reader(text) if reader and (text or name in {"unit", "status"}) else text
 
     def peek(self, record: Record, name: FieldName) -> str | None:
-        """The raw value of a field in a record that may be faulty; None when it is not there."""
+        """A field of a record that may be faulty; None when it is not there or not to be trusted."""
         place = self.header.places.get(name)
-        if place is None or place >= len(record.fields) or tuple(c.strip() for c in record.fields) == self._names:
+        shifted = record.fault is not None and place != 0  # only the first value is surely in its place
+        if place is None or place >= len(record.fields) or shifted or self._is_header(record):
             return None
-        return " ".join(record.fields[place].split())[: _LONGEST[name]] or None
+        try:
+            return values.clean(record.fields[place], _LONGEST[name]) or None
+        except Unusable:
+            return None
 
-    def report(
-        self, severity: Literal["error", "warning"], line: int, name: FieldName | None, who: str | None, problem: Unusable
-    ) -> None:
-        column = self.header.name_of(name) if name in self.header.places else None
+    def _is_header(self, record: Record) -> bool:
+        return tuple(cell.strip() for cell in record.fields) == self._names
+
+    def report(self, severity: Severity, line: int, name: FieldName | None, who: str | None, problem: Unusable) -> None:
+        column = self.header.name_of(name) if name is not None and name in self.header.places else None
         self.issues.append(Issue(severity, problem.code, line, column, who, problem.detail, problem.remedy))
 
 
@@ -223,38 +229,8 @@ def _settle_emails(result: Checked, reader: _RowReader) -> None:
             others = ", ".join(str(other.line) for other in rows if other is not row)
             problem = Unusable(
                 "duplicate_email",
-                f"The address {row.email} also stands on line {others}; who had it before keeps it, nobody else gets it.",
+                f"The address {row.email} also stands on line {others}. Who had it before keeps it; others get none.",
                 "Give each person an address of their own.",
             )
             reader.report("warning", row.line, "email", row.employee_id, problem)
             result.rows[row.employee_id] = replace(row, email=None)
-
-
-def _settle_logins(result: Checked, known: Mapping[str, Known], reader: _RowReader) -> None:
-    """One login, one person: of rows that want the same one, or one that somebody keeps, nobody gets it."""
-    while True:
-        wanted: dict[str, list[str]] = defaultdict(list)
-        for who, person in known.items():
-            row = result.rows.get(who)
-            if person.login and (row is None or row.login is None):
-                wanted[person.login].append(who)
-        for row in result.rows.values():
-            login = row.login or (row.employee_id if row.employee_id not in known else None)
-            if login:
-                wanted[login].append(row.employee_id)
-        losers = [who for whos in wanted.values() if len(whos) > 1 for who in whos if _asks_login(result, who)]
-        if not losers:
-            return
-        for who in losers:
-            row = result.rows[who]
-            problem = Unusable(
-                "duplicate_login",
-                f"The login {row.login} is also somebody else's; the person's login stays as it was.",
-                "Give each person a login of their own.",
-            )
-            reader.report("warning", row.line, "login", who, problem)
-            result.rows[who] = replace(row, login=None)
-
-
-def _asks_login(result: Checked, who: str) -> bool:
-    return who in result.rows and result.rows[who].login is not None

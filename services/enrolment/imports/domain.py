@@ -1,0 +1,55 @@
+"""The rules of an import: who leaves, and how many may leave at once."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from services.enrolment.imports.refusal import Refused
+from shared.events import PersonStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """How many of a source's people one import may deactivate: a share of those active before, or a number."""
+
+    percent: float | None = None
+    number: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Cap":
+        """`10%`, `12.5 %` or `40`. Raises ValueError for anything else."""
+        match = re.fullmatch(r"\s*(\d{1,9}(?:[.,]\d{1,6})?)\s*(%?)\s*", text)
+        if match is None or (not match[2] and not match[1].isdigit()):
+            raise ValueError("give a share such as 10% or a number of people such as 40")
+        if not match[2]:
+            return cls(number=int(match[1]))
+        percent = float(match[1].replace(",", "."))
+        if percent > 100:
+            raise ValueError("a share is at most 100%")
+        return cls(percent=percent)
+
+    def allows(self, active: int) -> int:
+        """The largest number that may leave of `active` people."""
+        return self.number if self.number is not None else int(active * (self.percent or 0) / 100 + 1e-9)
+
+    def judge(self, leaving: int, active: int) -> None:
+        """Raises Refused when `leaving` of `active` people are more than this cap allows."""
+        allowed = self.allows(active)
+        if leaving <= allowed:
+            return
+        share = f" ({self.percent:g} %)" if self.number is None else ""
+        raise Refused(
+            "deactivation_cap",
+            f"The file would deactivate {leaving:,} of {active:,} people ({leaving / active * 100:.1f} %); "
+            f"at most {allowed:,}{share} may be deactivated at once.",
+            "Check that the export is complete. If they have really left, send it again with max_deactivations "
+            f"at {leaving} or more.",
+        )
+
+
+def leaving(
+    known: Mapping[str, PersonStatus], present: Iterable[str], left: Iterable[str], kept: Iterable[str], *, full: bool
+) -> set[str]:
+    """The employee ids that go from here to gone: named as left, or absent from a file that is meant to be full."""
+    active = {who for who, status in known.items() if status is not PersonStatus.inactive}
+    return active & set(left) if not full else active - set(present) - set(kept)

@@ -1,0 +1,51 @@
+"""Imports run in the worker: a durable timer starts each one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from services.enrolment.imports import store
+from services.enrolment.imports.importing import Options, Run, apply
+from shared.db import UNAVAILABLE, Connection, Pool
+from shared.telemetry import tracer
+from shared.timers import Due, TimerHandler
+
+IMPORT = "people.import"  # the timer's kind; its key is the import's id
+_ATTEMPTS = 3
+
+log = structlog.get_logger(__name__)
+
+
+def timers(pool: Pool) -> dict[str, TimerHandler]:
+    """The worker's part of this capability; `pool` is for progress, told outside the import's transaction."""
+
+    async def import_people(conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        for one in due:
+            with tracer().start_as_current_span(IMPORT, context=one.context):
+                await _run(pool, conn, one, now)
+
+    return {IMPORT: import_people}
+
+
+async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
+    import_id = UUID(due.key)
+    found = await store.find_import(conn, import_id)
+    content = await store.import_content(conn, import_id)
+    if found is None or content is None:
+        return  # it has ended: a timer that comes twice changes nothing
+    run = Run(pool, conn, import_id, Options(**found.options), now)
+    try:
+        async with conn.transaction():  # a savepoint: what fails leaves nothing but its report
+            status = await apply(run, content)
+    except UNAVAILABLE:
+        raise
+    except Exception:
+        if due.attempts + 1 < _ATTEMPTS:
+            raise  # the timer comes again, later
+        log.exception("import failed", import_id=str(import_id))
+        status = "failed"
+        run.report.notes.append("The import failed for a reason of ours, which the log tells. Nothing was applied.")
+    report = run.report.model_dump(mode="json")
+    await store.end_import(conn, import_id, status, counts=run.counts, report=report, now=now)

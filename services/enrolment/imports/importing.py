@@ -1,0 +1,227 @@
+"""One import, phase by phase, in the caller's transaction."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.enrolment.imports import logins, report, reporting_lines, store
+from services.enrolment.imports.checking import Checked, Known, check
+from services.enrolment.imports.columns import FieldName, MappingFile, parse_mapping
+from services.enrolment.imports.decoding import Decoded, decode
+from services.enrolment.imports.domain import Cap, leaving
+from services.enrolment.imports.records import Sheet, open_sheet
+from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.report import Report
+from services.enrolment.people import store as people_store
+from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
+from shared import outbox
+from shared.db import Connection, Pool
+from shared.events import PersonStatus
+from shared.ids import new_id
+
+CHUNK = 2_000  # people announced in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the sender of a file chose; stored with the import."""
+
+    source: str = "hr"
+    dry_run: bool = False
+    full: bool = True
+    max_deactivations: str = "10%"
+    unit_separator: str = " - "
+    mapping: str | None = None
+    default_locale: str = "sv"
+    default_time_zone: str = "Europe/Stockholm"
+
+
+@dataclass(slots=True)
+class Run:
+    """One import on its way; `counts` and `report` grow as it goes."""
+
+    pool: Pool
+    conn: Connection
+    id: UUID
+    options: Options
+    now: datetime
+    counts: dict[str, int] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
+
+    async def progress(self, phase: str, percent: int) -> None:
+        """Tell how far it is, on a connection of its own: this transaction shows nothing before it commits."""
+        async with self.pool.acquire() as conn:
+            await store.note_progress(conn, self.id, phase, percent, self.counts, self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """This source's people before the import, by employee id."""
+
+    ids: Mapping[str, UUID]
+    known: Mapping[str, Known]
+
+    @property
+    def statuses(self) -> dict[str, PersonStatus]:
+        return {who: person.status for who, person in self.known.items()}
+
+    @property
+    def active(self) -> int:
+        return sum(person.status is not PersonStatus.inactive for person in self.known.values())
+
+
+async def apply(run: Run, content: bytes) -> str:
+    """Do it; returns how it ended, `done` or `refused`. A refused file has changed nothing."""
+    try:
+        sheet, mapping = await _read(run, content)
+        await store.one_import_at_a_time(run.conn)
+        before = await _before(run)
+        checked, leavers = await _check(run, sheet, mapping, before)
+        new_units = await _compare(run, sheet, checked, leavers, before)
+        Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
+    except Refused as problem:
+        run.report.refusal = report.refusal(problem)
+        return "refused"
+    if not run.options.dry_run:
+        await _write(run, new_units)
+    return "done"
+
+
+async def _read(run: Run, content: bytes) -> tuple[Sheet, MappingFile]:
+    await run.progress("reading", 0)
+    mapping = parse_mapping(run.options.mapping) if run.options.mapping else MappingFile()
+    decoded = await asyncio.to_thread(decode, content, mapping.encoding)
+    sheet = await asyncio.to_thread(open_sheet, decoded.text, mapping)
+    run.report.file = _file_read(decoded, sheet)
+    return sheet, mapping
+
+
+def _file_read(decoded: Decoded, sheet: Sheet) -> report.FileRead:
+    return report.FileRead(
+        encoding=decoded.encoding,
+        encoding_guessed=decoded.guessed,
+        delimiter=sheet.delimiter,
+        columns={str(name): title for name, title in _column_names(sheet).items()},
+        unused_columns=list(sheet.header.unused),
+    )
+
+
+def _column_names(sheet: Sheet) -> dict[FieldName, str]:
+    return {name: sheet.header.name_of(name) for name in sheet.header.places}
+
+
+async def _before(run: Run) -> Before:
+    people = await store.known_people(run.conn, run.options.source)
+    return Before(
+        {who: person_id for who, (person_id, _) in people.items()}, {who: known for who, (_, known) in people.items()}
+    )
+
+
+async def _check(run: Run, sheet: Sheet, mapping: MappingFile, before: Before) -> tuple[Checked, set[str]]:
+    """The rows that can be trusted, and the employee ids of those who leave."""
+    await run.progress("checking", 15)
+    checked = await asyncio.to_thread(
+        check, sheet.records(), sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
+    )
+    errors = {issue.line for issue in checked.issues if issue.severity == "error"}
+    run.counts |= {
+        "rows": checked.total,
+        "rows_with_errors": len(errors),
+        "kept_as_they_were": len(checked.kept),
+        "left_before": len(checked.left - before.known.keys()),
+    }
+    run.report.tell(checked.issues)
+    if not checked.rows and not checked.left:
+        raise Refused(
+            "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
+        )
+    return checked, _leavers(run, checked, before)
+
+
+def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
+    full, named = (
+        leaving(before.statuses, checked.rows, checked.left, checked.kept, full=full) for full in (True, False)
+    )
+    if not run.options.full:
+        return named
+    if not checked.unidentified:
+        return full
+    lines = ", ".join(str(line) for line in checked.unidentified[:10])
+    run.report.withheld_deactivations = len(full - named)
+    run.report.notes.append(
+        f"Nobody who is missing from the file was deactivated ({len(full - named):,} people): of line {lines} nobody "
+        "can say whom it is about, so they may be missing by mistake. Correct it and send the file again."
+    )
+    return named
+
+
+async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], before: Before) -> list[Unit]:
+    """Set the file against what is known; returns the units it brings."""
+    await run.progress("comparing", 35)
+    units = await people_store.units(run.conn)
+    paths, new_units = grow_units(units, {row.unit for row in checked.rows.values()}, new_id)
+    managers, settled = await _resolve(run, sheet, checked, leavers, before)
+    ids = {**before.ids, **{who: new_id() for who in checked.rows if who not in before.ids}}
+    wanted = [
+        store.Wanted(
+            ids[who], who, settled[who], row.given_name, row.family_name, row.email, row.title, row.grade,
+            paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None, row.status,
+            row.locale, row.time_zone,
+        )
+        for who, row in checked.rows.items()
+    ]  # fmt: skip
+    await store.stage(run.conn, wanted)
+    options = run.options
+    await store.compare(
+        run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
+    )
+    await store.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
+    await _tell_difference(run, len(wanted) + len(leavers), [*units, *new_units], ids)
+    run.counts["new_units"] = len(new_units)
+    names = report.unit_names([*units, *new_units], options.unit_separator)
+    run.report.new_units = sorted(names[unit.id] for unit in new_units)[: report.MOST_LISTED]
+    return new_units
+
+
+async def _resolve(
+    run: Run, sheet: Sheet, checked: Checked, leavers: set[str], before: Before
+) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """The manager's employee id and the login of every row; what could not be had is told."""
+    columns = _column_names(sheet)
+    gone = leavers | checked.left
+    managers, about_lines = reporting_lines.resolve(checked.rows, before.known, gone, columns.get("manager"))
+    asked = [row.login or who for who, row in checked.rows.items()]
+    elsewhere = await store.logins_elsewhere(run.conn, run.options.source, asked)
+    settled, about_logins = logins.settle(checked.rows, before.known, elsewhere, columns.get("login"))
+    issues = [*checked.issues, *about_lines, *about_logins]
+    run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
+    run.report.tell(issues)
+    return managers, settled
+
+
+async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Mapping[str, UUID]) -> None:
+    changing = await store.count_changes(run.conn)
+    run.counts |= asdict(await store.count_difference(run.conn)) | {"unchanged": people - changing}
+    names = report.unit_names(units, run.options.unit_separator)
+    sample = await store.sample_difference(run.conn, report.MOST_LISTED)
+    run.report.difference = report.difference(sample, names, {person_id: who for who, person_id in ids.items()})
+
+
+async def _write(run: Run, new_units: Sequence[Unit]) -> None:
+    """The people as they are to be, and one event for each change of meaning."""
+    await run.progress("writing", 50)
+    if new_units:
+        await people_store.add_units(run.conn, new_units)
+        await outbox.add(run.conn, *(unit_state_of(unit) for unit in new_units), now=run.now)
+    total = await store.count_changes(run.conn)
+    if total:
+        await store.write(run.conn)
+    announced = 0
+    async for chunk in store.changes(run.conn, CHUNK):
+        await run.progress("announcing", 65 + 35 * announced // total)
+        pairs: list[tuple[Any, None]] = [(event, None) for change in chunk for event in events_of(change)]
+        await outbox.add_caused(run.conn, pairs, now=run.now)
+        announced += len(chunk)

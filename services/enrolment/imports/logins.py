@@ -1,0 +1,37 @@
+"""One login, one person: who gets which login when an import asks for the same one twice."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from services.enrolment.imports.checking import Issue, Known, Row
+
+
+def settle(
+    rows: Mapping[str, Row], known: Mapping[str, Known], elsewhere: Collection[str], column: str | None
+) -> tuple[dict[str, str | None], list[Issue]]:
+    """The login of every row after the import, and a warning for each that could not be given.
+
+    The login is what the file says, else what it was, else the employee id. Where two ask for the same one, or somebody
+    else keeps it (`elsewhere`: logins in use by other sources), it is given to nobody: a login in the wrong hands opens
+    another person's pages. Who loses keeps the login they had.
+    """
+    before = {who: known[who].login if who in known else None for who in rows}
+    wanted = {who: row.login or before[who] or (who if who not in known else None) for who, row in rows.items()}
+    held = {person.login for who, person in known.items() if who not in rows and person.login} | set(elsewhere)
+    issues: list[Issue] = []
+    while losers := _losers(wanted, before, held):
+        for who in losers:
+            detail = f"The login {wanted[who]} is also somebody else's; the person's login stays as it was."
+            remedy = "Give each person a login of their own."
+            issues.append(Issue("warning", "duplicate_login", rows[who].line, column, who, detail, remedy))
+            wanted[who] = before[who]
+    return wanted, issues
+
+
+def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], held: Collection[str]) -> list[str]:
+    askers: dict[str, list[str]] = defaultdict(list)
+    for who, login in wanted.items():
+        if login is not None:
+            askers[login].append(who)
+    contested = (whos for login, whos in askers.items() if len(whos) > 1 or login in held)
+    return [who for whos in contested for who in whos if wanted[who] != before[who]]

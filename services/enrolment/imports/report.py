@@ -1,0 +1,129 @@
+"""What an import tells: the form that is stored, served and printed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from services.enrolment.imports.checking import Issue
+from services.enrolment.imports.refusal import Refused
+from services.enrolment.people.domain import Person, Unit
+
+MOST_LISTED = 50  # people of each kind
+MOST_ISSUES = 500
+
+Kind = Literal["joined", "left", "returned", "moved", "manager", "changed"]
+
+
+class FileRead(BaseModel):
+    """How the file was understood."""
+
+    encoding: str
+    encoding_guessed: bool
+    delimiter: str
+    columns: dict[str, str]
+    unused_columns: list[str]
+
+
+class IssueTold(BaseModel):
+    """Something to put right in the file."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    line: int
+    column: str | None
+    employee_id: str | None
+    detail: str
+    remedy: str
+
+
+class FieldChange(BaseModel):
+    before: str | None
+    after: str | None
+
+
+class PersonChange(BaseModel):
+    """One person who changes, in the words of the HR platform."""
+
+    employee_id: str
+    name: str
+    fields: dict[str, FieldChange] = {}
+
+
+class Refusal(BaseModel):
+    """Why nothing of the file was applied, and what to do."""
+
+    code: str
+    detail: str
+    remedy: str
+
+
+class Report(BaseModel):
+    """The report of one import. `difference` lists at most 50 people of each kind, `counts` of the import all."""
+
+    file: FileRead | None = None
+    difference: dict[Kind, list[PersonChange]] = {}
+    new_units: list[str] = []
+    issues: list[IssueTold] = []
+    more_issues: int = 0
+    withheld_deactivations: int = 0
+    notes: list[str] = []
+    refusal: Refusal | None = None
+
+    def tell(self, issues: Sequence[Issue]) -> None:
+        """Tell these issues, errors before warnings, each in the order of the file."""
+        ordered = sorted(issues, key=lambda issue: (issue.severity != "error", issue.line))[:MOST_ISSUES]
+        self.issues = [IssueTold.model_validate(asdict(issue)) for issue in ordered]
+        self.more_issues = len(issues) - len(ordered)
+
+
+def refusal(problem: Refused) -> Refusal:
+    return Refusal(code=problem.code, detail=problem.detail, remedy=problem.remedy)
+
+
+def unit_names(units: Iterable[Unit], separator: str) -> dict[UUID, str]:
+    """Each unit's path as the HR platform writes it."""
+    by_id = {unit.id: unit for unit in units}
+
+    def path(unit: Unit) -> str:
+        parent = by_id.get(unit.parent_id) if unit.parent_id else None
+        return unit.name if parent is None else f"{path(parent)}{separator}{unit.name}"
+
+    return {unit_id: path(unit) for unit_id, unit in by_id.items()}
+
+
+def difference(
+    sample: Iterable[tuple[str, Person, Person | None]], names: Mapping[UUID, str], employee_ids: Mapping[UUID, str]
+) -> dict[Kind, list[PersonChange]]:
+    """The readable difference: units by their path, managers by their employee id."""
+    kinds: dict[Kind, list[PersonChange]] = {
+        "joined": [], "left": [], "returned": [], "moved": [], "manager": [], "changed": [],
+    }  # fmt: skip
+    for kind, after, before in sample:
+        was, becomes = (_readable(person, names, employee_ids) if person else {} for person in (before, after))
+        name = f"{after.given_name} {after.family_name}".strip()
+        kinds[kind].append(PersonChange(employee_id=after.employee_id, name=name, fields=_fields(was, becomes)))  # type: ignore[index]
+    return {kind: people for kind, people in kinds.items() if people}
+
+
+def _readable(person: Person, names: Mapping[UUID, str], employee_ids: Mapping[UUID, str]) -> dict[str, str | None]:
+    manager = employee_ids.get(person.manager_id, str(person.manager_id)) if person.manager_id else None
+    return {
+        "given_name": person.given_name,
+        "family_name": person.family_name,
+        "email": person.email,
+        "title": person.title,
+        "grade": person.grade,
+        "unit": names.get(person.unit_id),
+        "manager": manager,
+        "status": person.status.value,
+        "locale": person.locale,
+        "time_zone": person.time_zone,
+        "login": person.login,
+    }
+
+
+def _fields(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> dict[str, FieldChange]:
+    return {name: FieldChange(before=was, after=after[name]) for name, was in before.items() if was != after[name]}

@@ -1,0 +1,72 @@
+"""Who reports to whom after an import: managers by employee id, in any order, and never in a circle."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from services.enrolment.imports.checking import Issue, Known, Row
+
+
+def resolve(
+    rows: Mapping[str, Row], known: Mapping[str, Known], leaving: Collection[str], column: str | None
+) -> tuple[dict[str, str | None], list[Issue]]:
+    """The manager's employee id of every row that names one or says there is none, and what was wrong with the others.
+
+    A manager who is unknown, has left, is the person or is one of the person's own people becomes none: the person is
+    imported all the same. Rows that say nothing (no such column) are left out.
+    """
+    staying = rows.keys() | {who for who, person in known.items() if person.status != "inactive" and who not in leaving}
+    managers: dict[str, str | None] = {}
+    issues: list[Issue] = []
+    for who, row in rows.items():
+        if row.manager is None:
+            continue
+        problem = _problem(who, row.manager, staying, known, leaving)
+        managers[who] = row.manager if row.manager and problem is None else None
+        if problem is not None:
+            issues.append(_issue(row, column, *problem))
+    others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
+    for circle in _circles({**others, **managers}):
+        for who in circle:
+            if who in managers:
+                managers[who] = None
+                path = " -> ".join([*_from(circle, who), who])
+                detail = f"The reporting line is a circle: {path}; imported without a manager."
+                issues.append(_issue(rows[who], column, "manager_circle", detail))
+    return managers, issues
+
+
+def _problem(
+    who: str, manager: str, staying: Collection[str], known: Mapping[str, Known], leaving: Collection[str]
+) -> tuple[str, str] | None:
+    if not manager:
+        return None
+    if manager == who:
+        return "manager_self", "The person is their own manager; imported without a manager."
+    if manager in staying:
+        return None
+    if manager in known or manager in leaving:
+        return "manager_left", f"The manager {manager} has left; imported without a manager."
+    return "manager_unknown", f"The manager {manager} is neither in the file nor known; imported without a manager."
+
+
+def _issue(row: Row, column: str | None, code: str, detail: str) -> Issue:
+    remedy = "Correct the manager's employee id in the HR platform."
+    return Issue("warning", code, row.line, column, row.employee_id, detail, remedy)
+
+
+def _circles(managers: Mapping[str, str | None]) -> Iterator[list[str]]:
+    """Every circle once. Each person has one manager, so walking up visits everybody once."""
+    seen: dict[str, int] = {}
+    for walk, start in enumerate(managers):
+        path: list[str] = []
+        who: str | None = start
+        while who is not None and who not in seen:
+            seen[who] = walk
+            path.append(who)
+            who = managers.get(who)
+        if who is not None and seen[who] == walk:
+            yield path[path.index(who) :]
+
+
+def _from(circle: list[str], who: str) -> list[str]:
+    place = circle.index(who)
+    return circle[place:] + circle[:place]

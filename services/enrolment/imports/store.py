@@ -1,0 +1,357 @@
+"""Every SQL statement of an import: its record, what the file says, and the difference it makes."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from services.enrolment.imports.checking import Known
+from services.enrolment.people.domain import Before, Change, Person
+from services.enrolment.people.store import PERSON_COLUMNS, person_of
+from shared.db import Connection
+from shared.events import PersonStatus
+
+# Temporary tables of one import: what the file says, and the people it changes as they will be.
+_WANTED = (
+    "person_id", "employee_id", "login", "given_name", "family_name", "email", "title", "grade", "unit_id",
+    "manager_told", "manager_id", "status", "locale", "time_zone",
+)  # fmt: skip
+_ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the file says of one person, resolved to ids. None: as it was. An empty text: none."""
+
+    person_id: UUID
+    employee_id: str
+    login: str | None  # final: None is none
+    given_name: str
+    family_name: str
+    email: str | None
+    title: str | None
+    grade: str | None
+    unit_id: UUID
+    manager_told: bool
+    manager_id: UUID | None
+    status: str | None
+    locale: str | None
+    time_zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How many people an import changes, by what changes."""
+
+    joined: int
+    deactivated: int
+    reactivated: int
+    manager_changed: int
+    moved: int
+    changed: int  # everybody known before whose row differs in anything else
+
+
+async def one_import_at_a_time(conn: Connection) -> None:
+    await conn.execute("select pg_advisory_xact_lock($1)", _ONE_AT_A_TIME)
+
+
+async def known_people(conn: Connection, source: str) -> dict[str, tuple[UUID, Known]]:
+    """Everybody ever known of a source, by employee id."""
+    rows = await conn.fetch(
+        """
+        select p.employee_id, p.id, p.status, p.email, m.employee_id as manager, p.login
+        from people p left join people m on m.id = p.manager_id
+        where p.source = $1
+        """,
+        source,
+    )
+    return {row[0]: (row[1], Known(PersonStatus(row[2]), row[3], row[4], row[5])) for row in rows}
+
+
+async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:
+    """Which of `logins` people of other sources have."""
+    rows = await conn.fetch("select login from people where source <> $1 and login = any($2)", source, logins)
+    return {row["login"] for row in rows}
+
+
+async def stage(conn: Connection, wanted: Iterable[Wanted]) -> None:
+    """Copy what the file says into a table of this transaction."""
+    await conn.execute(
+        """
+        drop table if exists people_wanted, people_after;
+        create temporary table people_wanted (
+            person_id uuid, employee_id text, login text, given_name text, family_name text, email text, title text,
+            grade text, unit_id uuid, manager_told boolean, manager_id uuid, status text, locale text, time_zone text
+        ) on commit drop;
+        create temporary table people_after (
+            like people, joined boolean not null, before_unit_id uuid, before_manager_id uuid, before_status text
+        ) on commit drop;
+        """
+    )
+    records = (tuple(getattr(one, name) for name in _WANTED) for one in wanted)
+    await conn.copy_records_to_table("people_wanted", records=records, columns=_WANTED)
+    await conn.execute("analyze people_wanted")
+
+
+async def compare(conn: Connection, source: str, *, locale: str, time_zone: str, now: datetime) -> None:
+    """Set out, among those staged, whoever is new or differs. `locale` and `time_zone` are for the new ones without."""
+    await conn.execute(
+        """
+        insert into people_after
+        select w.id, $1, w.employee_id, w.login, w.given_name, w.family_name, w.email, w.title, w.grade, w.unit_id,
+               w.manager_id, w.status, w.locale, w.time_zone, $4, p.id is null, p.unit_id, p.manager_id, p.status
+        from (
+            select w.person_id as id, w.employee_id, w.login, w.given_name, w.family_name,
+                   case when w.email is null then p.email else nullif(w.email, '') end as email,
+                   case when w.title is null then p.title else nullif(w.title, '') end as title,
+                   case when w.grade is null then p.grade else nullif(w.grade, '') end as grade,
+                   w.unit_id,
+                   case when w.manager_told then w.manager_id else p.manager_id end as manager_id,
+                   coalesce(w.status, case p.status when 'on_leave' then 'on_leave' else 'active' end) as status,
+                   coalesce(w.locale, p.locale, $2) as locale,
+                   coalesce(w.time_zone, p.time_zone, $3) as time_zone
+            from people_wanted w left join people p on p.id = w.person_id
+        ) w left join people p on p.id = w.id
+        where p.id is null
+           or (w.login, w.given_name, w.family_name, w.email, w.title, w.grade, w.unit_id, w.manager_id, w.status,
+               w.locale, w.time_zone)
+              is distinct from
+              (p.login, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id, p.manager_id, p.status,
+               p.locale, p.time_zone)
+        """,
+        source,
+        locale,
+        time_zone,
+        now,
+    )
+
+
+async def set_out_leaving(conn: Connection, person_ids: Sequence[UUID], now: datetime) -> None:
+    """Add those who leave to the people who change: inactive, all else as it was."""
+    await conn.execute(
+        """
+        insert into people_after
+        select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id,
+               'inactive', locale, time_zone, $2, false, unit_id, manager_id, status
+        from people where id = any($1::uuid[])
+        """,
+        person_ids,
+        now,
+    )
+
+
+async def count_difference(conn: Connection) -> Difference:
+    row = await conn.fetchrow(
+        """
+        select count(*) filter (where joined) as joined,
+               count(*) filter (where left_now) as deactivated,
+               count(*) filter (where returned) as reactivated,
+               count(*) filter (where has_other_manager) as manager_changed,
+               count(*) filter (where has_moved) as moved,
+               count(*) filter (where not (joined or left_now or returned or has_other_manager or has_moved)) as changed
+        from (
+            select joined,
+                   not joined and status = 'inactive' and before_status <> 'inactive' as left_now,
+                   not joined and status <> 'inactive' and before_status = 'inactive' as returned,
+                   not joined and manager_id is distinct from before_manager_id as has_other_manager,
+                   not joined and unit_id <> before_unit_id as has_moved
+            from people_after
+        ) change
+        """
+    )
+    assert row is not None  # noqa: S101 - an aggregate without grouping has one row
+    return Difference(*row)
+
+
+async def count_changes(conn: Connection) -> int:
+    """How many people the import changes in any way."""
+    total: int = await conn.fetchval("select count(*) from people_after")
+    return total
+
+
+async def sample_difference(conn: Connection, most: int) -> list[tuple[str, Person, Person | None]]:
+    """At most `most` people of each kind: joined, left, returned, moved, manager or changed; after and before."""
+    columns = ", ".join(f"s.{name}" for name in PERSON_COLUMNS)
+    before = ", ".join(f"p.{name}" for name in PERSON_COLUMNS)
+    rows = await conn.fetch(
+        f"""
+        select s.kind, {columns}, {before}
+        from (
+            select *, row_number() over (partition by kind order by employee_id) as nth
+            from (
+                select *, case when joined then 'joined'
+                               when status = 'inactive' and before_status <> 'inactive' then 'left'
+                               when status <> 'inactive' and before_status = 'inactive' then 'returned'
+                               when unit_id <> before_unit_id then 'moved'
+                               when manager_id is distinct from before_manager_id then 'manager'
+                               else 'changed' end as kind
+                from people_after
+            ) kinds
+        ) s left join people p on p.id = s.id
+        where s.nth <= $1
+        order by s.kind, s.employee_id
+        """,  # noqa: S608 - column names are ours
+        most,
+    )
+    width = len(PERSON_COLUMNS)
+    return [
+        (row[0], person_of(row[1 : 1 + width]), person_of(row[1 + width :]) if row[1 + width] is not None else None)
+        for row in (tuple(row) for row in rows)
+    ]
+
+
+async def write(conn: Connection) -> None:
+    """Bring the people who change to what they will be."""
+    # A joiner may take over a login, and be the manager of somebody known: only at the end everything is in place.
+    await conn.execute("set constraints people_login_key deferred")
+    await _insert_joined(conn)
+    await _update_known(conn)
+    await conn.execute("set constraints people_login_key immediate")
+
+
+async def _insert_joined(conn: Connection) -> None:
+    await conn.execute(
+        """
+        insert into people (id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
+                            manager_id, status, locale, time_zone, changed_at)
+        select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
+               manager_id, status, locale, time_zone, changed_at
+        from people_after where joined
+        """
+    )
+
+
+async def _update_known(conn: Connection) -> None:
+    await conn.execute(
+        """
+        update people p
+        set login = a.login, given_name = a.given_name, family_name = a.family_name, email = a.email, title = a.title,
+            grade = a.grade, unit_id = a.unit_id, manager_id = a.manager_id, status = a.status, locale = a.locale,
+            time_zone = a.time_zone, changed_at = a.changed_at
+        from people_after a
+        where a.id = p.id and not a.joined
+        """
+    )
+
+
+async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[Change]]:
+    """Everybody who changed, in chunks, while the transaction lasts."""
+    columns = ", ".join(PERSON_COLUMNS)
+    cursor = await conn.cursor(
+        f"select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after"  # noqa: S608
+    )
+    width = len(PERSON_COLUMNS)
+    while rows := await cursor.fetch(chunk):
+        yield [_change(tuple(row), width) for row in rows]
+
+
+def _change(row: tuple[Any, ...], width: int) -> Change:
+    joined, unit_id, manager_id, status = row[width:]
+    return Change(person_of(row[:width]), None if joined else Before(unit_id, manager_id, PersonStatus(status)))
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import as stored, without its content."""
+
+    id: UUID
+    source: str
+    options: Mapping[str, Any]
+    file_name: str | None
+    size: int
+    status: str
+    phase: str
+    percent: int
+    counts: Mapping[str, int]
+    report: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_IMPORT = (
+    "id, source, options, file_name, size, status, phase, percent, counts, report, created_at, started_at, finished_at"
+)
+
+
+async def add_import(
+    conn: Connection, import_id: UUID, *, source: str, options: Mapping[str, Any], file_name: str | None,
+    content: bytes, requested_by: str, now: datetime,
+) -> Import:  # fmt: skip
+    row = await conn.fetchrow(
+        f"""
+        insert into imports (id, source, options, file_name, size, content, requested_by, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_IMPORT}
+        """,  # noqa: S608
+        import_id, source, dict(options), file_name, len(content), content, requested_by, now,
+    )  # fmt: skip
+    return Import(*_sure(row))
+
+
+async def find_import(conn: Connection, import_id: UUID) -> Import | None:
+    row = await conn.fetchrow(f"select {_IMPORT} from imports where id = $1", import_id)  # noqa: S608
+    return Import(*row) if row is not None else None
+
+
+async def list_imports(conn: Connection, before: UUID | None, most: int) -> list[Import]:
+    """The newest first, without their reports; ids grow with time."""
+    columns = _IMPORT.replace("report", "null::jsonb as report")
+    rows = await conn.fetch(
+        f"select {columns} from imports where $1::uuid is null or id < $1 order by id desc limit $2",  # noqa: S608
+        before,
+        most,
+    )
+    return [Import(*row) for row in rows]
+
+
+async def import_content(conn: Connection, import_id: UUID) -> bytes | None:
+    """The file, or None when the import has ended."""
+    content: bytes | None = await conn.fetchval("select content from imports where id = $1", import_id)
+    return content
+
+
+async def note_progress(
+    conn: Connection, import_id: UUID, phase: str, percent: int, counts: Mapping[str, int], now: datetime
+) -> None:
+    """On a connection of its own, so that it shows while the import's transaction still runs."""
+    await conn.execute(
+        """
+        update imports set status = 'running', phase = $2, percent = $3, counts = $4,
+               started_at = coalesce(started_at, $5)
+        where id = $1 and status in ('queued', 'running')
+        """,
+        import_id,
+        phase,
+        percent,
+        dict(counts),
+        now,
+    )
+
+
+async def end_import(
+    conn: Connection, import_id: UUID, status: str, *, counts: Mapping[str, int], report: Mapping[str, Any],
+    now: datetime,
+) -> None:  # fmt: skip
+    """Keep the outcome and drop the file."""
+    await conn.execute(
+        """
+        update imports set status = $2, phase = case when $2 = 'done' then 'done' else phase end,
+               percent = case when $2 = 'done' then 100 else percent end,
+               counts = $3, report = $4, finished_at = $5, content = null
+        where id = $1
+        """,
+        import_id,
+        status,
+        dict(counts),
+        dict(report),
+        now,
+    )
+
+
+def _sure(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise RuntimeError("an insert returned no row")
+    return row
