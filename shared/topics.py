@@ -4,7 +4,8 @@ The one place topics are made from; auto-creation is off everywhere, because it 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,10 +41,11 @@ class Topic(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TopicReport:
-    """What `ensure_topics` found: names created, names that were there, and differences in plain words."""
+    """Declared topics beside the broker's: what was created now, was there, is missing; differences in plain words."""
 
     created: tuple[str, ...]
     present: tuple[str, ...]
+    missing: tuple[str, ...]
     differences: tuple[str, ...]
 
 
@@ -73,23 +75,30 @@ async def ensure_topics(
     the declaration is reported. Waits up to `wait` seconds for the broker, then raises aiokafka's `KafkaError` or
     `TimeoutError`.
     """
-    arguments = {"bootstrap_servers": client} if isinstance(client, str) else dict(client)
     topics = load_topics(file)
-    admin = await _connect(arguments, wait)
-    try:
+    async with _admin(client, wait) as admin:
         missing = topics.keys() - (await _partitions(admin)).keys()
         created = await _create(admin, [topics[name] for name in topics if name in missing], replication_factor)
-        actual = await _partitions_when_known(admin, topics, wait)
-        present = [topics[name] for name in topics if name not in created]
-        differences = [
-            f"{topic.name} has {actual[topic.name]} partitions, {topic.partitions} are declared"
-            for topic in present
-            if actual[topic.name] != topic.partitions
-        ]
-        differences += await _setting_differences(admin, present)
+        await _wait_until_known(admin, topics, wait)
+        return await _report(admin, topics, created)
+
+
+async def describe_topics(
+    client: Mapping[str, Any] | str, *, file: Path | None = None, wait: float = 30
+) -> TopicReport:
+    """Like `ensure_topics`, but creates nothing."""
+    async with _admin(client, wait) as admin:
+        return await _report(admin, load_topics(file), [])
+
+
+@asynccontextmanager
+async def _admin(client: Mapping[str, Any] | str, wait: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    arguments = {"bootstrap_servers": client} if isinstance(client, str) else dict(client)
+    admin = await _connect(arguments, wait)
+    try:
+        yield admin
     finally:
         await admin.close()
-    return TopicReport(tuple(created), tuple(topic.name for topic in present), tuple(differences))
 
 
 async def _connect(arguments: dict[str, Any], wait: float) -> AIOKafkaAdminClient:
@@ -113,14 +122,27 @@ async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
     }
 
 
-async def _partitions_when_known(
-    admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], wait: float
-) -> dict[str, int]:
-    """Partition counts once the broker tells clients of every topic: it acknowledges a creation before it does."""
+async def _wait_until_known(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], wait: float) -> None:
+    """The broker acknowledges a creation before it tells clients of the topic."""
     async with asyncio.timeout(wait):
-        while topics.keys() - (known := await _partitions(admin)).keys():
+        while topics.keys() - (await _partitions(admin)).keys():
             await asyncio.sleep(0.05)
-    return known
+
+
+async def _report(admin: AIOKafkaAdminClient, topics: Mapping[str, Topic], created: list[str]) -> TopicReport:
+    actual = await _partitions(admin)
+    present = [topic for topic in topics.values() if topic.name in actual and topic.name not in created]
+    differences = [
+        f"{topic.name} has {actual[topic.name]} partitions, {topic.partitions} are declared"
+        for topic in present
+        if actual[topic.name] != topic.partitions
+    ]
+    return TopicReport(
+        created=tuple(created),
+        present=tuple(topic.name for topic in present),
+        missing=tuple(name for name in topics if name not in actual),
+        differences=(*differences, *await _setting_differences(admin, present)),
+    )
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_factor: int) -> list[str]:

@@ -32,6 +32,7 @@ class EmbeddedPostgres:
         password: str | None = None,
         durable: bool = True,
         settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.port = port or free_port()
@@ -57,7 +58,7 @@ class EmbeddedPostgres:
                 *("-D", str(self._data)),
                 *(argument for key, value in options.items() for argument in ("-c", f"{key}={value}")),
             ],
-            log=self.directory / "postgres.log",
+            log=log or self.directory / "postgres.log",
             stop_signal=signal.SIGINT,  # "fast": end sessions, write a checkpoint
             death_signal=signal.SIGQUIT,  # "immediate": nobody is left to wait for; replays its log at the next start
             unprivileged=True,
@@ -127,7 +128,7 @@ class EmbeddedPostgres:
                     *(("--auth=trust",) if self.password is None else ("--auth=scram-sha-256",)),
                     f"--pwfile={secret.name}",
                 ],
-                log=self.directory / "postgres.log",
+                log=self.child.log,
                 unprivileged=True,
             )
             child.start()

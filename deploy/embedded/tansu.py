@@ -13,7 +13,7 @@ from deploy.embedded.process import Child, free_port, package_directory, wait_un
 class TansuBroker:
     """One broker on loopback. `stop` and `start` give an empty broker on the same port."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, *, log: Path | None = None) -> None:
         self.port = port or free_port()
         address = f"tcp://127.0.0.1:{self.port}"
         self.child = Child(
@@ -27,7 +27,7 @@ class TansuBroker:
                 *("--storage-engine", "memory://tansu/"),
             ],
             environment={**os.environ, "RUST_LOG": "warn"},
-            log=directory / "broker.log",
+            log=log or directory / "broker.log",
         )
 
     @property

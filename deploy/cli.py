@@ -1,0 +1,21 @@
+"""`medled`: the command line. Each command lives in a module of its own under deploy/commands."""
+
+import typer
+
+from deploy.commands import doctor, migrate, topics, up
+
+app = typer.Typer(
+    name="medled",
+    help="Run and operate Medled. Commands find the embedded stack that `medled up` started by themselves; for any "
+    "other deployment they read the same MEDLED_* settings as the services.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(name="up")(up.up)
+app.command(name="migrate")(migrate.migrate)
+app.command(name="topics")(topics.topics)
+app.command(name="doctor")(doctor.doctor)
+
+if __name__ == "__main__":
+    app()

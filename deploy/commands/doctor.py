@@ -1,0 +1,117 @@
+"""`medled doctor`: is this machine, and the stack on it, in order?"""
+
+import asyncio
+import http.client
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import typer
+
+from deploy.output import DataOption, JsonOption, show_json, table
+from deploy.stack import NoStack, Stack, find_stack
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `bad` makes the command fail; `note` is worth knowing."""
+
+    what: str
+    state: Literal["ok", "note", "bad"]
+    detail: str
+
+
+def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Check Python, optional tools, and every part of the running embedded stack.
+
+    Exit status: 0 when nothing is wrong, 1 otherwise. A stack that does not run is a note.
+    """
+    findings = list(_machine())
+    try:
+        stack = find_stack(data)
+    except NoStack as reason:
+        findings.append(Finding("stack", "note", str(reason)))
+    else:
+        findings += asyncio.run(_stack(stack))
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        table(("", "", ""), [(finding.state, finding.what, finding.detail) for finding in findings])
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("python", "ok", sys.version.split()[0])
+    free = shutil.disk_usage(".").free // 2**30
+    yield Finding("disk", "ok" if free >= 2 else "bad", f"{free} GiB free")
+    tools = {
+        "java": "Apache Kafka in tests",
+        "mvn": "fetching Apache Kafka's jars",
+        "chromium": "browser tests",
+        "kcat": "one test",
+    }
+    for tool, purpose in tools.items():
+        path = shutil.which(tool)
+        yield Finding(tool, "ok" if path else "note", path or f"not installed; needed for {purpose} only")
+
+
+async def _stack(stack: Stack) -> list[Finding]:
+    findings = [Finding("stack", "ok", f"{stack.public_url}, process {stack.pid}, data in {stack.data}")]
+    for service, dsn in stack.databases.items():
+        findings.append(await _database(service, dsn))
+    findings.append(await _topics(stack.kafka_bootstrap))
+    for service, ports in stack.ports.items():
+        findings.append(_health(f"{service}-api", ports.api))
+        findings.append(_health(f"{service}-worker", ports.worker))
+    shift = stack.clock_file.read_text().strip() if stack.clock_file.exists() else ""
+    if shift and float(shift):
+        findings.append(Finding("clock", "note", f"shifted by {float(shift) / 86400:.1f} days for every process"))
+    return findings
+
+
+async def _database(service: str, dsn: str) -> Finding:
+    import asyncpg
+
+    from shared.db import pending_migrations
+
+    what = f"{service} database"
+    try:
+        conn = await asyncpg.connect(dsn, timeout=5)
+        try:
+            pending = await pending_migrations(conn, service)
+        finally:
+            await conn.close()
+    except (OSError, asyncpg.PostgresError) as error:
+        return Finding(what, "bad", f"not reachable: {error}")
+    if pending:
+        return Finding(what, "bad", f"lacks migrations {', '.join(pending)}; run `medled migrate`")
+    return Finding(what, "ok", "up to date")
+
+
+async def _topics(bootstrap: str) -> Finding:
+    from aiokafka.errors import KafkaError
+
+    from shared.topics import describe_topics
+
+    try:
+        report = await describe_topics(bootstrap, wait=5)
+    except (KafkaError, TimeoutError) as error:
+        return Finding("broker", "bad", f"{bootstrap} not reachable: {error}")
+    problems = [f"{name} is missing; run `medled topics`" for name in report.missing] + list(report.differences)
+    return Finding("broker", "bad" if problems else "ok", "; ".join(problems) or f"{bootstrap}, topics as declared")
+
+
+def _health(name: str, port: int) -> Finding:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        response = connection.getresponse()
+        body = response.read(500).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return Finding(name, "bad", f"does not answer on port {port}: {error}")
+    finally:
+        connection.close()
+    return Finding(name, "ok" if response.status == http.HTTPStatus.OK else "bad", body)

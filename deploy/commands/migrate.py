@@ -1,0 +1,52 @@
+"""`medled migrate`: bring databases up to date."""
+
+import os
+import subprocess
+from typing import Annotated
+
+import typer
+
+from deploy.output import DataOption, JsonOption, fail, say, show_json
+from deploy.stack import SERVICES, NoStack, find_stack
+
+
+def migrate(
+    service: Annotated[
+        str | None, typer.Argument(help="One service; all of the embedded stack's when left out.")
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option(help="That service's database (DSN) [MEDLED_DATABASE_URL, else the embedded stack's].")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply the migrations a database does not have yet. Safe to run again, and by two at once.
+
+    Exit status: 0 when every database is up to date, 1 otherwise.
+    """
+    import shared.db
+
+    if service is not None and service not in SERVICES:
+        fail(f"There is no service {service}; it is one of {', '.join(SERVICES)}.", status=2)
+    targets = _targets(service, database or os.environ.get("MEDLED_DATABASE_URL"), data)
+    for name, dsn in targets.items():
+        try:
+            shared.db.migrate(dsn, name)
+        except subprocess.CalledProcessError as error:
+            fail(f"{name}: {(error.stderr or error.stdout).strip()}")
+    if as_json:
+        show_json({"migrated": list(targets)})
+    else:
+        say(f"Up to date: {', '.join(targets)}")
+
+
+def _targets(service: str | None, dsn: str | None, data: DataOption) -> dict[str, str]:
+    if dsn is not None:
+        if service is None:
+            fail("Name the service whose database this is: medled migrate SERVICE --database DSN", status=2)
+        return {service: dsn}
+    try:
+        databases = find_stack(data).databases
+    except NoStack as reason:
+        fail(f"{reason} For another database, set MEDLED_DATABASE_URL or use --database.")
+    return dict(databases) if service is None else {service: databases[service]}

@@ -1,0 +1,46 @@
+"""`medled up`: the embedded stack in the foreground."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.embedded.process import StartFailed
+from deploy.output import JsonOption, fail, note, say, show_json
+from deploy.stack import data_directory
+
+
+def up(
+    data: Annotated[Path | None, typer.Option(help="Where everything is kept [MEDLED_DATA, else .medled].")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the portal, the one address people use.")] = 8080,
+    broker: Annotated[str | None, typer.Option(help="Use this Kafka (host:port) instead of the embedded one.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Use this Postgres (DSN of a role that may create roles and databases)."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start all of Medled on this machine and keep it running until Ctrl-C.
+
+    Exit status: 0 after Ctrl-C or SIGTERM, 1 when it could not start.
+    """
+    from deploy.local import CannotStart, Options, running
+    from deploy.provision import MigrationFailed
+
+    # Ctrl-C, `kill` and a closed terminal all end it the same way: children first, in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    options = Options(data=data_directory(data), port=port, broker=broker, database=database)
+    note(f"Starting Medled on {options.data}")
+    try:
+        with running(options, note) as (stack, supervisor):
+            if as_json:
+                show_json({"public_url": stack.public_url, "data": stack.data, "pid": stack.pid})
+            else:
+                say(f"Medled runs: {stack.public_url}  (Ctrl-C ends it; mail is kept in {stack.mail})")
+            supervisor.watch()
+    except (CannotStart, StartFailed, MigrationFailed) as reason:
+        fail(str(reason))
+    except KeyboardInterrupt:
+        note("Medled has ended.")

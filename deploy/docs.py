@@ -1,0 +1,56 @@
+"""Write the documents that outsiders build on into docs/build: `python -m deploy.docs`.
+
+`asyncapi.json` and `asyncapi.html` (every event stream) and `openapi-<service>.json` (every API). A running deployment
+serves the same ones.
+"""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from shared.asyncapi import asyncapi, asyncapi_html
+from shared.events.generate import write as write_schemas
+from shared.settings import Settings
+
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "build"
+SERVICES = ("enrolment", "feedback", "notifications", "portal")
+
+# Nothing is started and nothing is connected to: an app only needs some settings to be built.
+_SETTINGS: dict[str, Any] = {
+    "environment": "development",
+    "database_url": "postgresql://medled@127.0.0.1/medled",
+    "kafka_bootstrap": "127.0.0.1:9092",
+    "public_url": "https://medled.example.org",
+    "oidc_issuer": "https://login.example.org",
+    "session_secret": "-" * 32,
+    "link_secret": "-" * 32,
+    "ballot_secret": "-" * 32,
+    "mail_sender": "medled@example.org",
+    "smtp_host": "127.0.0.1",
+}
+
+
+def openapi(service: str) -> dict[str, Any]:
+    """The OpenAPI document of one service's API."""
+    kind: type[Settings] = getattr(import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
+    app: FastAPI = import_module(f"services.{service}.app").create_api(kind(**_SETTINGS))
+    return app.openapi()
+
+
+def write(target: Path = TARGET) -> list[Path]:
+    """Write every document, bringing the committed event schemas up to date too; returns the documents' paths."""
+    write_schemas()
+    documents = {"asyncapi.json": asyncapi()} | {f"openapi-{name}.json": openapi(name) for name in SERVICES}
+    target.mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        (target / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (target / "asyncapi.html").write_text(asyncapi_html(), encoding="utf-8")
+    return [target / name for name in (*documents, "asyncapi.html")]
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"written: {path}\n" for path in write())
