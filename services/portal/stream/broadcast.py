@@ -104,6 +104,7 @@ class Broadcaster:
             return None
         follower = Follower(wanted, position, self._buffer_bytes)
         self._followers.add(follower)
+        self._figures_stale = True  # it may have read past the figures that it was greeted with
         self._listening.set()
         return follower
 

@@ -1,0 +1,234 @@
+"""Readers of the open stream lose nothing, are told of gaps, and cost bounded memory."""
+
+import asyncio
+import random
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from services.portal.dashboard.domain import Within
+from services.portal.stream import store
+from services.portal.stream.broadcast import Chunk, Follower
+from services.portal.stream.domain import Wanted
+from services.portal.stream.handlers import append_entries
+from services.portal.stream.reading import LiveResponse
+from shared.db import Pool, transaction
+from shared.events import EnrolmentActivated, EnrolmentDeclined, EnrolmentRequested
+from shared.ids import new_id
+from tests.portal.conftest import Take
+from tests.portal.facts import NOW, TRACE_ID, Organisation
+from tests.portal.stream.conftest import Stream, running
+
+
+async def entries(stream: Stream, count: int, **how: Any) -> list[int]:
+    """The positions of the first `count` entries a reader gets."""
+    seen: list[int] = []
+    async with aclosing(stream.read(**how)) as messages:  # type: ignore[type-var]
+        async for message in messages:
+            if message.event == "message":
+                seen.append(message.data["position"])
+                if len(seen) == count:
+                    break
+    return seen
+
+
+async def positions(pool: Pool) -> list[int]:
+    async with transaction(pool) as conn:
+        return [row["position"] for row in await conn.fetch("select position from stream order by position")]
+
+
+async def requests(take: Take, count: int) -> Organisation:
+    organisation = Organisation()
+    for _ in range(count):
+        organisation.enrolment(EnrolmentRequested)
+    await take(organisation.told)
+    return organisation
+
+
+async def test_readers_who_keep_reconnecting_get_every_event_once_and_in_order_while_writers_run(
+    pool: Pool, stream: Stream
+) -> None:
+    total, writers = 600, 6
+
+    async def write(number: int) -> None:
+        chaos = random.Random(number)
+        facts = Organisation()
+        for _ in range(total // writers):
+            facts.enrolment(EnrolmentRequested)
+        while facts.told:
+            batch = [facts.told.pop() for _ in range(min(len(facts.told), chaos.randint(1, 9)))]
+            async with transaction(pool) as conn:
+                await append_entries(conn, batch, NOW)
+                await asyncio.sleep(chaos.uniform(0, 0.01))  # commits late, while others have later positions to take
+
+    async def follow(number: int) -> list[int]:
+        chaos = random.Random(1000 + number)
+        seen: list[int] = []
+        while len(seen) < total:
+            got = await entries(stream, min(total - len(seen), chaos.randint(1, 80)), after=seen[-1] if seen else 0)
+            seen += got
+        return seen
+
+    followers = [asyncio.create_task(follow(number)) for number in range(5)]
+    await asyncio.gather(*(write(number) for number in range(writers)))
+    expected = await positions(pool)
+    assert len(expected) == total
+    for follower in followers:
+        assert await follower == expected
+
+
+async def test_positions_become_visible_in_their_own_order(pool: Pool) -> None:
+    first, second = Organisation(), Organisation()
+    first.enrolment(EnrolmentRequested)
+    second.enrolment(EnrolmentRequested)
+    order: list[str] = []
+
+    async def late() -> None:
+        async with transaction(pool) as conn:
+            await append_entries(conn, second.told, NOW)
+        order.append("second")
+
+    async with transaction(pool) as conn:
+        await append_entries(conn, first.told, NOW)
+        task = asyncio.create_task(late())
+        await asyncio.sleep(0.2)
+        order.append("first")
+    await task
+    assert order == ["first", "second"]
+    async with transaction(pool) as conn:
+        rows = await conn.fetch("select caused_by from stream order by position")
+    assert [row["caused_by"] for row in rows] == [first.told[0].id, second.told[0].id]
+
+
+async def test_a_new_reader_gets_the_figures_first_and_then_only_what_is_new(stream: Stream, take: Take) -> None:
+    await requests(take, 3)
+    async with aclosing(stream.read()) as messages:  # type: ignore[type-var]
+        greeting = await anext(messages)
+        assert (greeting.event, greeting.data["enrolments"]["requested"]) == ("snapshot", 3)
+        assert greeting.id == greeting.data["position"]
+        await requests(take, 1)
+        new = await anext(messages)
+        assert new.event == "message"
+        assert new.id == new.data["position"] > (greeting.id or 0)
+        assert new.data["trace"] == TRACE_ID
+        assert new.data["event"]["type"] == "medled.enrolment.requested.v1"
+        assert set(new.data["text"]) == {"sv", "en"}
+        figures = await anext(messages)
+        assert (figures.event, figures.id, figures.data["enrolments"]["requested"]) == ("figures", None, 4)
+
+
+async def test_a_reader_older_than_the_window_is_told_of_the_gap_and_gets_what_is_kept(
+    pool: Pool, stream: Stream, take: Take
+) -> None:
+    await requests(take, 5)
+    known = await positions(pool)
+    async with transaction(pool) as conn:
+        assert await store.prune(conn, NOW.replace(year=2027), limit=3) == 3
+    async with aclosing(stream.read(after=known[0])) as messages:  # type: ignore[type-var]
+        gap = await anext(messages)
+        assert (gap.event, gap.id) == ("gap", known[2])
+        assert gap.data == {"asked": known[0], "kept_after": known[2], "reason": "expired"}
+        assert (await anext(messages)).event == "snapshot"
+        assert [(await anext(messages)).id, (await anext(messages)).id] == known[3:]
+
+
+async def test_a_reader_at_the_edge_of_the_window_has_no_gap(pool: Pool, stream: Stream, take: Take) -> None:
+    await requests(take, 3)
+    known = await positions(pool)
+    async with transaction(pool) as conn:
+        await store.prune(conn, NOW.replace(year=2027), limit=2)
+    async with aclosing(stream.read(after=known[1])) as messages:  # type: ignore[type-var]
+        greeting = await anext(messages)
+        assert (greeting.event, greeting.id) == ("snapshot", None)
+        assert (await anext(messages)).id == known[2]
+
+
+async def test_a_position_the_stream_never_reached_is_a_gap(stream: Stream, take: Take) -> None:
+    await requests(take, 2)
+    async with aclosing(stream.read(after=10_000)) as messages:  # type: ignore[type-var]
+        gap = await anext(messages)
+        assert (gap.event, gap.data["reason"], gap.id) == ("gap", "unknown_position", 0)
+
+
+async def test_filters_let_through_only_what_was_asked_for_live_and_when_resuming(stream: Stream, take: Take) -> None:
+    here, there = new_id(), new_id()
+    facts = Organisation(unit=here)
+    facts.enrolment(EnrolmentRequested, EnrolmentDeclined)
+    facts.enrolment(EnrolmentRequested, EnrolmentActivated, unit=there)
+    await take(facts.told)
+    wanted = Wanted(frozenset({"medled.enrolment.requested.v1"}), Within(units=frozenset({there})))
+    kept = await entries(stream, 1, wanted=wanted, after=0)
+    live = asyncio.create_task(entries(stream, 1, wanted=wanted, after=kept[0]))
+    await asyncio.sleep(0.1)
+    more = Organisation(unit=here)
+    more.enrolment(EnrolmentRequested)
+    more.enrolment(EnrolmentRequested, unit=there)
+    await take(more.told)
+    assert kept == [3]
+    assert await live == [6]
+
+
+async def test_a_reader_slower_than_its_buffer_reads_on_from_the_database_and_loses_nothing(
+    pool: Pool, take: Take
+) -> None:
+    async with running(pool, buffer_bytes=4096) as stream, aclosing(stream.read()) as messages:  # type: ignore[type-var]
+        await anext(messages)
+        first = asyncio.create_task(anext(messages))  # attached and waiting
+        await asyncio.sleep(0.1)
+        for _ in range(40):
+            await requests(take, 5)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert len(stream.broadcaster) == 0  # let go of, so it costs nothing while it sleeps
+        expected = await positions(pool)
+        seen = [await first]
+        while seen[-1].id != expected[-1]:
+            seen.append(await anext(messages))
+    assert [message.id for message in seen if message.event == "message"] == expected
+
+
+def test_a_buffer_holds_no_more_than_its_limit() -> None:
+    follower = Follower(Wanted(), position=0, limit=1000)
+    for position in range(1, 100):
+        follower.offer(Chunk(position, b"x" * 300))
+    assert follower.overrun
+    assert not follower._waiting
+    assert follower.position == 0  # nothing was taken, so it resumes from where it was
+
+
+async def test_silence_is_broken_by_a_heartbeat_that_moves_the_position(stream: Stream, take: Take) -> None:
+    quick = replace(stream, pace=replace(stream.pace, heartbeat=0.1))
+    nothing = Wanted(frozenset({"medled.cohort.closed.v1"}))
+    async with aclosing(quick.read(nothing)) as messages:  # type: ignore[type-var]
+        await anext(messages)
+        await anext(messages)
+        await requests(take, 4)
+        async for message in messages:
+            if message.event == "comment" and message.id == 4:
+                return
+
+
+async def test_a_visit_ends_with_a_hint_to_resume(stream: Stream, take: Take) -> None:
+    await requests(take, 2)
+    brief = replace(stream, pace=replace(stream.pace, visit=0.2))
+    messages = [message async for message in brief.read(after=0)]
+    assert (messages[-1].event, messages[-1].data) == ("resume", {"after": 2, "reason": "visit_over"})
+    assert len(stream.broadcaster) == 0
+
+
+async def test_a_client_that_takes_nothing_is_let_go_of(stream: Stream) -> None:
+    async def body() -> Any:
+        async for message in stream.read():
+            yield str(message).encode()
+
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(3600)
+
+    async with asyncio.timeout(5):
+        await LiveResponse(body(), stall=0.1).stream_response(send)
+    assert sent == ["http.response.start", "http.response.body"]
+    assert len(stream.broadcaster) == 0
