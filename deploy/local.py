@@ -62,7 +62,7 @@ def running(options: Options, say: Callable[[str], None]) -> Iterator[tuple[Stac
 
     Raises `CannotStart`, `StartFailed` (a process did not come up) or `MigrationFailed`.
     """
-    options.data.mkdir(parents=True, exist_ok=True)
+    options.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # people's mail and data lie here
     with _only_one(options), contextlib.ExitStack() as cleanup:
         _refuse_taken_port(options.port)
         _set_old_logs_aside(options.data)

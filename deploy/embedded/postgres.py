@@ -14,6 +14,8 @@ from urllib.parse import quote
 from deploy.embedded.process import Child, StartFailed, free_port, package_directory, wait_until_listening
 
 _START_SECONDS = 30
+# What a start says when the server before it was killed a moment ago and has not quite gone.
+_STILL_ENDING = ("pre-existing shared memory", 'lock file "postmaster.pid" already exists', "Is another postmaster")
 
 
 class EmbeddedPostgres:
@@ -84,8 +86,7 @@ class EmbeddedPostgres:
                 wait_until_listening(self.child, self.port, _START_SECONDS)
                 self._wait_until_ready(deadline)
             except StartFailed:
-                # After a kill the old server's own children may hold its memory for a moment.
-                if time.monotonic() > deadline or "pre-existing shared memory" not in self.child.tail(3):
+                if time.monotonic() > deadline or not any(sign in self.child.tail(3) for sign in _STILL_ENDING):
                     raise
                 time.sleep(0.2)
             else:

@@ -1,0 +1,100 @@
+"""`medled up` as people use it: the real stack in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deploy.embedded.process import free_port
+from deploy.stack import Stack, find_stack
+
+pytestmark = pytest.mark.timeout(180)
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def _up(data: Path) -> Iterator[tuple[subprocess.Popen[str], Stack]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDLED_")}
+    with (data.parent / f"{data.name}.err").open("a+") as progress:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.cli", "up", "--data", str(data), "--port", str(free_port()), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=progress,
+            text=True,
+            cwd=_ROOT,
+            env={**environment, "PYTHONPATH": str(_ROOT)},
+        )
+        try:
+            with process:
+                assert process.stdout is not None
+                text = ""
+                while not text.endswith("}\n"):
+                    line = process.stdout.readline()
+                    if not line:
+                        progress.seek(0)
+                        pytest.fail(progress.read())
+                    text += line
+                assert json.loads(text)["pid"] == process.pid
+                yield process, find_stack(data)
+        finally:
+            process.kill()
+
+
+def _left_over(family: list[psutil.Process], seconds: float = 15) -> list[psutil.Process]:
+    deadline = time.monotonic() + seconds
+    while (alive := [p for p in family if _alive(p)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return alive
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_ctrl_c_and_kill_leave_no_process_and_a_second_start_reuses_the_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with _up(data) as (process, stack):
+        assert httpx.get(f"{stack.public_url}/health/ready").status_code == 200
+        checked = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", "doctor", "--data", str(data), "--json"],
+            cwd=_ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert [f for f in json.loads(checked.stdout) if f["state"] == "bad"] == []
+        secrets = (data / "secrets.json").read_text()
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) > len(stack.pids)  # Postgres has children of its own
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert _left_over(family, 1) == []
+    assert not (data / "stack.json").exists()
+
+    with _up(data) as (process, stack):
+        assert (data / "secrets.json").read_text() == secrets
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        assert _left_over(family) == []
+
+    with _up(data) as (process, stack):  # after a kill -9, too
+        worker = psutil.Process(stack.pids["enrolment-worker"])
+        worker.kill()
+        progress = tmp_path / "data.err"
+        deadline = time.monotonic() + 30
+        while "enrolment-worker runs again" not in progress.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "enrolment-worker ended with status -9" in progress.read_text()
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert _left_over(family, 1) == []
