@@ -1,0 +1,48 @@
+"""Answering and declining: what the page and the API do alike, on their caller's transaction."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from services.feedback.ballots import Ballot, seal
+from services.feedback.instrument import Question, instrument
+from services.feedback.responses import store
+from services.feedback.responses.domain import (
+    InvitationState,
+    Invited,
+    LinkRefusedError,
+    Refusal,
+    admit,
+    check_answers,
+)
+from shared.db import Connection
+from shared.links import token_hash
+
+
+async def look(conn: Connection, token: str, now: datetime) -> Invited:
+    """What the link leads to. Looking uses up nothing. Raises LinkRefusedError."""
+    return admit(await store.find(conn, token_hash(token)), now)
+
+
+def questions_for(invited: Invited) -> tuple[Question, ...]:
+    """The round's questions, of the instrument's version it opened with."""
+    return instrument(invited.instrument_version).asking(invited.practices)
+
+
+async def answer(conn: Connection, token: str, given: Mapping[str, object], now: datetime) -> None:
+    """Seal the answers and use up the link. Raises LinkRefusedError or AnswersRefusedError, and then changes nothing."""
+    invited = admit(await store.find_and_hold(conn, token_hash(token)), now)
+    ballot = Ballot(invited.group, check_answers(questions_for(invited), given))
+    sealed = seal(invited.public_key, ballot)
+    await _use_up(conn, invited, InvitationState.used)
+    await store.insert_ballot(conn, invited.round_id, sealed)
+
+
+async def decline(conn: Connection, token: str, now: datetime) -> None:
+    """Use up the link without an answer. Raises LinkRefusedError."""
+    invited = admit(await store.find_and_hold(conn, token_hash(token)), now)
+    await _use_up(conn, invited, InvitationState.declined)
+
+
+async def _use_up(conn: Connection, invited: Invited, state: InvitationState) -> None:
+    if not await store.use_up(conn, invited.invitation_id, state):
+        raise LinkRefusedError(Refusal.used)  # the same link, answered twice at once: somebody was faster

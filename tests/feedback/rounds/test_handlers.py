@@ -1,0 +1,239 @@
+import json
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.feedback.responses.domain import LinkRefusedError
+from services.feedback.rounds.handlers import CLOSE, COUNT, PRUNE
+from shared.db import transaction
+from shared.events import (
+    EnrolmentWithdrawn,
+    Group,
+    MilestoneReached,
+    MilestoneUndone,
+    PersonState,
+    Practice,
+)
+from shared.ids import new_id
+from shared.inbox import Received
+from shared.links import token_for, token_hash
+from tests.feedback.house import NOW, House, due, received
+
+
+def undone(reached: MilestoneReached) -> MilestoneUndone:
+    return MilestoneUndone.model_validate(reached.model_dump(exclude={"feedback"}))
+
+
+def withdrawn(reached: MilestoneReached) -> EnrolmentWithdrawn:
+    return EnrolmentWithdrawn.model_validate(reached.model_dump(exclude={"feedback", "milestone", "practices"}))
+
+
+def person(house: House, person_id: UUID, status: str = "inactive") -> PersonState:
+    return PersonState.model_validate(
+        {
+            "person_id": person_id, "employee_id": "1", "given_name": "A", "family_name": "B", "unit_id": house.unit,
+            "status": status, "locale": "sv", "time_zone": "Europe/Stockholm",
+        }
+    )  # fmt: skip
+
+
+async def follow_people(house: House, *events: Received[PersonState]) -> None:
+    async with transaction(house.pool) as conn:
+        await house.rounds.follow_people(conn, events, NOW)
+
+
+async def states(house: House, round_id: UUID) -> list[str]:
+    rows = await house.pool.fetch("select distinct state from invitations where round_id = $1 order by 1", round_id)
+    return [row["state"] for row in rows]
+
+
+async def test_a_reached_milestone_opens_a_round_and_invites_self_manager_and_peers(house: House) -> None:
+    round_id = await house.open_round()
+    row = await house.pool.fetchrow("select * from rounds where id = $1", round_id)
+    assert row is not None
+    assert (row["state"], row["k"], row["closes_at"]) == ("open", 5, NOW + timedelta(days=14))
+    invited = await house.pool.fetch("select respondent_id, respondent_group from invitations")
+    assert {(one["respondent_id"], one["respondent_group"]) for one in invited} == {
+        (house.co_leader, "self"), (house.manager, "manager"), *((peer, "peer") for peer in house.peers),
+    }  # fmt: skip
+    assert await house.events() == ["round.opened"] + ["invitation.issued"] * 10
+
+
+async def test_events_of_an_opening_are_caused_by_the_milestone_and_carry_no_link(house: House) -> None:
+    cause = received(house.milestone())
+    await house.handle(cause)
+    rows = await house.pool.fetch("select caused_by, headers, payload from outbox")
+    assert {row["caused_by"] for row in rows} == {cause.id}
+    written = b"".join(row["headers"].encode() + row["payload"] for row in rows).decode()
+    for row in await house.pool.fetch("select id, token_hash from invitations"):
+        token = token_for(house.settings.secrets.link, row["id"])
+        assert row["token_hash"] == token_hash(token)
+        assert token not in written
+
+
+async def test_a_milestone_without_feedback_opens_nothing(house: House) -> None:
+    assert await house.handle(received(house.milestone(feedback=None))) == ()
+    assert await house.events() == []
+
+
+async def test_many_milestones_in_one_batch_open_one_round_each(house: House) -> None:
+    await house.handle(*[received(house.milestone(milestone=f"step_{number}")) for number in range(20)])
+    assert await house.pool.fetchval("select count(*) from rounds") == 20
+    assert await house.pool.fetchval("select count(distinct token_hash) from invitations") == 200
+
+
+async def test_a_milestone_waits_for_a_person_the_directory_does_not_know(house: House) -> None:
+    stranger = new_id()
+    known, unknown = received(house.milestone()), received(house.milestone(person_id=stranger))
+    parked = await house.handle(known, unknown)
+    assert [(one.event_id, one.waiting_for) for one in parked] == [(unknown.id, f"person:{stranger}")]
+    assert await house.pool.fetchval("select count(*) from rounds") == 1
+
+
+async def test_a_milestone_waits_for_the_persons_manager_too(house: House) -> None:
+    manager, co_leader = new_id(), new_id()
+    await house.add_person(co_leader, manager=manager)
+    event = received(house.milestone(person_id=co_leader))
+    assert [one.waiting_for for one in await house.handle(event)] == [f"person:{manager}"]
+    await house.add_person(manager, manager=None)
+    assert await house.handle(event) == []
+    assert await house.pool.fetchval("select count(*) from rounds") == 1
+
+
+async def test_the_private_key_is_stored_only_wrapped_and_only_while_open(house: House) -> None:
+    round_id = await house.open_round()
+    wrapped = await house.pool.fetchval("select wrapped_key from rounds where id = $1", round_id)
+    assert len(wrapped) > 32
+    await house.close(round_id)
+    assert await house.pool.fetchval("select wrapped_key from rounds where id = $1", round_id) is None
+
+
+async def test_an_opened_round_will_be_closed_and_counted(house: House) -> None:
+    round_id = await house.open_round()
+    timers = {row["kind"]: row["due_at"] for row in await house.pool.fetch("select * from timers")}
+    assert timers == {CLOSE: NOW + timedelta(days=14), COUNT: NOW + timedelta(minutes=30)}
+    assert await house.pool.fetchval("select count(*) from timers where key = $1", str(round_id)) == 2
+
+
+async def test_a_milestone_undone_takes_its_open_round_back_unread(house: House) -> None:
+    reached = received(house.milestone(), sequence=5)
+    await house.handle(reached)
+    round_id = await house.pool.fetchval("select id from rounds")
+    tokens = await house.tokens(round_id)
+    await house.answer(tokens[Group.peer][0])
+    await house.handle(received(undone(reached.data), sequence=6))
+    row = await house.pool.fetchrow("select state, reason, wrapped_key from rounds")
+    assert row is not None
+    assert tuple(row) == ("withheld", "milestone_undone", None)
+    assert (
+        await house.pool.fetchval("select count(*) from ballots")
+        + await house.pool.fetchval("select count(*) from answers")
+        == 0
+    )
+    assert await states(house, round_id) == ["revoked", "used"]
+    assert (await house.events())[-11:] == ["invitation.revoked"] * 9 + ["round.closed", "round.withheld"]
+    with pytest.raises(LinkRefusedError, match="revoked"):
+        await house.answer(tokens[Group.peer][1])
+
+
+async def test_a_withdrawn_enrolment_takes_all_its_open_rounds_back_and_no_others(house: House) -> None:
+    reached = house.milestone()
+    other = await house.open_round()
+    await house.handle(received(reached, sequence=5))
+    await house.handle(received(withdrawn(reached), sequence=8))
+    rows = await house.pool.fetch("select id = $1 as other, state, reason from rounds order by 1", other)
+    assert [tuple(row) for row in rows] == [(False, "withheld", "enrolment_withdrawn"), (True, "open", None)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_was_undone_before_it_could_open_never_opens(house: House, together: bool) -> None:
+    reached = house.milestone()
+    events = [received(undone(reached), sequence=6), received(reached, sequence=5)]
+    if together:
+        await house.handle(*events)
+    else:
+        for event in events:
+            await house.handle(event)
+    assert await house.pool.fetchval("select count(*) from rounds") == 0
+
+
+async def test_a_milestone_reached_again_after_being_undone_opens_a_new_round(house: House) -> None:
+    reached = house.milestone()
+    await house.handle(received(reached, sequence=5), received(undone(reached), sequence=6))
+    await house.handle(received(reached, sequence=7))
+    assert [row["state"] for row in await house.pool.fetch("select state from rounds")] == ["open"]
+
+
+async def test_ending_a_closed_round_changes_nothing(house: House) -> None:
+    reached = house.milestone()
+    await house.handle(received(reached, sequence=5))
+    round_id = await house.pool.fetchval("select id from rounds")
+    for token in (await house.tokens(round_id))[Group.peer]:
+        await house.answer(token)
+    await house.close(round_id)
+    before = await house.events()
+    await house.handle(received(undone(reached), sequence=6))
+    assert await house.events() == before
+    assert await house.pool.fetchval("select state from rounds") == "released"
+
+
+async def test_who_leaves_loses_their_invitations_and_nobody_else_does(house: House) -> None:
+    round_id = await house.open_round()
+    await follow_people(
+        house, received(person(house, house.peers[0])), received(person(house, house.peers[1], status="on_leave"))
+    )
+    rows = await house.pool.fetch("select respondent_id from invitations where state = 'revoked'")
+    assert [row["respondent_id"] for row in rows] == [house.peers[0]]
+    assert await house.events("medled.invitation.revoked%") == ["invitation.revoked"]
+    assert await house.pool.fetchval("select state from rounds where id = $1", round_id) == "open"
+
+
+async def test_a_round_about_somebody_who_left_ends_unread(house: House) -> None:
+    round_id = await house.open_round()
+    await follow_people(house, received(person(house, house.co_leader)))
+    assert await house.pool.fetchval("select reason from rounds where id = $1", round_id) == "subject_left"
+    assert await states(house, round_id) == ["revoked"]
+
+
+async def test_counting_announces_a_bucket_only_when_it_changed(house: House) -> None:
+    round_id = await house.open_round()
+    tokens = (await house.tokens(round_id))[Group.peer]
+    await house.count(round_id)
+    assert await house.events("medled.responses%") == []
+    await house.answer(tokens[0])
+    await house.count(round_id)
+    await house.answer(tokens[1])
+    await house.count(round_id)
+    rows = await house.pool.fetch("select payload from outbox where type like 'medled.responses%'")
+    assert [json.loads(row["payload"])["bucket"] for row in rows] == ["1-4"]
+
+
+async def test_counting_goes_on_at_the_next_tick(house: House) -> None:
+    round_id = await house.open_round()
+    await house.count(round_id, now=NOW + timedelta(minutes=31))
+    assert await house.pool.fetchval("select due_at from timers where kind = $1", COUNT) == NOW + timedelta(minutes=90)
+
+
+async def test_a_round_that_everybody_answered_or_declined_closes_at_a_tick_and_not_at_the_last_answer(
+    house: House,
+) -> None:
+    round_id = await house.open_round()
+    for tokens in (await house.tokens(round_id)).values():
+        for token in tokens:
+            await house.answer(token)
+    assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == NOW + timedelta(days=14)
+    tick = NOW + timedelta(minutes=30)
+    await house.count(round_id, now=tick)
+    assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == tick
+    await house.close(round_id, now=tick)
+    payload = await house.pool.fetchval("select payload from outbox where type = 'medled.round.closed.v1'")
+    assert json.loads(payload)["reason"] == "complete"
+
+
+async def test_old_links_are_forgotten_once_their_round_has_ended(house: House) -> None:
+    open_round, ended = await house.open_round(), await house.open_round(practices=(Practice.improving,))
+    await house.close(ended)
+    async with transaction(house.pool) as conn:
+        await house.rounds.prune(conn, [due(PRUNE, open_round, NOW), due(PRUNE, ended, NOW)], NOW)
+    assert [row[0] for row in await house.pool.fetch("select distinct round_id from invitations")] == [open_round]
