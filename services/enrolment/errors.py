@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """A rule refused; nothing was changed.
 
     The edge tells it as a problem detail (RFC 9457). `type` is stable and also names the text that pages show

@@ -125,9 +125,11 @@ async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
     """Open cohorts in which this person could ask for a place, the first to start first."""
     rows = await conn.fetch(
         """
-        with recursive mine as (
-            select u.id, u.parent_id from units u join people p on p.unit_id = u.id where p.id = $1
-            union select u.id, u.parent_id from units u join mine on u.id = mine.parent_id
+        with recursive mine(id) as (
+            select unit_id from people where id = $1
+            union
+            select next.id from mine join units u using (id)
+            cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
         )
         select * from cohorts_shown c
         where status = 'open' and (unit_id is null or unit_id in (select id from mine))

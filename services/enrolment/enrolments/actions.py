@@ -9,6 +9,7 @@ from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import Cohort
 from services.enrolment.enrolments import authority, domain, store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member, Status
+from services.enrolment.enrolments.store import Listed
 from services.enrolment.errors import NotAllowed, Unknown
 from shared import outbox, timers
 from shared.access import audit
@@ -117,6 +118,14 @@ async def lock(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member]
     if not found:
         raise Unknown("There is no enrolment with this id.")
     return found[0], await _member(conn, found[0].person_id)
+
+
+async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
+    """The enrolment as it stands, for the one who has just changed it. Raises Unknown."""
+    listed = await store.shown(conn, enrolment_id)
+    if listed is None:
+        raise Unknown("There is no enrolment with this id.")
+    return listed
 
 
 async def _lock_with_cohort(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member, Cohort]:

@@ -1,6 +1,6 @@
 """Every statement about enrolments. Locks are taken in one order, cohorts before enrolments, each by id."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -115,15 +115,17 @@ async def members(conn: Connection, person_ids: Sequence[UUID]) -> dict[UUID, Me
 
 
 async def is_within(conn: Connection, unit_id: UUID, ancestor_id: UUID) -> bool:
-    """Whether a unit is `ancestor_id` or lies below it."""
+    """Whether a unit is `ancestor_id`, lies below it or was merged into one that does."""
     return bool(
         await conn.fetchval(
             """
-            with recursive up as (
-                select id, parent_id from units where id = $1
-                union select u.id, u.parent_id from units u join up on u.id = up.parent_id
+            with recursive above(id) as (
+                select $1::uuid
+                union
+                select next.id from above join units u using (id)
+                cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
             )
-            select exists (select from up where id = $2)
+            select exists (select from above where id = $2)
             """,
             unit_id,
             ancestor_id,
@@ -179,19 +181,27 @@ async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, li
 
 
 async def of_cohort(
-    conn: Connection, cohort_id: UUID, *, status: Status | None, after: UUID | None, limit: int
+    conn: Connection,
+    cohort_id: UUID,
+    *,
+    units: Collection[UUID] | None,
+    status: Status | None,
+    after: UUID | None,
+    limit: int,
 ) -> list[Listed]:
-    """A cohort's enrolments in the order they were asked for, following `after`."""
+    """A cohort's enrolments, of people in `units` (None: all), in the order they were asked for, following `after`."""
     rows = await conn.fetch(
         """
         select * from enrolments_shown
         where cohort_id = $1 and ($2::text is null or status = $2) and ($3::uuid is null or id > $3)
+          and ($5::uuid[] is null or unit_id = any($5))
         order by id limit $4
         """,
         cohort_id,
         status,
         after,
         limit,
+        None if units is None else list(units),
     )
     return [_listed(row) for row in rows]
 
@@ -200,29 +210,22 @@ async def to_decide(
     conn: Connection,
     person_id: UUID | None,
     *,
-    for_office: bool,
-    office_units: Sequence[UUID] | None,
+    office_units: Collection[UUID] | None,
     after: UUID | None,
     limit: int,
 ) -> list[Listed]:
-    """Requests this person decides, the oldest first, following `after`: as manager, and for the programme office also
-    those of people without an active manager, in `office_units` and below them (None: everywhere).
+    """Requests this person decides, the oldest first, following `after`: their own people's, and in `office_units`
+    (None: everywhere) those of people without an active manager.
     """
     rows = await conn.fetch(
         """
-        with recursive below as (
-            select id from units where id = any($3::uuid[])
-            union select u.id from units u join below on u.parent_id = below.id
-        )
         select * from enrolments_shown
-        where status = 'requested' and person_id is distinct from $1 and ($5::uuid is null or id > $5)
-          and (manager_id = $1
-               or ($2 and not manager_is_active and ($3 is null or unit_id in (select id from below))))
-        order by id limit $4
+        where status = 'requested' and person_id is distinct from $1 and ($4::uuid is null or id > $4)
+          and (manager_id = $1 or (not manager_is_active and ($2::uuid[] is null or unit_id = any($2))))
+        order by id limit $3
         """,
         person_id,
-        for_office,
-        office_units,
+        None if office_units is None else list(office_units),
         limit,
         after,
     )

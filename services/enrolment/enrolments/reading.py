@@ -1,0 +1,54 @@
+"""Who may see which enrolments. Looking at somebody else's is put on record."""
+
+from datetime import datetime
+from uuid import UUID
+
+from services.enrolment.cohorts import store as cohorts
+from services.enrolment.enrolments import actions, authority, store
+from services.enrolment.enrolments.domain import Status
+from services.enrolment.enrolments.store import Listed
+from services.enrolment.errors import NotAllowed, Unknown
+from shared.access import Role, audit, units_of
+from shared.auth import Principal
+from shared.db import Connection
+
+
+async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Listed:
+    """One enrolment, for the co-leader, the manager and the programme office. Raises Unknown, NotAllowed."""
+    listed = await actions.shown(conn, enrolment_id)
+    await authority.must_be_concerned(conn, who, listed.member)
+    if not authority.is_self(who, listed.member):
+        await audit(conn, who, "enrolment.read", listed.member.person_id, now)
+    return listed
+
+
+async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> list[Listed]:
+    """One's own, the newest first; a machine has none."""
+    return await store.of_person(conn, who.person_id, after=after, limit=limit) if who.person_id else []
+
+
+async def to_decide(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> list[Listed]:
+    """Requests that wait for this person's answer, as manager or as programme office, the oldest first."""
+    return await store.to_decide(
+        conn, who.person_id, office_units=await units_of(conn, who, Role.programme_office), after=after, limit=limit
+    )
+
+
+async def of_cohort(
+    conn: Connection,
+    who: Principal,
+    cohort_id: UUID,
+    *,
+    status: Status | None,
+    after: UUID | None,
+    limit: int,
+    now: datetime,
+) -> list[Listed]:
+    """A cohort's enrolments, for the programme office: those of the people in its units. Raises Unknown, NotAllowed."""
+    units = await units_of(conn, who, Role.programme_office)
+    if units is not None and not units:
+        raise NotAllowed("Only the programme office sees who is in a cohort.", remedy="Ask for that role.")
+    if await cohorts.get(conn, cohort_id) is None:
+        raise Unknown("There is no cohort with this id.", field="cohort", remedy="Choose one from the list.")
+    await audit(conn, who, "cohort.read", cohort_id, now)
+    return await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit)

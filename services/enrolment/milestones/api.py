@@ -1,0 +1,95 @@
+"""Milestones over HTTP: the journey of one enrolment, and the steps along it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, Field
+
+from services.enrolment.enrolments import reading
+from services.enrolment.enrolments.domain import Change, Status
+from services.enrolment.milestones import actions
+from services.enrolment.milestones.domain import Journey, MilestoneStatus, possible_for
+from services.enrolment.requests import EnrolmentId, Who
+from shared.access import Principal
+from shared.db import transaction
+from shared.events import FeedbackPlan, Practice, Title
+from shared.http import change, now, pool
+
+router = APIRouter(prefix="/enrolment/v1/enrolments/{enrolment_id}/milestones", tags=["milestones"])
+
+Key = Annotated[str, Path(max_length=64, description="The milestone's key within its programme version.")]
+
+
+class MilestoneOut(BaseModel):
+    """A step of the programme version that the cohort runs, and where it stands in this enrolment."""
+
+    key: str
+    title: Title
+    practices: list[Practice]
+    feedback: FeedbackPlan | None = Field(description="The feedback round that opens when it is reached; null: none.")
+    status: MilestoneStatus
+    possible: list[Change] = Field(description="What can be done with it now, by whoever may.")
+
+
+class JourneyOut(BaseModel):
+    """All milestones of one enrolment, in the programme's order; they are reached in any."""
+
+    enrolment_id: UUID
+    status: Status
+    milestones: list[MilestoneOut]
+
+    @classmethod
+    def of(cls, journey: Journey) -> "JourneyOut":
+        return cls(
+            enrolment_id=journey.enrolment.id,
+            status=journey.enrolment.status,
+            milestones=[
+                MilestoneOut(
+                    key=milestone.key,
+                    title=milestone.title,
+                    practices=list(milestone.practices),
+                    feedback=milestone.feedback,
+                    status=journey.status_of(milestone.key),
+                    possible=possible_for(journey, milestone.key),
+                )
+                for milestone in journey.plan
+            ],
+        )
+
+
+@router.get("")
+async def get_journey(request: Request, who: Who, enrolment_id: EnrolmentId) -> JourneyOut:
+    """The milestones of one enrolment, for the co-leader, the manager and the programme office."""
+    async with transaction(pool(request)) as conn:
+        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+        return JourneyOut.of(await actions.journey(conn, listed.enrolment, listed.member))
+
+
+@router.post("/{key}/reach", response_model=JourneyOut)
+async def reach_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
+    """The co-leader says that the milestone is reached; where the programme plans it, a feedback round opens."""
+    return await _change(request, who, enrolment_id, key, Change.reach)
+
+
+@router.post("/{key}/attest", response_model=JourneyOut)
+async def attest_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
+    """The manager has seen that the milestone is reached."""
+    return await _change(request, who, enrolment_id, key, Change.attest)
+
+
+@router.post("/{key}/waive", response_model=JourneyOut)
+async def waive_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
+    """The programme office lets the milestone be skipped."""
+    return await _change(request, who, enrolment_id, key, Change.waive)
+
+
+@router.post("/{key}/undo", response_model=JourneyOut)
+async def undo_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
+    """The programme office makes the milestone pending again. A feedback round that it opened goes on."""
+    return await _change(request, who, enrolment_id, key, Change.undo)
+
+
+async def _change(request: Request, who: Principal, enrolment_id: UUID, key: str, what: Change) -> Response:
+    async with change(request, who) as tx:
+        return tx.answer(JourneyOut.of(await actions.change(tx.conn, who, enrolment_id, key, what, now=tx.now)))
