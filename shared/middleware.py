@@ -1,0 +1,106 @@
+"""What every response passes through, as plain ASGI: nothing here holds a body back or buffers a stream."""
+
+from urllib.parse import urlsplit
+
+import asyncpg
+import structlog
+from opentelemetry import trace
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.db import UNAVAILABLE
+from shared.problems import Problem, respond
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class SecurityHeaders:
+    """Headers that make browsers careful, unless the response has its own; and the trace's id, to ask about later."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        issuer = urlsplit(settings.oidc_issuer)
+        self._headers = {
+            # Signing out may lead from a form to the issuer, which is often another origin.
+            "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+            f"frame-ancestors 'none'; form-action 'self' {issuer.scheme}://{issuer.netloc}",
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "same-origin",
+            "cross-origin-opener-policy": "same-origin",
+            "permissions-policy": "camera=(), microphone=(), geolocation=()",
+            "cache-control": "no-store",
+        }
+        if settings.public_url.startswith("https://"):
+            self._headers["strict-transport-security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                span = trace.get_current_span().get_span_context()
+                if span.is_valid:
+                    headers.setdefault("traceresponse", f"00-{span.trace_id:032x}-{span.span_id:016x}-01")
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+class Faults:
+    """Answers what nobody else handled: 503 while Postgres is away or busy, 500 without internals for a bug of ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing)
+        except Exception as error:
+            problem = problem_for(error)
+            if problem.status == 500:
+                log.exception("unexpected error", error=type(error).__name__)
+            else:
+                log.warning("request not served", reason=problem.type, error=type(error).__name__)
+            if started:
+                raise
+            await respond(Request(scope, receive), problem)(scope, receive, send)
+
+
+def problem_for(error: Exception) -> Problem:
+    """What an exception that reached the edge means to the client."""
+    if isinstance(error, asyncpg.CharacterNotInRepertoireError | asyncpg.UntranslatableCharacterError):
+        return Problem(
+            422, "invalid-request", "The request is not valid", "A text holds a character that cannot be stored.",
+            remedy="Remove NUL characters and send the request again.",
+        )  # fmt: skip
+    # asyncpg calls a wrong argument of ours an interface error too; that one is a bug and not an outage.
+    is_ours = isinstance(error, asyncpg.InterfaceError) and (
+        isinstance(error, ValueError) or "the server expects" in str(error)
+    )
+    if isinstance(error, UNAVAILABLE) and not is_ours:
+        return Problem(
+            503, "unavailable", "Not available right now", "Medled cannot reach what it needs to answer.",
+            remedy="Try again in a few seconds; with an Idempotency-Key that is safe for changes too.",
+            headers={"Retry-After": "5"},
+        )  # fmt: skip
+    return Problem(
+        500, "internal", "Something went wrong here", "The fault is ours, and it has been recorded.",
+        remedy="Try again; if it stays, tell your operators the trace id.",
+    )  # fmt: skip
