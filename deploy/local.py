@@ -19,6 +19,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import urlsplit
+
+import asyncpg
+from aiokafka.errors import KafkaError
 
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import Child, free_port
@@ -74,69 +78,24 @@ def running(options: Options, say: Callable[[str], None]) -> Iterator[tuple[Stac
 
 
 def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) -> Stack:
-    keys = _keys(options.data)
-    ports = {service: Ports(api=free_port(), worker=free_port()) for service in SERVICES}
-    ports["portal"] = Ports(api=options.port, worker=free_port())
-    smtp_port, issuer_port = free_port(), free_port()
-    common = {
-        "MEDLED_ENVIRONMENT": "development",
-        "MEDLED_PUBLIC_URL": options.public_url,
-        "MEDLED_OIDC_ISSUER": options.issuer,
-        "MEDLED_CLOCK_FILE": str(options.data / "clock"),
-    }
-
-    postgres = _postgres(options, keys["postgres"])
-    broker = _broker(options)
-    bootstrap = options.broker or (broker.bootstrap if broker else "")
-    sink = _program("mail-sink", ["deploy.mailsink"], options, common | _mail_sink(options, smtp_port))
-    issuer = _program("issuer", ["deploy.issuer"], options, common | {"MEDLED_PORT": str(issuer_port)})
-    servers = [Member(sink, answers_on(smtp_port)), Member(issuer, answers_on(issuer_port))]
-    if postgres:
-        servers.insert(0, Member(postgres.child, lambda: True, start=postgres.start))
-    if broker:
-        topics = _topics_on(bootstrap)
-        servers.insert(0, Member(broker.child, lambda: True, start=broker.start, recover=topics))
-    supervisor.start(servers, _SERVER_SECONDS)
-
-    admin = options.database or (postgres.dsn() if postgres else "")
-    databases = asyncio.run(create_databases(admin, {service: keys[service] for service in SERVICES}))
-    migrate_all(databases)
+    plan = _Plan(options)
+    supervisor.start(plan.servers(), _SERVER_SECONDS)
+    databases = _databases(plan)
     say("databases are migrated")
-    _topics_on(bootstrap)()
+    _topics(plan.bootstrap)
     say("topics are there")
-
-    settings = {
-        **common,
-        "MEDLED_KAFKA_BOOTSTRAP": bootstrap,
-        "MEDLED_KAFKA_TRANSACTIONS": "false" if broker else "true",
-        "MEDLED_SESSION_SECRET": keys["session"],
-        "MEDLED_LINK_SECRET": keys["link"],
-        "MEDLED_BALLOT_SECRET": keys["ballot"],
-        "MEDLED_SMTP_HOST": "127.0.0.1",
-        "MEDLED_SMTP_PORT": str(smtp_port),
-        "MEDLED_SMTP_SECURITY": "none",
-        "MEDLED_MAIL_SENDER": "medled@localhost.localdomain",
-        "MEDLED_UPSTREAMS": json.dumps(_upstreams(ports, issuer_port)),
-        **options.environment,
-    }
-    supervisor.start(
-        [
-            Member(_service(service, role, port, databases[service], settings, options), healthy_on(port))
-            for service in SERVICES
-            for role, port in (("api", ports[service].api), ("worker", ports[service].worker))
-        ],
-        _SERVICE_SECONDS,
-    )
+    settings = plan.settings()
+    supervisor.start(plan.services(databases, settings), _SERVICE_SECONDS)
     stack = Stack(
         pid=os.getpid(),
         started_at=datetime.now(UTC),
         data=options.data,
         public_url=options.public_url,
         oidc_issuer=options.issuer,
-        kafka_bootstrap=bootstrap,
-        kafka_transactions=broker is None,
+        kafka_bootstrap=plan.bootstrap,
+        kafka_transactions=plan.broker is None,
         databases=databases,
-        ports=ports,
+        ports=plan.ports,
         pids=supervisor.pids(),
         environment=settings,
     )
@@ -144,32 +103,98 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     return stack
 
 
-def _postgres(options: Options, password: str) -> EmbeddedPostgres | None:
-    if options.database:
-        return None
-    return EmbeddedPostgres(options.data / "postgres", password=password, log=options.data / "logs" / "postgres.log")
+class _Plan:
+    """What runs where. Building it starts nothing."""
+
+    def __init__(self, options: Options) -> None:
+        logs = options.data / "logs"
+        self.options = options
+        self.keys = _keys(options.data)
+        self.ports = {service: Ports(api=free_port(), worker=free_port()) for service in SERVICES}
+        self.ports["portal"] = Ports(api=options.port, worker=free_port())  # the one people know
+        self.smtp_port, self.issuer_port = free_port(), free_port()
+        self.postgres = (
+            None
+            if options.database
+            else EmbeddedPostgres(options.data / "postgres", password=self.keys["postgres"], log=logs / "postgres.log")
+        )
+        # It forgets when it ends; the relays notice and publish again what the databases keep.
+        self.broker = None if options.broker else TansuBroker(options.data, log=logs / "broker.log")
+        self.bootstrap = options.broker or (self.broker.bootstrap if self.broker else "")
+        self.admin_dsn = options.database or (self.postgres.dsn() if self.postgres else "")
+
+    def servers(self) -> list[Member]:
+        """What the services stand on."""
+        members = []
+        if self.broker:
+            bootstrap = self.bootstrap
+            members.append(
+                Member(self.broker.child, lambda: True, start=self.broker.start, recover=lambda: _topics(bootstrap))
+            )
+        if self.postgres:
+            members.append(Member(self.postgres.child, lambda: True, start=self.postgres.start))
+        sink = {"MEDLED_PORT": str(self.smtp_port), "MEDLED_MAIL_DIR": str(self.options.data / "mail")}
+        issuer = {"MEDLED_PORT": str(self.issuer_port)}
+        return [
+            *members,
+            Member(_program("mail-sink", ["deploy.mailsink"], self.options, sink), answers_on(self.smtp_port)),
+            Member(
+                _program("issuer", ["deploy.issuer"], self.options, self._common() | issuer),
+                answers_on(self.issuer_port),
+            ),
+        ]
+
+    def services(self, databases: Mapping[str, str], settings: Mapping[str, str]) -> list[Member]:
+        """An API and a worker for each service."""
+        return [
+            Member(_service(service, role, port, databases[service], settings, self.options), healthy_on(port))
+            for service in SERVICES
+            for role, port in (("api", self.ports[service].api), ("worker", self.ports[service].worker))
+        ]
+
+    def settings(self) -> dict[str, str]:
+        """What every service process is told."""
+        upstreams = {
+            service: f"http://127.0.0.1:{self.ports[service].api}" for service in SERVICES if service != "portal"
+        }
+        return {
+            **self._common(),
+            "MEDLED_KAFKA_BOOTSTRAP": self.bootstrap,
+            "MEDLED_KAFKA_TRANSACTIONS": "false" if self.broker else "true",
+            "MEDLED_SESSION_SECRET": self.keys["session"],
+            "MEDLED_LINK_SECRET": self.keys["link"],
+            "MEDLED_BALLOT_SECRET": self.keys["ballot"],
+            "MEDLED_SMTP_HOST": "127.0.0.1",
+            "MEDLED_SMTP_PORT": str(self.smtp_port),
+            "MEDLED_SMTP_SECURITY": "none",
+            "MEDLED_MAIL_SENDER": "medled@localhost.localdomain",
+            "MEDLED_UPSTREAMS": json.dumps({**upstreams, "issuer": f"http://127.0.0.1:{self.issuer_port}"}),
+            **self.options.environment,
+        }
+
+    def _common(self) -> dict[str, str]:
+        return {
+            "MEDLED_ENVIRONMENT": "development",
+            "MEDLED_PUBLIC_URL": self.options.public_url,
+            "MEDLED_OIDC_ISSUER": self.options.issuer,
+            "MEDLED_CLOCK_FILE": str(self.options.data / "clock"),
+        }
 
 
-def _broker(options: Options) -> TansuBroker | None:
-    """It forgets when it ends; the relays notice and publish what the databases keep again."""
-    return None if options.broker else TansuBroker(options.data, log=options.data / "logs" / "broker.log")
+def _databases(plan: _Plan) -> dict[str, str]:
+    try:
+        databases = asyncio.run(create_databases(plan.admin_dsn, {service: plan.keys[service] for service in SERVICES}))
+    except (OSError, asyncpg.PostgresError) as error:
+        raise CannotStart(f"The databases cannot be made on {urlsplit(plan.admin_dsn).hostname}: {error}") from error
+    migrate_all(databases)
+    return databases
 
 
-def _topics_on(bootstrap: str) -> Callable[[], None]:
-    def ensure() -> None:
+def _topics(bootstrap: str) -> None:
+    try:
         asyncio.run(ensure_topics(bootstrap))
-
-    return ensure
-
-
-def _mail_sink(options: Options, port: int) -> dict[str, str]:
-    return {"MEDLED_PORT": str(port), "MEDLED_MAIL_DIR": str(options.data / "mail")}
-
-
-def _upstreams(ports: Mapping[str, Ports], issuer_port: int) -> dict[str, str]:
-    """What the portal passes on under its own origin."""
-    services = {service: f"http://127.0.0.1:{ports[service].api}" for service in SERVICES if service != "portal"}
-    return {**services, "issuer": f"http://127.0.0.1:{issuer_port}"}
+    except (KafkaError, TimeoutError) as error:
+        raise CannotStart(f"The topics cannot be made on {bootstrap}: {error or type(error).__name__}") from error
 
 
 def _service(service: str, role: str, port: int, database: str, settings: Mapping[str, str], options: Options) -> Child:

@@ -104,7 +104,7 @@ class Supervisor:
             member.begin()
             if member.recover is not None:
                 member.recover()
-        except (StartFailed, OSError) as error:
+        except (RuntimeError, OSError) as error:  # what starting and recovering raise
             self._say(f"{member.name} did not start: {error}")
         else:
             self._say(f"{member.name} runs again")

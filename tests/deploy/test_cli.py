@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from deploy.embedded.process import free_port
 from deploy.local import Options, running
 from deploy.stack import NoStack, Stack, find_stack, write_stack
 from shared.topics import load_topics
@@ -82,6 +83,16 @@ def test_a_second_stack_on_the_same_data_is_refused(tmp_path: Path, monkeypatch:
         result = CliRunner().invoke(app, ["up", "--data", str(tmp_path), "--port", "18081"])
     assert result.exit_code == 1
     assert f"Medled runs on {tmp_path} already (process {os.getpid()}, http://127.0.0.1:18080)" in result.output
+
+
+def test_a_database_that_is_away_is_said_plainly(tmp_path: Path) -> None:
+    dsn = "postgresql://admin:hemligt@127.0.0.1:1/postgres"
+    result = CliRunner().invoke(
+        app, ["up", "--data", str(tmp_path), "--port", str(free_port()), "--database", dsn, "--broker", "127.0.0.1:1"]
+    )
+    assert result.exit_code == 1
+    assert "The databases cannot be made on 127.0.0.1" in result.output
+    assert "hemligt" not in result.output
 
 
 async def test_migrate_brings_one_database_up_to_date(own_postgres: Databases) -> None:
