@@ -11,7 +11,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 # Nothing here writes such values on purpose; libraries do, in their messages and in the errors they raise.
 _PRIVATE_KEYS = re.compile(
-    r"token|secret|password|authorization|cookie|email|^to$|address|given_name|family_name|ballot"
+    r"(?i)token|secret|password|authorization|cookie|email|^to$|address|given_name|family_name|ballot"
 )
 _PRIVATE_TEXT = (
     (re.compile(r"(?im)^(\s*DETAIL:).*$"), r"\1 [hidden]"),  # Postgres quotes the offending row
@@ -46,12 +46,22 @@ def setup(log_format: Literal["json", "console"], service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr()
     handler.setFormatter(_formatter(log_format, service, shared))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     _tame_libraries()
+
+
+class _ToStderr(logging.Handler):
+    """Writes to whatever stderr is now: it may be replaced after the setup, as under pytest."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201 - this is where lines come out
+        except Exception:  # noqa: BLE001 - a line that cannot be written must not stop the work it tells of
+            self.handleError(record)
 
 
 def _formatter(log_format: str, service: str, shared: list[Processor]) -> logging.Formatter:

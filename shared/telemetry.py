@@ -91,6 +91,14 @@ def setup(settings: Settings, service: str) -> Telemetry:
     return _current
 
 
+def teardown() -> None:
+    """Send what is still queued and report nothing from here on."""
+    global _current, _tracer
+    if _current is not None:
+        _current.shutdown()
+    _current, _tracer = None, trace.NoOpTracer()
+
+
 def tracer() -> Tracer:
     """This process's tracer; one that does nothing before `setup`."""
     return _tracer
@@ -155,7 +163,8 @@ def span(
     attributes: Attributes | None = None,
 ) -> Iterator[Span]:
     """Run under a new span. A failure is recorded by its class only: messages can quote what people wrote."""
-    ends = [Link(trace.get_current_span(context).get_span_context()) for context in links]
+    causes = [trace.get_current_span(context).get_span_context() for context in links]
+    ends = [Link(cause) for cause in causes if cause.is_valid]
     running = _tracer.start_span(name, parent, kind, attributes, ends)
     token = attach(trace.set_span_in_context(running, parent))
     try:

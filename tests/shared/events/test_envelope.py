@@ -1,0 +1,155 @@
+"""The headers of a record: what we write is what we read, and everything else is refused with a reason."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
+from cloudevents.core.formats.json import JSONFormat
+
+from shared.events import REGISTRY, EnrolmentActivated, Event, PersonState
+from shared.events.base import Foreign, Undecodable, UnknownType, decode, header_lines, parse_headers
+from shared.events.envelope import Header, kafka_headers
+from shared.events.schema import example_of
+from shared.ids import new_id
+
+EVENTS = pytest.mark.parametrize("event", REGISTRY.values(), ids=REGISTRY)
+NOW = datetime(2026, 3, 2, 8, 0, 0, 1500, tzinfo=UTC)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def lines(event: type[Event] = EnrolmentActivated, **changes: Any) -> str:
+    values: dict[str, Any] = {
+        "id": new_id(), "subject": "s1", "time": NOW, "unit": new_id(), "programme": new_id(),
+        "correlation_id": "c1", "causation_id": new_id(), "traceparent": TRACE, "tracestate": "v=1",
+    }  # fmt: skip
+    return header_lines(event, **(values | changes)) + "\nce_sequence: 7"
+
+
+def headers(**changes: bytes | None) -> list[Header]:
+    """The headers of a good record, changed: names with - written as _; a value b"" leaves it out."""
+    good: dict[str, bytes | None] = dict(kafka_headers(lines()))
+    good |= {"content-type" if name == "content_type" else name: value for name, value in changes.items()}
+    return [(name, value) for name, value in good.items() if value != b""]
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    id_, unit, programme, cause = new_id(), new_id(), new_id(), new_id()
+    envelope = parse_headers(kafka_headers(lines(id=id_, unit=unit, programme=programme, causation_id=cause)))
+    assert envelope._asdict() == {
+        "id": id_, "type": "medled.enrolment.activated.v1", "source": "/medled/enrolment", "subject": "s1",
+        "time": NOW, "sequence": 7, "unit": unit, "programme": programme, "correlation_id": "c1",
+        "causation_id": cause, "traceparent": TRACE, "tracestate": "v=1",
+    }  # fmt: skip
+
+
+def test_what_an_event_does_not_have_is_left_out() -> None:
+    text = lines(unit=None, programme=None, causation_id=None, traceparent=None, tracestate="v=1")
+    assert "None" not in text
+    envelope = parse_headers(kafka_headers(text))
+    assert (envelope.unit, envelope.programme, envelope.causation_id) == (None, None, None)
+    assert (envelope.traceparent, envelope.tracestate) == (None, None)
+
+
+def test_times_are_written_in_utc() -> None:
+    text = lines(time=NOW.astimezone(timezone(timedelta(hours=2))))
+    assert "ce_time: 2026-03-02T08:00:00.001500Z" in text
+    with pytest.raises(ValueError, match="time zone"):
+        lines(time=NOW.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("value", ["a\nce_type: medled.forged.v1", "a\rb", "a\0b"])
+@pytest.mark.parametrize("name", ["subject", "correlation_id", "tracestate"])
+def test_a_value_cannot_forge_another_header(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        lines(EnrolmentActivated, **{name: value})
+
+
+@EVENTS
+def test_the_cloudevents_sdk_reads_every_event_type(event: type[Event]) -> None:
+    example, id_ = example_of(event), new_id()
+    written = dict(kafka_headers(lines(event, id=id_, subject=example.subject, unit=example.unit)))
+    read = from_binary(KafkaMessage(headers=written, key=example.key, value=example.encode()), JSONFormat())
+    assert read.get_specversion() == "1.0"
+    assert (read.get_id(), read.get_type(), read.get_source()) == (str(id_), event.type, event.source)
+    assert (read.get_subject(), read.get_time()) == (example.subject, NOW)
+    assert (read.get_dataschema(), read.get_datacontenttype()) == (
+        f"urn:medled:schema:{event.type}",
+        "application/json",
+    )
+    assert read.get_extension("sequence") == "7"
+    assert read.get_extension("correlationid") == "c1"
+    assert read.get_extension("unit") == (str(example.unit) if example.unit else None)
+    assert read.get_data() == example.model_dump(mode="json")
+
+
+@EVENTS
+def test_a_record_becomes_the_event_it_was(event: type[Event]) -> None:
+    example = example_of(event)
+    envelope = parse_headers(kafka_headers(lines(event, subject=example.subject)))
+    assert decode(envelope, example.encode()) == example
+
+
+@pytest.mark.parametrize(
+    "name", ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_sequence", "ce_specversion"]
+)
+@pytest.mark.parametrize("value", [b"", None, b"\xff\xfe"])
+def test_a_required_header_that_is_missing_null_or_not_utf8_is_named(name: str, value: bytes | None) -> None:
+    with pytest.raises(Undecodable, match=name):
+        parse_headers(headers(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ce_id": b"42"}, {"ce_time": b"yesterday"}, {"ce_time": b"2026-03-02T08:00:00"}, {"ce_sequence": b"x"},
+        {"ce_sequence": b"0"}, {"ce_sequence": b"-1"}, {"ce_sequence": b"9223372036854775808"},
+        {"ce_unit": b"north"}, {"ce_unit": None}, {"ce_programme": b"\xff"}, {"ce_causationid": b"x"},
+        {"ce_correlationid": None}, {"ce_correlationid": b"a\0b"}, {"ce_subject": b"a\0b"}, {"ce_subject": b"a" * 600},
+        {"ce_specversion": b"0.3"}, {"content_type": b"application/avro"}, {"content_type": None},
+    ],
+)  # fmt: skip
+def test_a_header_that_does_not_hold_what_it_should_is_refused(wrong: dict[str, bytes | None]) -> None:
+    with pytest.raises(Undecodable) as refusal:
+        parse_headers(headers(**wrong))
+    assert not isinstance(refusal.value, Foreign)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ce_type": b"com.example.thing.v1"}, {"ce_source": b"/other/system"}, {"ce_type": b"medledx.a.v1"}]
+)
+def test_an_event_of_somebody_else_is_foreign(wrong: dict[str, bytes | None]) -> None:
+    with pytest.raises(Foreign):
+        parse_headers(headers(**wrong))
+
+
+@pytest.mark.parametrize("value", [None, b"\xff\xfe", b"nonsense"])
+def test_broken_trace_headers_and_unknown_headers_cost_nothing(value: bytes | None) -> None:
+    envelope = parse_headers([*headers(traceparent=value, tracestate=value), ("x-other", value)])
+    assert envelope.sequence == 7
+
+
+def test_a_record_without_any_headers_is_refused() -> None:
+    with pytest.raises(Undecodable, match="header missing: ce_specversion"):
+        parse_headers([])
+
+
+def test_a_type_of_ours_that_is_not_known_here_is_told_apart() -> None:
+    envelope = parse_headers(headers(ce_type=b"medled.mandate.granted.v9"))
+    with pytest.raises(UnknownType) as unknown:
+        decode(envelope, b"{}")
+    assert unknown.value.type == "medled.mandate.granted.v9"
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"\xff", b"{}", b'{"promoted": "Anna Berg"}', None])
+def test_a_value_that_is_not_what_its_type_says_is_refused_without_being_quoted(value: bytes | None) -> None:
+    with pytest.raises(Undecodable) as refusal:
+        decode(parse_headers(headers()), value)
+    assert "Anna" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def test_only_a_compacted_topic_carries_tombstones() -> None:
+    assert decode(parse_headers(kafka_headers(lines(PersonState))), None) is None
+    with pytest.raises(Undecodable, match="not compacted"):
+        decode(parse_headers(headers()), None)
