@@ -48,7 +48,7 @@ bench: $(VENV)/.dev ## Every speed claim beside its bare limit; NAME=relay for o
 	$(BIN)/python -m bench $(NAME)
 
 docs: $(VENV)/.dev ## Write the event schemas, AsyncAPI and OpenAPI documents
-	$(BIN)/medled docs
+	$(BIN)/python -m deploy.docs
 
 lock: ## Resolve the newest versions into requirements*.lock (needs uv)
 	uv pip compile --quiet --upgrade $(LOCK) --extra embedded --output-file requirements.lock pyproject.toml
