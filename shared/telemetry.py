@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -65,6 +65,7 @@ def setup(settings: Settings, service: str) -> Telemetry:
     global _current, _tracer  # noqa: PLW0603 - one process reports as one
     name = f"medled-{service}"
     logs.setup(settings.log_format, name)
+    propagate.set_global_textmap(_W3C)
     resource = Resource.create({"service.name": name, "service.namespace": "medled"})
     provider = TracerProvider(resource=resource)
     provider.sampler = NoPersonalData(provider.sampler)

@@ -1,5 +1,7 @@
 """The AsyncAPI document: valid by AsyncAPI's own schema, complete, and readable as a page."""
 
+import base64
+import hashlib
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,8 +9,10 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 
-from shared.asyncapi import asyncapi, asyncapi_html
+from shared.asyncapi import asyncapi, asyncapi_html, router
 from shared.events import REGISTRY
 from shared.events.base import decode, parse_headers
 from shared.topics import load_topics
@@ -83,6 +87,29 @@ def test_the_page_is_well_formed_and_shows_every_event_field_and_header() -> Non
     assert {f"#{name}" for name in load_topics()} <= page.links
     assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= page.ids
     assert "<script" not in asyncapi_html()
+
+
+@pytest.fixture
+def client() -> AsyncClient:
+    app = FastAPI()
+    app.include_router(router())
+    return AsyncClient(transport=ASGITransport(app), base_url="http://medled")
+
+
+async def test_document_page_and_schemas_are_served(client: AsyncClient) -> None:
+    assert (await client.get("/asyncapi.json")).json() == asyncapi()
+    served = await client.get("/schemas/medled.round.opened.v1.json")
+    assert served.headers["content-type"] == "application/schema+json"
+    assert served.json()["$id"] == asyncapi()["components"]["schemas"]["RoundOpened"]["x-medled-dataschema"]
+    assert (await client.get("/schemas/medled.round.opened.v99.json")).status_code == 404
+
+
+async def test_the_page_lets_nothing_in_but_its_own_style(client: AsyncClient) -> None:
+    page = await client.get("/asyncapi")
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert page.headers["content-security-policy"].startswith(f"default-src 'none'; style-src 'sha256-{digest}'")
+    assert "style=" not in page.text
 
 
 class _Page(HTMLParser):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
@@ -103,6 +105,22 @@ def test_paths_queries_and_addresses_given_by_instrumentation_are_not_exported(s
     attributes = {"http.route": "/answer/{token}", "url.path": "/answer/s3cret", "client.address": "10.0.0.1"}
     telemetry.tracer().start_span("GET /answer/{token}", attributes=attributes).end()
     assert spans()[0]["attributes"] == {"http.route": "/answer/{token}"}
+
+
+async def test_a_request_is_traced_by_its_route_and_never_by_its_path(spans: Spans) -> None:
+    app = FastAPI(telemetry={"tracer_provider": telemetry.tracer_provider(), "operation_spans": False, "logs": False})
+
+    @app.get("/answer/{token}")
+    def answer(token: str) -> str:
+        return telemetry.current_traceparent()[0] or ""
+
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://medled") as client:
+        response = await client.get("/answer/s3cret?by=anna", headers={"traceparent": REMOTE, "user-agent": "Anna's"})
+    inside = response.json()
+    (request,) = spans()
+    assert (request["name"], request["trace_id"]) == ("GET /answer/{token}", inside[3:35])
+    assert request["parent_id"] == "b7ad6b7169203331"
+    assert not any(private in json.dumps(request) for private in ("s3cret", "anna", "Anna"))
 
 
 def test_events_of_one_trace_share_its_id_unless_they_are_given_another(spans: Spans) -> None:

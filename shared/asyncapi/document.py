@@ -1,4 +1,4 @@
-"""The platform's event streams as one AsyncAPI 3.0 document, from the registry and `deploy/topics.yaml`; and as a page.
+"""The platform's event streams as one AsyncAPI 3.0 document, from the registry and `deploy/topics.yaml`.
 
 A plain dict rather than FastStream's specification classes: those describe the subscribers of one running application,
 while this document describes every topic whoever reads it. A test validates it against AsyncAPI's own JSON Schema.
@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared.events.base import REGISTRY, Event, header_lines
 from shared.events.envelope import dataschema, kafka_headers
@@ -215,36 +212,3 @@ def _dead_letter() -> Json:
         "summary": "A record that a service could not handle: its key and value as they came, and why.",
         "headers": {"type": "object", "properties": dict(DEAD_LETTER_HEADERS), "required": list(DEAD_LETTER_HEADERS)},
     }
-
-
-def asyncapi_html() -> str:
-    """The same document as a page for people; one self-contained HTML file without scripts."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"type_text": _type_text, "meaning": _meaning}
-    return environment.get_template("asyncapi.html").render(api=asyncapi(), headers=HEADERS, required=REQUIRED_HEADERS)
-
-
-def _type_text(schema: Json) -> str:
-    """A field's type in a few words."""
-    if "$ref" in schema:
-        return _type_text_of_model(schema["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in schema:
-        return " or ".join(_type_text(choice) for choice in schema["anyOf"])
-    if schema.get("type") == "array":
-        return f"list of {_type_text(schema['items'])}"
-    return str(schema.get("format") or schema.get("type") or "any")
-
-
-def _type_text_of_model(name: str) -> str:
-    model = asyncapi()["components"]["schemas"][name]
-    if "enum" in model:
-        return " | ".join(model["enum"])
-    fields = ", ".join(f"{field}: {_type_text(schema)}" for field, schema in model["properties"].items())
-    return f"{{{fields}}}"
-
-
-def _meaning(schema: Json) -> str:
-    """A field's description; an optional field has it on the value that it may hold."""
-    return schema.get("description") or next(filter(None, map(_meaning, schema.get("anyOf", []))), "")
