@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from services.enrolment.app import create_api
 from services.enrolment.settings import EnrolmentSettings
+from shared.access import issue_token
 from shared.db import Connection, Pool, transaction
 from shared.events import REGISTRY, Event, Role
 from shared.ids import new_id
@@ -95,6 +96,18 @@ class World:
             person_id,
             {role.value: [str(unit) for unit in units] or None},
         )
+
+    async def machine(self, name: str, role: Role) -> str:
+        """A machine's token with a role everywhere."""
+        token, state = issue_token(name, {role: None}, None)
+        await self.pool.execute(
+            "insert into access (principal, kind, name, token_hash, roles) values ($1, 'machine', $2, $3, $4)",
+            state.principal,
+            name,
+            bytes.fromhex(state.token_hash or ""),
+            state.model_dump(mode="json")["roles"],
+        )
+        return token
 
     async def office(self, login: str = "office", *units: UUID) -> httpx.AsyncClient:
         """Somebody of the programme office, as a client."""

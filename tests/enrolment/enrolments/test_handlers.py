@@ -1,0 +1,178 @@
+"""Enrolments end by themselves: nobody answered in time, or the person left the organisation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from opentelemetry.context import Context
+
+from services.enrolment.enrolments import handlers as enrolments
+from shared import inbox
+from shared.db import transaction
+from shared.events import EnrolmentActivated, EnrolmentExpired, EnrolmentWithdrawn, PersonDeactivated
+from shared.ids import new_id
+from shared.inbox import Received
+from shared.timers import Timers
+from tests.enrolment.world import World, ok, refused
+
+URL = "/enrolment/v1/enrolments"
+[HANDLER] = enrolments.handlers()
+
+
+async def run_timers(world: World) -> int:
+    return await Timers(world.pool, world.app.state.clock, enrolments.timers()).tick()
+
+
+def left(person_id: UUID, unit_id: UUID, at: datetime, sequence: int = 2) -> Received[Any]:
+    """The fact that a person left, as it comes from Kafka."""
+    event = PersonDeactivated(person_id=person_id, unit_id=unit_id)
+    return Received(
+        id=new_id(),
+        type=event.type,
+        source="/medled/enrolment",
+        subject=event.subject,
+        time=at,
+        sequence=sequence,
+        unit=unit_id,
+        programme=None,
+        correlation_id="correlation",
+        causation_id=None,
+        data=event,
+        topic=event.topic,
+        partition=0,
+        offset=0,
+        key=event.key,
+        context=Context(),
+    )
+
+
+async def handle(world: World, *events: Received[Any]) -> None:
+    """One batch, as the consumer does it: only what the inbox has not seen reaches the handler."""
+    async with transaction(world.pool) as conn:
+        fresh: Sequence[Received[Any]] = await inbox.admit(conn, HANDLER, events)
+        if fresh:
+            await HANDLER.apply(conn, fresh, world.now)
+
+
+async def asked(world: World, login: str, cohort: str) -> str:
+    made = await ok(world.client(login).post(URL, json={"cohort_id": cohort}), 201)
+    enrolment: str = made["id"]
+    return enrolment
+
+
+async def states(world: World, *ids: str) -> list[str]:
+    rows = {str(row["id"]): row["status"] for row in await world.pool.fetch("select id, status from enrolments")}
+    return [rows[each] for each in ids]
+
+
+async def test_a_request_that_nobody_answers_expires_on_its_day_and_not_before(world: World) -> None:
+    cohort = await world.cohort(await world.office())
+    boss = await world.person("boss")
+    await world.people(["anna", "bo"], manager=boss)
+    unanswered, answered = await asked(world, "anna", cohort), await asked(world, "bo", cohort)
+    await ok(world.client("boss").post(f"{URL}/{answered}/approve"))
+
+    world.pass_time(timedelta(days=14, minutes=-1))
+    assert await run_timers(world) == 0
+    world.pass_time(timedelta(days=14, minutes=1))
+    assert await run_timers(world) == 2
+    assert await states(world, unanswered, answered) == ["expired", "active"]
+    assert [str(event.enrolment_id) for event in await world.events(EnrolmentExpired)] == [unanswered]
+
+    await refused(world.client("boss").post(f"{URL}/{unanswered}/approve"), 409, "enrolment-state")
+    assert await run_timers(world) == 0
+    assert (await ok(world.client("anna").post(URL, json={"cohort_id": cohort}), 201))["status"] == "requested"
+
+
+async def test_who_leaves_gives_up_every_enrolment_and_the_places_go_to_who_waits(world: World) -> None:
+    office = await world.office()
+    small, large = await world.cohort(office, capacity=1), await world.cohort(office)
+    boss = await world.person("boss")
+    anna, *_ = await world.people(["anna", "bo", "cia"], manager=boss)
+    ids = [await asked(world, login, small) for login in ("anna", "bo", "cia")]
+    for enrolment in ids:
+        await ok(world.client("boss").post(f"{URL}/{enrolment}/approve"))
+    open_request = await asked(world, "anna", large)
+    await world.pool.execute("update people set status = 'inactive' where id = $1", anna)
+
+    fact = left(anna, world.hq, world.now)
+    await handle(world, fact)
+    assert await states(world, *ids, open_request) == ["withdrawn", "active", "waitlisted", "withdrawn"]
+    caused = await world.pool.fetch("select type from outbox where caused_by = $1 order by seq", fact.id)
+    assert [row["type"] for row in caused] == [
+        EnrolmentWithdrawn.type,
+        EnrolmentWithdrawn.type,
+        EnrolmentActivated.type,
+    ]
+    assert [tuple(row) for row in await world.pool.fetch("select event_id, person_id, withdrawn from departures")] == [
+        (fact.id, anna, 2)
+    ]
+
+
+async def test_the_same_departure_again_does_nothing_again(world: World) -> None:
+    cohort = await world.cohort(await world.office())
+    anna = await world.person("anna")
+    await asked(world, "anna", cohort)
+    fact = left(anna, world.hq, world.now)
+    await handle(world, fact, replace(fact, offset=1))
+    await handle(world, replace(fact, offset=2))
+    assert len(await world.events(EnrolmentWithdrawn)) == 1
+    assert await world.pool.fetchval("select count(*) from departures") == 1
+
+
+async def test_several_people_leave_in_one_batch(world: World) -> None:
+    office = await world.office()
+    cohort = await world.cohort(office, capacity=2)
+    boss = await world.person("boss")
+    logins = ["a", "b", "c", "d", "e"]
+    people = await world.people(logins, manager=boss)
+    ids = [await asked(world, login, cohort) for login in logins]
+    for enrolment in ids:
+        await ok(world.client("boss").post(f"{URL}/{enrolment}/approve"))
+    gone = [people[0], people[1], people[2]]
+    await world.pool.execute("update people set status = 'inactive' where id = any($1::uuid[])", gone)
+    await handle(world, *(left(person, world.hq, world.now) for person in gone))
+    assert await states(world, *ids) == ["withdrawn", "withdrawn", "withdrawn", "active", "active"]
+    assert await world.pool.fetchval("select sum(withdrawn) from departures") == 3
+
+
+async def test_a_departure_that_comes_late_spares_what_was_asked_for_since(world: World) -> None:
+    office = await world.office()
+    before, after = await world.cohort(office), await world.cohort(office)
+    anna = await world.person("anna")
+    old = await asked(world, "anna", before)
+    departed_at = world.now
+    new = await asked(world, "anna", after)
+    await handle(world, left(anna, world.hq, departed_at))
+    assert await states(world, old, new) == ["withdrawn", "requested"]
+
+
+async def test_a_departure_of_somebody_without_enrolments_leaves_only_its_record(world: World) -> None:
+    anna = await world.person("anna")
+    await handle(world, left(anna, world.hq, world.now))
+    assert await world.pool.fetchval("select withdrawn from departures") == 0
+    assert await world.events() == []
+
+
+async def test_who_left_is_passed_over_when_a_place_comes_free(world: World) -> None:
+    cohort = await world.cohort(await world.office(), capacity=1)
+    boss = await world.person("boss")
+    _, bo, _ = await world.people(["anna", "bo", "cia"], manager=boss)
+    ids = [await asked(world, login, cohort) for login in ("anna", "bo", "cia")]
+    for enrolment in ids:
+        await ok(world.client("boss").post(f"{URL}/{enrolment}/approve"))
+    await world.pool.execute("update people set status = 'inactive' where id = $1", bo)
+    await ok(world.client("anna").post(f"{URL}/{ids[0]}/withdraw"))
+    assert await states(world, *ids) == ["withdrawn", "waitlisted", "active"]
+
+
+async def test_a_request_of_somebody_who_left_cannot_be_approved(world: World) -> None:
+    cohort = await world.cohort(await world.office())
+    boss = await world.person("boss")
+    anna = await world.person("anna", manager=boss)
+    enrolment = await asked(world, "anna", cohort)
+    await world.pool.execute("update people set status = 'inactive' where id = $1", anna)
+    await refused(world.client("boss").post(f"{URL}/{enrolment}/approve"), 409, "person-not-active")
+    await ok(world.client("boss").post(f"{URL}/{enrolment}/decline"))
