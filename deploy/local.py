@@ -134,7 +134,11 @@ class _Plan:
         if self.postgres:
             members.append(Member(self.postgres.child, lambda: True, start=self.postgres.start))
         sink = {"MEDLED_PORT": str(self.smtp_port), "MEDLED_MAIL_DIR": str(self.options.data / "mail")}
-        issuer = {"MEDLED_PORT": str(self.issuer_port)}
+        issuer = {
+            "MEDLED_PORT": str(self.issuer_port),
+            "MEDLED_ISSUER_PEOPLE": str(self.options.data / "issuer-people.json"),
+            "MEDLED_ISSUER_KEY": str(self.options.data / "issuer-key.json"),
+        }
         return [
             *members,
             Member(_program("mail-sink", ["deploy.mailsink"], self.options, sink), answers_on(self.smtp_port)),

@@ -82,7 +82,11 @@ def create_app(
         redoc_url=None,
         lifespan=alive,
         max_body_size=MIB,
-        middleware=[Middleware(SecurityHeaders, settings=settings), Middleware(Faults), Middleware(BodyDigest)],
+        middleware=[
+            Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.oidc_issuer),
+            Middleware(Faults),
+            Middleware(BodyDigest),
+        ],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
         telemetry={"tracer_provider": telemetry.tracer_provider(), "operation_spans": False, "logs": False,
                    "exclude": _is_health},

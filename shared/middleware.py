@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db import UNAVAILABLE
 from shared.problems import Problem, respond
-from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -19,20 +18,20 @@ log = structlog.get_logger(__name__)
 class SecurityHeaders:
     """Headers that make browsers careful, unless the response has its own; and the trace's id, to ask about later."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, public_url: str, issuer: str) -> None:
         self.app = app
-        issuer = urlsplit(settings.oidc_issuer)
+        issuer_url = urlsplit(issuer)
         self._headers = {
             # Signing out may lead from a form to the issuer, which is often another origin.
             "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-            f"frame-ancestors 'none'; form-action 'self' {issuer.scheme}://{issuer.netloc}",
+            f"frame-ancestors 'none'; form-action 'self' {issuer_url.scheme}://{issuer_url.netloc}",
             "x-content-type-options": "nosniff",
             "referrer-policy": "same-origin",
             "cross-origin-opener-policy": "same-origin",
             "permissions-policy": "camera=(), microphone=(), geolocation=()",
             "cache-control": "no-store",
         }
-        if settings.public_url.startswith("https://"):
+        if public_url.startswith("https://"):
             self._headers["strict-transport-security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
