@@ -1,11 +1,13 @@
 """What a deployment may set for notifications, besides what every service shares."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.notifications.channels.mail.compose import AddressError, envelope_address
+from services.notifications.channels.mail.compose import AddressError, Composer, envelope_address
+from services.notifications.channels.mail.sender import SenderSettings
 from services.notifications.channels.mail.smtp import ServerSettings
 from shared.settings import Settings
 
@@ -13,10 +15,14 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class NotificationsSettings(Settings):
-    link_secret: SecretStr = Field(
-        min_length=32, description="Makes the tokens of invitation links; the same for feedback, 32 characters or more."
+    """Only the worker sends: the API runs without the link secret and without a mail server."""
+
+    link_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Derives the tokens in invitations; the same for feedback's and notifications' workers.",
     )
-    mail_sender: str = Field(description="Address that mail comes from.")
+    mail_sender: str | None = Field(default=None, description="Address that mail comes from.")
     mail_sender_name: str = Field(default="Medled", description="Name that mail comes from.")
     mail_reply_to: str | None = Field(default=None, description="Address for answers to a mail; none when unset.")
     mail_connections: int = Field(default=4, ge=1, le=50, description="SMTP connections each worker keeps open.")
@@ -25,7 +31,7 @@ class NotificationsSettings(Settings):
     mail_lease_seconds: float = Field(
         default=300, gt=0, description="After this long a silent worker's messages are sent again by another."
     )
-    smtp_host: str = Field(description="The mail server.")
+    smtp_host: str | None = Field(default=None, description="The mail server.")
     smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the mail server.")
     smtp_security: Literal["none", "starttls", "tls"] = Field(
         default="starttls", description="`starttls` (587), `tls` (465), or `none` for a server on the same machine."
@@ -42,22 +48,32 @@ class NotificationsSettings(Settings):
         # A mail takes at most ten answers of the server; a lease that ends before would send it twice.
         if self.mail_lease_seconds < 12 * self.smtp_timeout:
             raise ValueError("MEDLED_MAIL_LEASE_SECONDS must be at least twelve times MEDLED_SMTP_TIMEOUT")
-        try:
-            envelope_address(self.mail_sender)
-        except AddressError as error:
-            raise ValueError(f"MEDLED_MAIL_SENDER: {error}") from error
+        if self.mail_sender is not None:
+            try:
+                envelope_address(self.mail_sender)
+            except AddressError as error:
+                raise ValueError(f"MEDLED_MAIL_SENDER: {error}") from error
         return self
 
     @property
     def message_id_domain(self) -> str:
-        """What follows the @ in a Message-ID: the sender's domain."""
-        return envelope_address(self.mail_sender).rpartition("@")[2]
+        """What follows the @ in a Message-ID: the sender's domain. Raises ValueError when no sender is set."""
+        return self._needed("mail_sender").rpartition("@")[2].encode("idna").decode()
 
-    @property
-    def mail_server(self) -> ServerSettings:
-        """The mail server's part of the settings."""
-        return ServerSettings(
-            host=self.smtp_host,
+    def composer(self) -> Composer:
+        """What writes mails. Raises ValueError, naming the setting that is missing."""
+        return Composer(
+            public_url=self.public_url.rstrip("/"),
+            link_secret=self._needed("link_secret").encode(),
+            sender=envelope_address(self._needed("mail_sender")),
+            sender_name=self.mail_sender_name,
+            reply_to=self.mail_reply_to,
+        )
+
+    def sender(self) -> SenderSettings:
+        """How mail is sent. Raises ValueError, naming the setting that is missing."""
+        server = ServerSettings(
+            host=self._needed("smtp_host"),
             port=self.smtp_port,
             security=self.smtp_security,
             username=self.smtp_username,
@@ -65,3 +81,16 @@ class NotificationsSettings(Settings):
             ca_file=self.smtp_ca_file,
             timeout=self.smtp_timeout,
         )
+        return SenderSettings(
+            server=server,
+            connections=self.mail_connections,
+            batch=self.mail_batch,
+            lease=timedelta(seconds=self.mail_lease_seconds),
+            poll_seconds=self.mail_poll_seconds,
+        )
+
+    def _needed(self, name: str) -> str:
+        value: str | SecretStr | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"MEDLED_{name.upper()} is not set; notifications' worker needs it")
+        return value.get_secret_value() if isinstance(value, SecretStr) else value

@@ -21,7 +21,13 @@ from services.notifications.channels.domain import (
     retry_delay,
 )
 from services.notifications.routing.domain import Recipient, language, message_for, reason_to_suppress
-from shared.events import EnrolmentApproved, EnrolmentRequested, NotificationDeferred, NotificationFailed, NotificationSent
+from shared.events import (
+    EnrolmentApproved,
+    EnrolmentRequested,
+    NotificationDeferred,
+    NotificationFailed,
+    NotificationSent,
+)
 from shared.ids import new_id
 from tests.notifications.factories import NOW, invitation
 

@@ -126,7 +126,7 @@ async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], 
         update notifications n
         set status = o.status, reply_code = o.reply_code, next_attempt_at = o.next_attempt_at,
             reason = case when o.given_back = 1 then n.reason else o.reason end,
-            lease_until = null, resent = resent + o.resent, attempts = attempts - o.given_back,
+            lease_until = null, resent = n.resent + o.resent, attempts = n.attempts - o.given_back,
             settled_at = case when o.status in ('sent', 'failed', 'suppressed') then $9::timestamptz end
         from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::int[], $8::int[])
             as o(id, attempt, status, reason, reply_code, next_attempt_at, resent, given_back)

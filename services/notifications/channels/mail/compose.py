@@ -6,29 +6,26 @@ every mail back with the standard library's parser.
 
 import base64
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.header import Header
 from email.utils import format_datetime, formataddr
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from babel.dates import format_date
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
 from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.smtp import Envelope
 from services.notifications.channels.store import Mail
 from shared.links import link, token_for
+from shared.web.locale import DEFAULT_ZONE, Formats
+from shared.web.texts import Texts
 
-
-# Quoted local parts and address literals are legal, and no HR platform has them; what they need would bend the envelope.
+# Quoted local parts and address literals are legal, but no HR platform has them, and their characters bend envelopes.
 _ENVELOPE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
 
 
@@ -55,8 +52,8 @@ class Composer:
         parts = self._parts(mail)
         boundary = f"=_{mail.attempt.id.hex}"
         headers = {
-            "From": formataddr((one_line(self.sender_name), self.sender)),
-            "To": formataddr((one_line(mail.recipient_name), recipient)),
+            "From": _mailbox(self.sender_name, self.sender),
+            "To": _mailbox(mail.recipient_name, recipient),
             "Reply-To": self.reply_to,
             "Subject": _encoded(parts["subject"]),
             "Date": format_datetime(now),
@@ -78,30 +75,31 @@ class Composer:
         return Envelope(self.sender, recipient, f"{lines}\r\n{body}".encode("ascii"))
 
     def _parts(self, mail: Mail) -> dict[str, Any]:
-        kind, variant, locale = mail.attempt.kind, variant_of(mail), mail.locale
         values = self._values(mail)
 
-        def say(part: str) -> str:
-            return words(locale, kind.value, variant, part).format_map(values)
+        def say(key: str) -> str:
+            return texts().get(key, mail.locale, **values)
 
+        about = f"{mail.attempt.kind.value}.{variant_of(mail)}"
         return {
-            "locale": locale,
-            "subject": one_line(say("subject")),
-            "greeting": words(locale, "greeting").format_map(values),
-            "lines": [line for line in say("body").split("\n") if line.strip()],
-            "action": say("action"),
+            "locale": mail.locale,
+            "subject": one_line(say(f"{about}.subject")),
+            "greeting": say("greeting"),
+            "lines": [line for line in say(f"{about}.body").split("\n") if line.strip()],
+            "action": say(f"{about}.action"),
             "url": self._url(mail),
-            "url_hint": words(locale, "url_hint"),
-            "footer": words(locale, "footer"),
+            "url_hint": say("url_hint"),
+            "footer": say("footer"),
         }
 
     def _values(self, mail: Mail) -> Mapping[str, str]:
+        until, formats = mail.pointless_after, Formats(mail.locale, mail.time_zone or DEFAULT_ZONE)
         return {
             "recipient": one_line(mail.recipient_name),
-            "person": one_line(mail.person or words(mail.locale, "somebody")),
+            "person": one_line(mail.person or texts().get("somebody", mail.locale)),
             "programme": one_line((mail.programme or {}).get(mail.locale, "")),
             "cohort": one_line(mail.cohort or ""),
-            "until": _day(mail.pointless_after, mail.time_zone, mail.locale),
+            "until": formats.date(until) if until else "",
         }
 
     def _url(self, mail: Mail) -> str:
@@ -111,9 +109,9 @@ class Composer:
             case Kind.APPROVAL_NEEDED:
                 return f"{self.public_url}/enrolment/approvals"
             case Kind.RESULTS_RELEASED | Kind.ROUND_WITHHELD:
-                return f"{self.public_url}/feedback/results/{mail.params['round_id']}"
+                return f"{self.public_url}/feedback/rounds/{mail.params['round_id']}"
             case _:
-                return f"{self.public_url}/enrolment"
+                return f"{self.public_url}/enrolment/"
 
 
 def variant_of(mail: Mail) -> str:
@@ -145,23 +143,26 @@ def envelope_address(address: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    return text if text.isascii() and len(text) < 70 else Header(text, "utf-8", 76, "Subject").encode(linesep="\r\n")
+    """Header text as RFC 2047 wants it: plain where it can be, else in encoded words, one a line."""
+    if text.isascii() and len(text) < 70 and "=?" not in text:
+        return text
+    pieces = [b""]
+    for character in text:
+        raw = character.encode()
+        if len(pieces[-1]) + len(raw) > 45:  # 60 characters of base64: a word may have 75
+            pieces.append(b"")
+        pieces[-1] += raw
+    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(piece).decode('ascii')}?=" for piece in pieces)
+
+
+def _mailbox(name: str, address: str) -> str:
+    encoded = _encoded(one_line(name))
+    return f"{encoded} <{address}>" if encoded.startswith("=?") else formataddr((encoded, address))
 
 
 def _part(subtype: str, text: str) -> str:
     body = base64.encodebytes(text.encode()).decode("ascii").replace("\n", "\r\n")
     return f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: base64\r\n\r\n{body}'
-
-
-def _day(moment: datetime | None, time_zone: str | None, locale: str) -> str:
-    if moment is None:
-        return ""
-    try:
-        zone = ZoneInfo(time_zone or "Europe/Stockholm")
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = ZoneInfo("UTC")
-    local = moment.astimezone(zone)
-    return format_date(local.date(), "d MMMM y", locale=locale)
 
 
 _environment = Environment(
@@ -179,14 +180,6 @@ def _template(name: str) -> Template:
 
 
 @cache
-def _texts() -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath("texts.toml").read_text(encoding="utf-8"))
-
-
-def words(locale: str, *path: str) -> str:
-    """A text of texts.toml, with its {places} still open. Raises KeyError when there is none."""
-    node = _texts()
-    for name in path:
-        node = node[name]
-    text: str = node[locale]
-    return text
+def texts() -> Texts:
+    """The words of every mail. Raises TextsError when a language is missing."""
+    return Texts.load([Path(__file__).with_name("texts.toml")])
