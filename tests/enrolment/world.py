@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -195,9 +195,3 @@ async def _units(conn: Connection, world: World) -> None:
         "insert into units (id, name, parent_id) values ($1, $2, $3)",
         [(world.hq, "HQ", None), (world.north, "North", world.hq), (world.south, "South", world.hq)],
     )
-
-
-def utc(*when: int) -> datetime:
-    """A moment, in UTC."""
-    year, month, day, *rest = when
-    return datetime(year, month, day, *rest, tzinfo=UTC)

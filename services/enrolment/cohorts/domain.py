@@ -130,6 +130,11 @@ def shown(cohort: Cohort, taken: int) -> CohortStatus:
     return CohortStatus.full if is_full else cohort.status
 
 
+def possible_for(cohort: Cohort) -> tuple[str, ...]:
+    """What can be done to the cohort now, by the words the API uses."""
+    return _POSSIBLE[cohort.status]
+
+
 def _step(cohort: Cohort, change: str, status: CohortStatus) -> Cohort:
     _must_allow(cohort, change)
     return replace(cohort, status=status)

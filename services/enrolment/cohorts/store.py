@@ -121,6 +121,15 @@ async def page(
     return [_listed(row) for row in rows]
 
 
+async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list[Listed]:
+    """The cohorts of these programmes, the last to start first."""
+    rows = await conn.fetch(
+        "select * from cohorts_shown where programme_id = any($1::uuid[]) order by starts_on desc, id desc",
+        programme_ids,
+    )
+    return [_listed(row) for row in rows]
+
+
 async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
     """Open cohorts in which this person could ask for a place, the first to start first."""
     rows = await conn.fetch(

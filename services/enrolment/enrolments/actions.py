@@ -122,10 +122,10 @@ async def lock(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member]
 
 async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
     """The enrolment as it stands, for the one who has just changed it. Raises Unknown."""
-    listed = await store.shown(conn, enrolment_id)
-    if listed is None:
+    found = await store.shown(conn, [enrolment_id])
+    if enrolment_id not in found:
         raise Unknown("There is no enrolment with this id.")
-    return listed
+    return found[enrolment_id]
 
 
 async def _lock_with_cohort(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member, Cohort]:

@@ -161,10 +161,10 @@ class Listed:
     position: int | None
 
 
-async def shown(conn: Connection, enrolment_id: UUID) -> Listed | None:
-    """One enrolment as it is shown."""
-    row = await conn.fetchrow("select * from enrolments_shown where id = $1", enrolment_id)
-    return _listed(row) if row else None
+async def shown(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, Listed]:
+    """These enrolments as they are shown; unknown ones are missing."""
+    rows = await conn.fetch("select * from enrolments_shown where id = any($1::uuid[])", list(enrolment_ids))
+    return {row["id"]: _listed(row) for row in rows}
 
 
 async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> list[Listed]:

@@ -1,5 +1,6 @@
 """What people do to milestones. API and pages call this on the transaction they opened."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -7,12 +8,14 @@ from services.enrolment.enrolments import actions as enrolments
 from services.enrolment.enrolments import authority
 from services.enrolment.enrolments import store as enrolment_store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member
+from services.enrolment.enrolments.store import Listed
 from services.enrolment.milestones import domain, store
 from services.enrolment.milestones.domain import Journey
 from shared import outbox
 from shared.access import audit
 from shared.auth import Principal
 from shared.db import Connection
+from shared.events import Milestone
 
 
 async def change(
@@ -37,12 +40,28 @@ async def change(
 
 async def journey(conn: Connection, enrolment: Enrolment, member: Member) -> Journey:
     """The enrolment with its milestones."""
-    return Journey(
-        enrolment=enrolment,
-        member=member,
-        plan=await store.plan(conn, enrolment.cohort_id),
-        progress=(await store.progress(conn, [enrolment.id]))[enrolment.id],
-    )
+    return (await journeys(conn, [(enrolment, member)]))[enrolment.id]
+
+
+async def journeys(conn: Connection, enrolments: Sequence[tuple[Enrolment, Member]]) -> dict[UUID, Journey]:
+    """Several enrolments with their milestones, in two statements."""
+    plans = await store.plans(conn, {enrolment.cohort_id for enrolment, _ in enrolments})
+    progress = await store.progress(conn, [enrolment.id for enrolment, _ in enrolments])
+    return {
+        enrolment.id: Journey(enrolment, member, plans[enrolment.cohort_id], progress[enrolment.id])
+        for enrolment, member in enrolments
+    }
+
+
+async def to_attest(conn: Connection, who: Principal) -> list[tuple[Listed, Milestone]]:
+    """Milestones that this manager's people say they have reached and nobody has attested, the oldest first."""
+    waiting = await store.reached_under(conn, who.person_id) if who.person_id else []
+    listed = await enrolment_store.shown(conn, {enrolment_id for enrolment_id, _ in waiting})
+    plans = await store.plans(conn, {each.enrolment.cohort_id for each in listed.values()})
+    return [
+        (listed[enrolment_id], domain.find(plans[listed[enrolment_id].enrolment.cohort_id], key))
+        for enrolment_id, key in waiting
+    ]
 
 
 async def _must_be_entitled(conn: Connection, who: Principal, member: Member, what: Change) -> None:

@@ -68,7 +68,7 @@ def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Even
 
     Raises UnknownMilestone, CannotChange (the enrolment's state), MilestoneCannot (the milestone's).
     """
-    milestone = _find(journey.plan, key)
+    milestone = find(journey.plan, key)
     must_allow(journey.enrolment.status, what)
     sources, target = _STEPS[what]
     if journey.status_of(key) not in sources:
@@ -106,7 +106,8 @@ def _complete(journey: Journey, events: list[Event]) -> tuple[Journey, list[Even
     return replace(journey, enrolment=replace(journey.enrolment, status=Status.completed)), [*events, completed]
 
 
-def _find(plan: Sequence[Milestone], key: str) -> Milestone:
+def find(plan: Sequence[Milestone], key: str) -> Milestone:
+    """The milestone with this key. Raises UnknownMilestone."""
     for milestone in plan:
         if milestone.key == key:
             return milestone

@@ -1,6 +1,6 @@
 """Every statement about milestones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -9,24 +9,38 @@ from shared.db import Connection
 from shared.events import Milestone
 
 
-async def plan(conn: Connection, cohort_id: UUID) -> list[Milestone]:
-    """The milestones of the programme version that a cohort runs."""
-    milestones = await conn.fetchval(
+async def plans(conn: Connection, cohort_ids: Collection[UUID]) -> dict[UUID, list[Milestone]]:
+    """The milestones of the programme versions that these cohorts run."""
+    rows = await conn.fetch(
         """
-        select v.milestones from cohorts c
+        select c.id, v.milestones from cohorts c
         join programme_versions v on v.programme_id = c.programme_id and v.version = c.programme_version
-        where c.id = $1
+        where c.id = any($1::uuid[])
         """,
-        cohort_id,
+        list(cohort_ids),
     )
-    return [Milestone.model_validate(milestone) for milestone in milestones or []]
+    return {row["id"]: [Milestone.model_validate(milestone) for milestone in row["milestones"]] for row in rows}
 
 
-async def progress(conn: Connection, enrolment_ids: Sequence[UUID]) -> dict[UUID, dict[str, MilestoneStatus]]:
+async def reached_under(conn: Connection, manager_id: UUID) -> list[tuple[UUID, str]]:
+    """Milestones that await this manager's word, the longest waiting first: enrolment and key."""
+    rows = await conn.fetch(
+        """
+        select m.enrolment_id, m.milestone from people p
+        join enrolments e on e.person_id = p.id and e.status in ('active', 'completed')
+        join enrolment_milestones m on m.enrolment_id = e.id and m.status = 'reached'
+        where p.manager_id = $1 order by m.changed_at, m.enrolment_id limit 100
+        """,
+        manager_id,
+    )
+    return [(row["enrolment_id"], row["milestone"]) for row in rows]
+
+
+async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, MilestoneStatus]]:
     """How far these enrolments have come; what is missing is pending."""
     rows = await conn.fetch(
         "select enrolment_id, milestone, status from enrolment_milestones where enrolment_id = any($1::uuid[])",
-        enrolment_ids,
+        list(enrolment_ids),
     )
     found: dict[UUID, dict[str, MilestoneStatus]] = {enrolment_id: {} for enrolment_id in enrolment_ids}
     for row in rows:

@@ -1,6 +1,5 @@
 """Every statement about programmes and their versions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -99,7 +98,7 @@ async def lock_versions(conn: Connection, programme_id: UUID) -> list[Version]:
     return await versions(conn, programme_id)
 
 
-async def page(conn: Connection, *, after: UUID | None, limit: int) -> Sequence[Summary]:
+async def page(conn: Connection, *, after: UUID | None, limit: int) -> list[Summary]:
     """Programmes in the order they were made, following `after`."""
     rows = await conn.fetch(
         """

@@ -1,0 +1,1 @@
+"""Approvals: what waits for the manager's word, as pages."""

@@ -1,0 +1,67 @@
+"""Pages of the manager: requests to answer, milestones to attest."""
+
+from typing import Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+
+from services.enrolment.enrolments import actions, reading
+from services.enrolment.enrolments.domain import Change
+from services.enrolment.enrolments.store import Listed
+from services.enrolment.forms import submit
+from services.enrolment.milestones import actions as milestones
+from services.enrolment.requests import After, EnrolmentId, Who
+from shared.db import transaction
+from shared.events import Milestone
+from shared.http import cut, now, pool
+from shared.web import form_guard, render
+
+router = APIRouter(prefix="/enrolment/approvals", include_in_schema=False)
+FORM = [Depends(form_guard)]
+APPROVALS = "/enrolment/approvals"
+PER_PAGE = 25
+
+
+@router.get("")
+async def approvals(request: Request, who: Who, after: After) -> HTMLResponse:
+    """Requests and milestones that wait for me."""
+    async with transaction(pool(request)) as conn:
+        found = await reading.to_decide(conn, who, after=after, limit=PER_PAGE + 1)
+        to_attest: list[tuple[Listed, Milestone]] = await milestones.to_attest(conn, who)
+    page = cut(found, PER_PAGE, lambda listed: (listed.enrolment.id,))
+    return render(request, who, "approvals.html", requests=page.items, next=page.next, to_attest=to_attest)
+
+
+@router.post("/{enrolment_id}/{answer}", dependencies=FORM)
+async def answer(
+    request: Request, who: Who, enrolment_id: EnrolmentId, answer: Literal["approve", "decline"]
+) -> Response:
+    """Answer a request, then show what came of it."""
+    decide = actions.approve if answer == "approve" else actions.decline
+    return await submit(
+        request,
+        lambda conn, now: decide(conn, who, enrolment_id, now=now),
+        back=APPROVALS,
+        done="answered",
+        then=f"{APPROVALS}/{enrolment_id}/answered",
+    )
+
+
+@router.get("/{enrolment_id}/answered")
+async def answered(request: Request, who: Who, enrolment_id: UUID) -> HTMLResponse:
+    """What came of an answer, as it stands now."""
+    async with transaction(pool(request)) as conn:
+        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+    return render(request, who, "answered.html", listed=listed)
+
+
+@router.post("/{enrolment_id}/milestones/{key}/attest", dependencies=FORM)
+async def attest(request: Request, who: Who, enrolment_id: EnrolmentId, key: str) -> Response:
+    """Attest a milestone."""
+    return await submit(
+        request,
+        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.attest, now=now),
+        back=APPROVALS,
+        done="attested",
+    )

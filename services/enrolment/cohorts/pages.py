@@ -1,0 +1,74 @@
+"""Pages of the programme office: one cohort, where its people stand, and the steps it can take."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse
+
+from services.enrolment.cohorts import actions, store
+from services.enrolment.cohorts.domain import possible_for, shown
+from services.enrolment.enrolments import reading
+from services.enrolment.enrolments.domain import Status
+from services.enrolment.errors import Unknown
+from services.enrolment.forms import submit
+from services.enrolment.requests import After, CohortId, Who
+from shared.db import transaction
+from shared.http import cut, now, pool
+from shared.web import form_guard, render
+
+router = APIRouter(prefix="/enrolment/cohorts", include_in_schema=False)
+FORM = [Depends(form_guard)]
+PER_PAGE = 50
+_STEPS = {"open": actions.open_, "start": actions.start, "close": actions.close}
+
+
+@router.get("/{cohort_id}")
+async def cohort(
+    request: Request, who: Who, cohort_id: CohortId, after: After, status: Status | None = None
+) -> HTMLResponse:
+    """One cohort: its funnel, its people, and what can be done next."""
+    async with transaction(pool(request)) as conn:
+        people = await reading.of_cohort(
+            conn, who, cohort_id, status=status, after=after, limit=PER_PAGE + 1, now=now(request)
+        )
+        listed = await store.get(conn, cohort_id)
+    if listed is None:
+        raise Unknown("There is no cohort with this id.")
+    page = cut(people, PER_PAGE, lambda each: (each.enrolment.id,))
+    return render(
+        request,
+        who,
+        "cohort.html",
+        listed=listed,
+        state=shown(listed.cohort, listed.taken),
+        possible=possible_for(listed.cohort),
+        people=page.items,
+        next=page.next,
+        only=status,
+    )
+
+
+@router.post("/{cohort_id}/capacity", dependencies=FORM)
+async def set_capacity(
+    request: Request, who: Who, cohort_id: CohortId, capacity: Annotated[int, Form(ge=1, le=100_000)]
+) -> Response:
+    """Change the number of places."""
+    return await submit(
+        request,
+        lambda conn, now: actions.set_capacity(conn, who, cohort_id, capacity, now=now),
+        back=f"/enrolment/cohorts/{cohort_id}",
+        done="changed",
+    )
+
+
+@router.post("/{cohort_id}/{step}", dependencies=FORM)
+async def take_step(
+    request: Request, who: Who, cohort_id: CohortId, step: Literal["open", "start", "close"]
+) -> Response:
+    """Open, start or close the cohort."""
+    return await submit(
+        request,
+        lambda conn, now: _STEPS[step](conn, who, cohort_id, now=now),
+        back=f"/enrolment/cohorts/{cohort_id}",
+        done="changed",
+    )

@@ -1,0 +1,89 @@
+"""Pages of the co-leader: what I take part in, how far I have come, what I can ask for."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from services.enrolment.cohorts import store as cohorts
+from services.enrolment.cohorts.domain import shown
+from services.enrolment.enrolments import actions, reading
+from services.enrolment.enrolments.domain import OPEN, Change
+from services.enrolment.errors import NotAllowed
+from services.enrolment.forms import submit
+from services.enrolment.milestones import actions as milestones
+from services.enrolment.requests import EnrolmentId, Who
+from services.enrolment.settings import EnrolmentSettings
+from shared.db import transaction
+from shared.http import now, pool
+from shared.web import form_guard, render
+
+router = APIRouter(prefix="/enrolment", include_in_schema=False)
+FORM = [Depends(form_guard)]
+ME = "/enrolment/me"
+
+
+@router.get("/")
+async def front() -> RedirectResponse:
+    """The navigation leads here."""
+    return RedirectResponse(ME, 307)
+
+
+@router.get("/me")
+async def me(request: Request, who: Who) -> HTMLResponse:
+    """What I take part in, and the cohorts that are open to me."""
+    async with transaction(pool(request)) as conn:
+        mine = await reading.mine(conn, who, after=None, limit=50)
+        current = [each for each in mine if each.enrolment.status in OPEN]
+        journeys = await milestones.journeys(conn, [(each.enrolment, each.member) for each in current])
+        open_cohorts = await cohorts.open_to(conn, who.person_id) if who.person_id else []
+    return render(
+        request,
+        who,
+        "me.html",
+        ongoing=[(each, journeys[each.enrolment.id]) for each in current],
+        past=[each for each in mine if each.enrolment.status not in OPEN],
+        cohorts=[(each, shown(each.cohort, each.taken)) for each in open_cohorts],
+    )
+
+
+@router.post("/me/ask", dependencies=FORM)
+async def ask(request: Request, who: Who, cohort_id: Annotated[UUID, Form()]) -> Response:
+    """Ask for a place."""
+    settings: EnrolmentSettings = request.app.state.settings
+    return await submit(
+        request,
+        lambda conn, now: actions.request(conn, who, cohort_id, now=now, answer_within=settings.answer_within),
+        back=ME,
+        done="asked",
+    )
+
+
+@router.post("/me/{enrolment_id}/milestones/{key}/reach", dependencies=FORM)
+async def reach(request: Request, who: Who, enrolment_id: EnrolmentId, key: str) -> Response:
+    """Say that a milestone is reached."""
+    return await submit(
+        request,
+        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.reach, now=now),
+        back=ME,
+        done="reached",
+    )
+
+
+@router.get("/me/{enrolment_id}/withdraw")
+async def confirm_withdrawal(request: Request, who: Who, enrolment_id: EnrolmentId) -> HTMLResponse:
+    """Ask before ending an enrolment: it cannot be undone."""
+    async with transaction(pool(request)) as conn:
+        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+    if listed.enrolment.person_id != who.person_id:
+        raise NotAllowed("This page is for the co-leader.")
+    return render(request, who, "withdraw.html", listed=listed)
+
+
+@router.post("/me/{enrolment_id}/withdraw", dependencies=FORM)
+async def withdraw(request: Request, who: Who, enrolment_id: EnrolmentId) -> Response:
+    """End an enrolment."""
+    return await submit(
+        request, lambda conn, now: actions.withdraw(conn, who, enrolment_id, now=now), back=ME, done="withdrawn"
+    )

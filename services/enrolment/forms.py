@@ -1,0 +1,31 @@
+"""Forms of our pages: a use case, then back to a page that says how it went and may be reloaded."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+
+from services.enrolment.errors import Refused
+from shared.db import Connection, transaction
+from shared.http import now, pool
+
+
+async def submit(
+    request: Request,
+    action: Callable[[Connection, datetime], Awaitable[Any]],
+    *,
+    back: str,
+    done: str,
+    then: str | None = None,
+) -> RedirectResponse:
+    """Run `action` on one transaction. Afterwards `then`, or `back` with the text `done.<done>`; when a rule refuses,
+    `back` with the text `refused.<type>`, so that the reader sees how things stand now.
+    """
+    try:
+        async with transaction(pool(request)) as conn:
+            await action(conn, now(request))
+    except Refused as refused:
+        return RedirectResponse(f"{back}?refused={refused.type}", 303)
+    return RedirectResponse(then or f"{back}?done={done}", 303)

@@ -1,0 +1,34 @@
+"""The page on which the programme office begins: programmes and their cohorts."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from services.enrolment.cohorts import store as cohorts
+from services.enrolment.cohorts.domain import shown
+from services.enrolment.programmes import store
+from services.enrolment.requests import After, Who
+from shared.access import Role
+from shared.http import cut, pool
+from shared.web import render
+
+router = APIRouter(prefix="/enrolment/programmes", include_in_schema=False)
+PER_PAGE = 20
+
+
+@router.get("")
+async def programmes(request: Request, who: Who, after: After) -> HTMLResponse:
+    """Programmes and their cohorts."""
+    async with pool(request).acquire() as conn:
+        page = cut(await store.page(conn, after=after, limit=PER_PAGE + 1), PER_PAGE, lambda each: (each.id,))
+        running = await cohorts.of_programmes(conn, [each.id for each in page.items])
+    return render(
+        request,
+        who,
+        "programmes.html",
+        programmes=[
+            (each, [(c, shown(c.cohort, c.taken)) for c in running if c.cohort.programme_id == each.id])
+            for each in page.items
+        ],
+        next=page.next,
+        is_office=who.has(Role.programme_office),
+    )

@@ -1,0 +1,154 @@
+"""Pages: the same rules as the API, in the reader's language, and a form that can be sent twice."""
+
+import html
+import re
+
+import httpx
+import pytest
+
+from shared.events import EnrolmentApproved, MilestoneReached
+from shared.ids import new_id
+from tests.enrolment.world import World, ok
+
+API = "/enrolment/v1/enrolments"
+
+
+async def page(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
+    """The words of a page, without its markup."""
+    response = await client.get(path, headers={"accept": "text/html"})
+    assert response.status_code == status, response.text
+    return words(response)
+
+
+def words(response: httpx.Response) -> str:
+    body = response.text[response.text.index("<main") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+async def press(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    """Send a form and follow it to the page it leads to."""
+    response = await client.post(path, data=fields, headers={"accept": "text/html"}, follow_redirects=True)
+    assert response.status_code == 200, response.text
+    return response
+
+
+async def team(world: World) -> tuple[httpx.AsyncClient, httpx.AsyncClient, httpx.AsyncClient]:
+    office = await world.office()
+    boss = await world.person("Boss")
+    await world.person("Anna", manager=boss)
+    return world.client("Anna"), world.client("Boss"), office
+
+
+async def test_a_journey_through_the_pages(world: World) -> None:
+    anna, boss, office = await team(world)
+    assert "No cohort is open to you" in await page(anna, "/enrolment/me")
+    assert "No requests are waiting" in await page(boss, "/enrolment/approvals")
+    cohort = await world.cohort(office)
+    assert "Leading meetings" in await page(anna, "/enrolment/me")
+
+    assert "Your manager answers by" in words(await press(anna, "/enrolment/me/ask", cohort_id=cohort))
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    assert "Anna Test" in await page(boss, "/enrolment/approvals")
+    answered = words(await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve"))
+    assert "Anna Test has a place" in answered
+
+    assert "Lead a meeting" in await page(anna, "/enrolment/me")
+    reached = await press(anna, f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach")
+    assert "The milestone is reached" in words(reached)
+    assert "Your people say they have reached these" in await page(boss, "/enrolment/approvals")
+    attested = await press(boss, f"/enrolment/approvals/{enrolment['id']}/milestones/first_meeting/attest")
+    assert "The milestone is attested" in words(attested)
+    assert "Your people say" not in words(attested)
+
+    seen = await page(office, f"/enrolment/cohorts/{cohort}")
+    assert "1 of 40 places taken" in seen
+    assert "Anna Test" in seen
+    assert "Do you want to end" in await page(anna, f"/enrolment/me/{enrolment['id']}/withdraw")
+    assert "Ended early" in words(await press(anna, f"/enrolment/me/{enrolment['id']}/withdraw"))
+
+
+async def test_the_pages_speak_swedish_to_who_reads_swedish(world: World) -> None:
+    anna, boss, office = await team(world)
+    await world.pool.execute("update people set locale = 'sv-SE'")
+    cohort = await world.cohort(office, capacity=1)
+    assert "Mitt medledarskap" in await page(anna, "/enrolment/me")
+    assert "Att leda möten" in await page(anna, "/enrolment/me")
+    await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    assert "Godkänn" in await page(boss, "/enrolment/approvals")
+    assert "Program och omgångar" in await page(office, "/enrolment/programmes")
+    assert "Väntar på svar" in await page(office, f"/enrolment/cohorts/{cohort}")
+
+
+async def test_a_form_sent_twice_changes_once_and_says_how_things_stand(world: World) -> None:
+    anna, boss, office = await team(world)
+    cohort = await world.cohort(office)
+    await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    assert "You already have an enrolment" in words(await press(anna, "/enrolment/me/ask", cohort_id=cohort))
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve")
+    again = await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve")
+    assert "has changed since the page was shown" in words(again)
+    reach = f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach"
+    await press(anna, reach)
+    assert "The milestone has changed" in words(await press(anna, reach))
+    assert len(await world.events(EnrolmentApproved)) == len(await world.events(MilestoneReached)) == 1
+
+
+async def test_the_waiting_list_is_said_to_manager_and_co_leader(world: World) -> None:
+    anna, boss, office = await team(world)
+    cohort = await world.cohort(office, capacity=1)
+    await world.person("Bo")
+    first = await ok(world.client("Bo").post(API, json={"cohort_id": cohort}), 201)
+    await ok(office.post(f"{API}/{first['id']}/approve"))
+    assert "Ask for a place in the queue" in await page(anna, "/enrolment/me")
+    await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    answered = words(await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve"))
+    assert "number 1 in the queue" in answered
+    assert "You are number 1 in the queue" in await page(anna, "/enrolment/me")
+
+
+async def test_the_office_takes_a_cohort_through_its_steps(world: World) -> None:
+    _, _, office = await team(world)
+    cohort = f"/enrolment/cohorts/{await world.cohort(office)}"
+    assert "Nobody has asked for a place yet" in await page(office, cohort)
+    assert "The cohort is changed" in words(await press(office, f"{cohort}/start"))
+    assert "Running" in await page(office, cohort)
+    assert "of 7 places taken" in words(await press(office, f"{cohort}/capacity", capacity="7"))
+    assert "Closed" in words(await press(office, f"{cohort}/close"))
+    assert "The cohort has changed" in words(await press(office, f"{cohort}/start"))
+
+
+async def test_who_may_not_see_a_page_is_told_so_plainly(world: World) -> None:
+    anna, boss, office = await team(world)
+    cohort = await world.cohort(office)
+    assert "You do not have access" in await page(anna, f"/enrolment/cohorts/{cohort}", 403)
+    await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    assert "You do not have access" in await page(boss, f"/enrolment/me/{enrolment['id']}/withdraw", 403)
+    assert "Page not found" in await page(anna, f"/enrolment/me/{new_id()}/withdraw", 404)
+    assert "Somebody else may do that" in words(await press(anna, f"/enrolment/approvals/{enrolment['id']}/approve"))
+
+
+async def test_a_visitor_is_sent_to_sign_in_and_the_front_leads_to_ones_own(world: World) -> None:
+    stranger = world.client("stranger")
+    stranger.cookies.clear()
+    response = await stranger.get("/enrolment/me", headers={"accept": "text/html"})
+    assert (response.status_code, response.headers["location"]) == (303, "/login?next=%2Fenrolment%2Fme")
+    assert (await stranger.get("/enrolment/")).headers["location"] == "/enrolment/me"
+
+
+@pytest.mark.parametrize("path", ["/enrolment/me/ask", f"/enrolment/approvals/{new_id()}/approve"])
+async def test_a_form_from_another_site_changes_nothing(world: World, path: str) -> None:
+    anna, _, office = await team(world)
+    cohort = await world.cohort(office)
+    response = await anna.post(path, data={"cohort_id": cohort}, headers={"sec-fetch-site": "cross-site"})
+    assert response.status_code == 403
+    assert await world.pool.fetchval("select count(*) from enrolments") == 0
+
+
+async def test_an_unknown_outcome_in_the_address_is_not_shown(world: World) -> None:
+    anna, _, _ = await team(world)
+    seen = await page(anna, "/enrolment/me?refused=%3Cscript%3E&done=nonsense")
+    assert "script" not in seen
+    assert "nonsense" not in seen
