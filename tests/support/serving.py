@@ -1,0 +1,36 @@
+"""Apps in tests: in process through ASGI, or on a real loopback port where a client of its own has to reach them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+ORIGIN = "http://127.0.0.1:8080"
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI, **arguments: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a running app; the app's lifespan is around it. Faults arrive as the responses that clients get."""
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, **arguments) as client:
+            yield client
+
+
+@asynccontextmanager
+async def on_a_port(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """The app behind a real socket; gives its origin."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
