@@ -19,6 +19,7 @@ ENTRIES = (
     Entry("overview", "/", signed_in=False),
     Entry("co_leadership", "/enrolment/"),
     Entry("approvals", "/enrolment/approvals"),
+    Entry("programmes", "/enrolment/programmes", Role.programme_office),
     Entry("feedback", "/feedback/"),
     Entry("operations", "/notifications/deliveries", Role.operator),
 )

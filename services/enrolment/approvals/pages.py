@@ -27,8 +27,8 @@ PER_PAGE = 25
 async def approvals(request: Request, who: Who, after: After) -> HTMLResponse:
     """Requests and milestones that wait for me."""
     async with transaction(pool(request)) as conn:
-        found = await reading.to_decide(conn, who, after=after, limit=PER_PAGE + 1)
-        to_attest: list[tuple[Listed, Milestone]] = await milestones.to_attest(conn, who)
+        found = await reading.to_decide(conn, who, after=after, limit=PER_PAGE + 1, now=now(request))
+        to_attest: list[tuple[Listed, Milestone]] = await milestones.to_attest(conn, who, now=now(request))
     page = cut(found, PER_PAGE, lambda listed: (listed.enrolment.id,))
     return render(request, who, "approvals.html", requests=page.items, next=page.next, to_attest=to_attest)
 

@@ -89,7 +89,7 @@ async def list_enrolments(
         if mine:
             found = await reading.mine(conn, who, after=after, limit=limit + 1)
         elif cohort is None:
-            found = await reading.to_decide(conn, who, after=after, limit=limit + 1)
+            found = await reading.to_decide(conn, who, after=after, limit=limit + 1, now=now(request))
         else:
             found = await reading.of_cohort(
                 conn, who, cohort, status=status, after=after, limit=limit + 1, now=now(request)

@@ -8,7 +8,7 @@ from services.enrolment.enrolments import actions, authority, store
 from services.enrolment.enrolments.domain import Status
 from services.enrolment.enrolments.store import Listed
 from services.enrolment.errors import NotAllowed, Unknown
-from shared.access import Role, audit, units_of
+from shared.access import Role, audit, audit_all, units_of
 from shared.auth import Principal
 from shared.db import Connection
 
@@ -27,11 +27,12 @@ async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: i
     return await store.of_person(conn, who.person_id, after=after, limit=limit) if who.person_id else []
 
 
-async def to_decide(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> list[Listed]:
+async def to_decide(conn: Connection, who: Principal, *, after: UUID | None, limit: int, now: datetime) -> list[Listed]:
     """Requests that wait for this person's answer, as manager or as programme office, the oldest first."""
-    return await store.to_decide(
-        conn, who.person_id, office_units=await units_of(conn, who, Role.programme_office), after=after, limit=limit
-    )
+    units = await units_of(conn, who, Role.programme_office)
+    found = await store.to_decide(conn, who.person_id, office_units=units, after=after, limit=limit)
+    await audit_all(conn, who, "enrolment.read", [each.member.person_id for each in found], now)
+    return found
 
 
 async def of_cohort(
@@ -50,5 +51,6 @@ async def of_cohort(
         raise NotAllowed("Only the programme office sees who is in a cohort.", remedy="Ask for that role.")
     if await cohorts.get(conn, cohort_id) is None:
         raise Unknown("There is no cohort with this id.", field="cohort", remedy="Choose one from the list.")
-    await audit(conn, who, "cohort.read", cohort_id, now)
-    return await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit)
+    found = await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit)
+    await audit_all(conn, who, "enrolment.read", [each.member.person_id for each in found], now)
+    return found

@@ -12,7 +12,7 @@ from services.enrolment.enrolments.store import Listed
 from services.enrolment.milestones import domain, store
 from services.enrolment.milestones.domain import Journey
 from shared import outbox
-from shared.access import audit
+from shared.access import audit, audit_all
 from shared.auth import Principal
 from shared.db import Connection
 from shared.events import Milestone
@@ -53,10 +53,11 @@ async def journeys(conn: Connection, enrolments: Sequence[tuple[Enrolment, Membe
     }
 
 
-async def to_attest(conn: Connection, who: Principal) -> list[tuple[Listed, Milestone]]:
+async def to_attest(conn: Connection, who: Principal, *, now: datetime) -> list[tuple[Listed, Milestone]]:
     """Milestones that this manager's people say they have reached and nobody has attested, the oldest first."""
     waiting = await store.reached_under(conn, who.person_id) if who.person_id else []
     listed = await enrolment_store.shown(conn, {enrolment_id for enrolment_id, _ in waiting})
+    await audit_all(conn, who, "milestone.read", [each.member.person_id for each in listed.values()], now)
     plans = await store.plans(conn, {each.enrolment.cohort_id for each in listed.values()})
     return [
         (listed[enrolment_id], domain.find(plans[listed[enrolment_id].enrolment.cohort_id], key))
