@@ -16,14 +16,14 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from shared import telemetry
 from shared.clock import Clock
 from shared.db import Pool, create_pool
 from shared.health import health_router
 from shared.idempotency import BodyDigest, Change, Replay, change, on_replay
-from shared.middleware import Faults, SecurityHeaders
+from shared.middleware import Faults, SecurityHeaders, TooLarge
 from shared.oidc import TokenVerifier
 from shared.paging import Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from shared.problems import (
@@ -73,7 +73,7 @@ def create_app(
                 await stack.enter_async_context(lifespan(app))
             yield
 
-    app = FastAPI(
+    app = _App(
         title=title,
         description=description,
         version=version,
@@ -82,11 +82,7 @@ def create_app(
         redoc_url=None,
         lifespan=alive,
         max_body_size=MIB,
-        middleware=[
-            Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.oidc_issuer),
-            Middleware(Faults),
-            Middleware(BodyDigest),
-        ],
+        middleware=[Middleware(Faults), Middleware(BodyDigest)],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
         telemetry={"tracer_provider": telemetry.tracer_provider(), "operation_spans": False, "logs": False,
                    "exclude": _is_health},
@@ -104,6 +100,15 @@ def create_app(
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # the way FastAPI documents
     return app
+
+
+class _App(FastAPI):
+    """FastAPI with our headers around everything it answers, also by itself."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings: Settings = self.state.settings
+        inner = TooLarge(super().build_middleware_stack())
+        return SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer)
 
 
 def pool(request: Request) -> Pool:

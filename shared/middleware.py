@@ -6,11 +6,12 @@ import asyncpg
 import structlog
 from opentelemetry import trace
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db import UNAVAILABLE
-from shared.problems import Problem, respond
+from shared.problems import Problem, on_http_exception, respond
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +63,22 @@ class Faults:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started = has_nobody_to_tell = False
 
         async def noticing(message: Message) -> None:
-            nonlocal started
+            nonlocal started, has_nobody_to_tell
             started = started or message["type"] == "http.response.start"
-            await send(message)
+            try:
+                await send(message)
+            except Exception:
+                has_nobody_to_tell = True  # the client went, or the framework has answered in our place
+                raise
 
         try:
             await self.app(scope, receive, noticing)
         except Exception as error:
+            if has_nobody_to_tell:
+                raise
             problem = problem_for(error)
             if problem.status == 500:
                 log.exception("unexpected error", error=type(error).__name__)
@@ -80,6 +87,27 @@ class Faults:
             if started:
                 raise
             await respond(Request(scope, receive), problem)(scope, receive, send)
+
+
+class TooLarge:
+    """Tells a body over its limit as a problem; the framework, which enforces the limit, would tell it as bare text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def as_problem(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                replaced = MutableHeaders(scope=message).get("content-type", "").startswith("text/plain")
+            if not replaced:
+                await send(message)
+
+        await self.app(scope, receive, as_problem)
+        if replaced:
+            await (await on_http_exception(Request(scope, receive), HTTPException(413)))(scope, receive, send)
 
 
 def problem_for(error: Exception) -> Problem:

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 LANGUAGES = ("sv", "en")
@@ -58,3 +59,9 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict
 def _check(path: Path, key: str, text: dict[str, str]) -> None:
     if set(text) != set(LANGUAGES) or not all(text.values()):
         raise TextsError(f"{path}: {key} needs {' and '.join(LANGUAGES)}, has {', '.join(sorted(text)) or 'nothing'}")
+    if len({frozenset(_placeholders(words)) for words in text.values()}) > 1:
+        raise TextsError(f"{path}: {key} has other placeholders in one language than in the other")
+
+
+def _placeholders(words: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(words) if name is not None]
