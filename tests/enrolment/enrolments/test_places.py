@@ -1,8 +1,13 @@
 """Places under concurrency: never one too many, never one too few, and the waiting list in the order of approval."""
 
 import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
 
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentWaitlisted
+from tests.enrolment.facts import handle, left, run_timers
 from tests.enrolment.world import World, ok
 
 URL = "/enrolment/v1/enrolments"
@@ -78,3 +83,37 @@ async def test_a_cohort_that_closes_while_people_ask_leaves_nobody_waiting(world
         ok(office.post(f"/enrolment/v1/cohorts/{cohort}/close")),
     )
     assert await world.pool.fetchval("select count(*) from enrolments where status <> 'expired'") == 0
+
+
+async def test_answers_withdrawals_departures_expiry_and_closing_at_once_never_block_each_other(world: World) -> None:
+    office = await world.office()
+    cohorts = [await world.cohort(office, capacity=5), await world.cohort(office, capacity=5)]
+    ids = [*await requests(world, cohorts[0], 40)]
+    ids += [
+        (await ok(world.client(f"person-{nth}").post(URL, json={"cohort_id": cohorts[1]}), 201))["id"]
+        for nth in range(40)
+    ]
+    boss = world.client("boss")
+    for enrolment in ids[::4]:
+        await ok(boss.post(f"{URL}/{enrolment}/approve"))
+    leaving = await world.pool.fetch("select id from people where login like 'person-1%'")
+    world.pass_time(timedelta(days=15))
+
+    answers = await asyncio.gather(
+        *(boss.post(f"{URL}/{enrolment}/approve") for enrolment in ids),
+        *(boss.post(f"{URL}/{enrolment}/withdraw") for enrolment in reversed(ids[::3])),
+        *(office.post(f"/enrolment/v1/cohorts/{cohort}/capacity", json={"capacity": 9}) for cohort in cohorts),
+        office.post(f"/enrolment/v1/cohorts/{cohorts[1]}/close"),
+        *(handle(world, left(row["id"], world.hq, world.now)) for row in leaving),
+        run_timers(world),
+    )
+
+    assert {answer.status_code for answer in answers if isinstance(answer, httpx.Response)} <= {200, 409}
+    open_cohort, closed = [
+        await world.pool.fetchval("select array_agg(status) from enrolments where cohort_id = $1", UUID(cohort))
+        for cohort in cohorts
+    ]
+    assert open_cohort.count("active") <= 9
+    assert "waitlisted" not in open_cohort or open_cohort.count("active") == 9
+    assert not {"requested", "waitlisted"} & set(closed)
+    assert await world.pool.fetchval("select count(*) from departures") == len(leaving)
