@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 
 FieldName = Literal[
     "employee_id", "given_name", "family_name", "email", "title", "grade",
@@ -68,13 +68,13 @@ class MappingFile(BaseModel):
 
 
 def parse_mapping(text: str) -> MappingFile:
-    """The mapping file `text`, TOML or YAML. Raises Refused with the place at fault when it is not of that shape."""
+    """The mapping file `text`, TOML or YAML. Raises FileRefused with the place at fault."""
     try:
         return MappingFile.model_validate(_toml_or_yaml(text))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise Refused(
+        raise FileRefused(
             "mapping",
             f"The mapping file is not understood at {where}: {first['msg']}.",
             f"Use the tables columns ({', '.join(_NAMES)}) and statuses, and the keys delimiter and encoding.",
@@ -88,7 +88,7 @@ def _toml_or_yaml(text: str) -> object:
         try:
             return yaml.safe_load(text) or {}
         except yaml.YAMLError as error:
-            raise Refused(
+            raise FileRefused(
                 "mapping", f"The mapping file is neither TOML ({toml}) nor YAML.", "Correct the mapping file."
             ) from error
 
@@ -123,13 +123,13 @@ def read_header(names: Sequence[str], mapping: MappingFile) -> Header:
 
 
 def complain_about_missing(header: Header) -> None:
-    """Raises Refused, naming the columns found and what to do, unless every required field has a column."""
+    """Raises FileRefused, naming the columns found and what to do, unless every required field has a column."""
     missing = [field for field in REQUIRED if field not in header.places]
     if not missing:
         return
     found = ", ".join(name for name in header.names if name.strip()) or "none"
     expected = "; ".join(f"{field} (for example {_NAMES[field].split(',')[0]})" for field in missing)
-    raise Refused(
+    raise FileRefused(
         "missing_columns",
         f"Required columns are missing: {expected}. Columns found: {found}.",
         "Rename the columns, or name them in a mapping file, for example: columns." + f'{missing[0]} = "..."',

@@ -4,7 +4,7 @@ import codecs
 import re
 from dataclasses import dataclass
 
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -34,12 +34,12 @@ class Decoded:
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """The text of `content`; an `encoding` from the mapping file ends all guessing. Raises Refused if it is no text."""
+    """The text of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefused."""
     if encoding is not None:
         return _as_told(content, encoding)
     for start, what in _NOT_TEXT:
         if content.startswith(start):
-            raise Refused("not_text", f"The file is {what}, not CSV.", "Export or save it as CSV and send that.")
+            raise FileRefused("not_text", f"The file is {what}, not CSV.", "Export or save it as CSV and send that.")
     for mark, name in _MARKS:
         if content.startswith(mark):
             return _marked(content, name)
@@ -56,7 +56,7 @@ def _as_told(content: bytes, encoding: str) -> Decoded:
     try:
         return Decoded(content.decode(encoding).removeprefix("\ufeff"), encoding, guessed=False)
     except (LookupError, UnicodeDecodeError) as error:
-        raise Refused(
+        raise FileRefused(
             "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file."
         ) from error
 

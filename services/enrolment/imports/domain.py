@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 from shared.events import PersonStatus
 
 
@@ -33,12 +33,12 @@ class Cap:
         return self.number if self.number is not None else int(active * (self.percent or 0) / 100 + 1e-9)
 
     def judge(self, leaving: int, active: int) -> None:
-        """Raises Refused when `leaving` of `active` people are more than this cap allows."""
+        """Raises FileRefused when `leaving` of `active` people are more than this cap allows."""
         allowed = self.allows(active)
         if leaving <= allowed:
             return
         share = f" ({self.percent:g} %)" if self.number is None else ""
-        raise Refused(
+        raise FileRefused(
             "deactivation_cap",
             f"The file would deactivate {leaving:,} of {active:,} people ({leaving / active * 100:.1f} %); "
             f"at most {allowed:,}{share} may be deactivated at once.",

@@ -13,7 +13,7 @@ from services.enrolment.imports.columns import FieldName, MappingFile, parse_map
 from services.enrolment.imports.decoding import Decoded, decode
 from services.enrolment.imports.domain import Cap, leaving
 from services.enrolment.imports.records import Sheet, open_sheet
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
@@ -82,7 +82,7 @@ async def apply(run: Run, content: bytes) -> str:
         checked, leavers = await _check(run, sheet, mapping, before)
         new_units = await _compare(run, sheet, checked, leavers, before)
         Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
-    except Refused as problem:
+    except FileRefused as problem:
         run.report.refusal = report.refusal(problem)
         return "refused"
     if not run.options.dry_run:
@@ -135,7 +135,7 @@ async def _check(run: Run, sheet: Sheet, mapping: MappingFile, before: Before) -
     }
     run.report.tell(checked.issues)
     if not checked.rows and not checked.left:
-        raise Refused(
+        raise FileRefused(
             "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
         )
     return checked, _leavers(run, checked, before)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.enrolment.imports.columns import Header, MappingFile, complain_about_missing, read_header
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
@@ -91,12 +91,12 @@ def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
 
 
 def open_sheet(text: str, mapping: MappingFile) -> Sheet:
-    """The sheet in `text`: delimiter and header found. Raises Refused when it is empty or lacks required columns."""
+    """The sheet in `text`: delimiter and header found. Raises FileRefused when it is empty or lacks columns."""
     # Not str.splitlines(): it would also break lines at form feeds and Unicode separators.
     lines = io.StringIO(text, newline="").readlines()
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        raise Refused("empty", "The file is empty.", "Send a file with a header and one row per person.")
+        raise FileRefused("empty", "The file is empty.", "Send a file with a header and one row per person.")
     told = mapping.delimiter
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
@@ -104,7 +104,7 @@ def open_sheet(text: str, mapping: MappingFile) -> Sheet:
     header, delimiter = _best_header(lines[first], mapping, (told,) if told else _DELIMITERS)
     complain_about_missing(header)
     if not any(line.strip() for line in lines[first + 1 :]):
-        raise Refused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
+        raise FileRefused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
     return Sheet(header, delimiter, lines, first + 1)
 
 

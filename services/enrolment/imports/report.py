@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from services.enrolment.imports.checking import Issue
-from services.enrolment.imports.refusal import Refused
+from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.people.domain import Person, Unit
 
 MOST_LISTED = 50  # people of each kind
@@ -79,7 +79,7 @@ class Report(BaseModel):
         self.more_issues = len(issues) - len(ordered)
 
 
-def refusal(problem: Refused) -> Refusal:
+def refusal(problem: FileRefused) -> Refusal:
     return Refusal(code=problem.code, detail=problem.detail, remedy=problem.remedy)
 
 

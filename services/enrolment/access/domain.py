@@ -1,0 +1,83 @@
+"""What granting and revoking a role does to the roles somebody holds, and who may do it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.enrolment.errors import NotAllowed, Refused
+from shared.events import AccessState, PrincipalKind, Role
+
+Held = Mapping[Role, frozenset[UUID] | None]
+"""Each role with the units it holds for, and all below them; None: everywhere."""
+
+
+class HeldEverywhere(Refused):
+    """The role cannot be taken away for one unit alone."""
+
+    type = "held-everywhere"
+    title = "The role is held everywhere"
+
+
+class NotHeld(Refused):
+    """There is nothing to take away."""
+
+    status = 404
+    type = "not-held"
+    title = "The role is not held"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one principal holds: a person, or a machine with its token's hash."""
+
+    principal: str
+    kind: PrincipalKind
+    person_id: UUID | None
+    name: str
+    token_hash: bytes | None
+    roles: Held
+    expires_at: datetime | None = None
+
+
+def granted(held: Held, role: Role, unit_id: UUID | None) -> Held:
+    """`held` with `role` for that unit too; for everywhere when None, which includes every unit."""
+    units = held.get(role, frozenset())
+    return {**held, role: None if unit_id is None or units is None else units | {unit_id}}
+
+
+def revoked(held: Held, role: Role, unit_id: UUID | None) -> Held:
+    """`held` without `role` for that unit; without it altogether when None. Raises NotHeld, HeldEverywhere."""
+    if role not in held:
+        raise NotHeld(f"The role {role.value} is not held.", field="role", remedy="Look at what is held.")
+    units = held[role]
+    if unit_id is None:
+        return {name: where for name, where in held.items() if name is not role}
+    if units is None:
+        raise HeldEverywhere(
+            f"The role {role.value} is held everywhere, so it cannot end for one unit.",
+            field="unit_id",
+            remedy="Revoke it everywhere, then grant it for the units where it is to stay.",
+        )
+    if unit_id not in units:
+        raise NotHeld(f"The role {role.value} is not held for this unit.", field="unit_id", remedy="Name another unit.")
+    left = units - {unit_id}
+    return {name: left if name is role else where for name, where in held.items() if name is not role or left}
+
+
+def must_be_grantable(own: Held, role: Role) -> None:
+    """Only an operator makes operators: the programme office must not reach further than it was given."""
+    if role is Role.operator and Role.operator not in own:
+        raise NotAllowed("Only an operator can grant or revoke this role.", field="role", remedy="Ask an operator.")
+
+
+def state_of(access: Access) -> AccessState:
+    return AccessState(
+        principal=access.principal,
+        kind=access.kind,
+        person_id=access.person_id,
+        name=access.name,
+        token_hash=access.token_hash.hex() if access.token_hash else None,
+        roles={role.value: None if units is None else tuple(sorted(units)) for role, units in access.roles.items()},
+        expires_at=access.expires_at,
+    )

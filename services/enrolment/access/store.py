@@ -1,0 +1,70 @@
+"""Every SQL statement that changes who holds which role; `shared.access` reads them."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from services.enrolment.access.domain import Access
+from shared.access import known_roles
+from shared.db import Connection
+from shared.events import PrincipalKind
+
+_ACCESS = "principal, kind, person_id, name, token_hash, roles, expires_at"
+
+
+async def lock_person(conn: Connection, person_id: UUID) -> str | None:
+    """The person's name, for the time two grants to one person must not cross; None when there is nobody."""
+    name: str | None = await conn.fetchval(
+        "select trim(given_name || ' ' || family_name) from people where id = $1 for no key update", person_id
+    )
+    return name
+
+
+async def find(conn: Connection, principal: str) -> Access | None:
+    row = await conn.fetchrow(f"select {_ACCESS} from access where principal = $1 for update", principal)  # noqa: S608
+    return _access(row) if row is not None else None
+
+
+async def page(conn: Connection, after: str | None, most: int) -> list[Access]:
+    rows = await conn.fetch(
+        f"select {_ACCESS} from access where $1::text is null or principal > $1 order by principal limit $2",  # noqa: S608
+        after,
+        most,
+    )
+    return [_access(row) for row in rows]
+
+
+async def put(conn: Connection, access: Access) -> None:
+    await conn.execute(
+        """
+        insert into access (principal, kind, person_id, name, token_hash, roles, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict (principal) do update set name = excluded.name, token_hash = excluded.token_hash,
+            roles = excluded.roles, expires_at = excluded.expires_at
+        """,
+        access.principal,
+        access.kind.value,
+        access.person_id,
+        access.name,
+        access.token_hash,
+        {role.value: None if units is None else sorted(map(str, units)) for role, units in access.roles.items()},
+        access.expires_at,
+    )
+
+
+async def remove(conn: Connection, principal: str) -> None:
+    await conn.execute("delete from access where principal = $1", principal)
+
+
+async def unknown_units(conn: Connection, unit_ids: Sequence[UUID]) -> list[UUID]:
+    """Which of these are no units."""
+    rows = await conn.fetch(
+        "select id from unnest($1::uuid[]) as asked(id) where not exists (select from units u where u.id = asked.id)",
+        unit_ids,
+    )
+    return [row["id"] for row in rows]
+
+
+def _access(row: Any) -> Access:
+    principal, kind, person_id, name, token_hash, roles, expires_at = row
+    return Access(principal, PrincipalKind(kind), person_id, name, token_hash, known_roles(roles), expires_at)

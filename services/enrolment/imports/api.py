@@ -1,0 +1,179 @@
+"""HR exports over HTTP: send a file, watch it being imported, read the report."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.datastructures import UploadFile
+
+from services.enrolment.errors import Unknown
+from services.enrolment.imports import store
+from services.enrolment.imports.domain import Cap
+from services.enrolment.imports.handlers import IMPORT
+from services.enrolment.imports.importing import Options
+from services.enrolment.imports.report import Report
+from services.enrolment.imports.values import Unusable, read_locale, read_time_zone
+from services.enrolment.requests import After, Who
+from shared import timers
+from shared.access import Principal, audit, require
+from shared.db import transaction
+from shared.events import Role
+from shared.http import MIB, Limit, Page, Problem, change, cut, now, pool
+from shared.ids import new_id
+
+router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
+
+LARGEST_FILE = 64 * MIB
+
+
+class ImportOptions(BaseModel):
+    """How to import a file. In the query, or as fields of a multipart form beside `file`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(
+        default="hr",
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$",
+        description="Which HR platform the file is from. Employee ids are its own; it deactivates its own people only.",
+    )
+    dry_run: bool = Field(default=False, description="Only tell the difference.")
+    full: bool = Field(default=True, description="Whether people who are missing from the file have left.")
+    max_deactivations: str = Field(
+        default="10%", description="Refuse a file that deactivates more: a share of this source's people, or a number."
+    )
+    unit_separator: str = Field(default=" - ", min_length=1, max_length=10, description="Between the levels of a unit.")
+    mapping: str | None = Field(
+        default=None, max_length=100_000, description="A mapping file's text, TOML or YAML: columns and statuses."
+    )
+    default_locale: str = Field(default="sv", description="The language of people of whom the file says none.")
+    default_time_zone: str = Field(default="Europe/Stockholm", description="The time zone of such people.")
+
+    @field_validator("max_deactivations")
+    @classmethod
+    def _a_cap(cls, text: str) -> str:
+        Cap.parse(text)
+        return text
+
+    @field_validator("default_locale", "default_time_zone")
+    @classmethod
+    def _usable(cls, text: str, info: Any) -> str:
+        try:
+            return read_locale(text) if info.field_name == "default_locale" else read_time_zone(text)
+        except Unusable as problem:
+            raise ValueError(f"{problem.detail} {problem.remedy}") from problem
+
+
+class ImportOut(BaseModel):
+    """An import. `report` comes when it has ended; it tells what changed, or why nothing did."""
+
+    id: UUID
+    source: str
+    dry_run: bool
+    file_name: str | None
+    size: int
+    status: str
+    phase: str
+    percent: int
+    counts: dict[str, int]
+    report: Report | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, found: store.Import) -> "ImportOut":
+        return cls.model_validate(
+            {name: getattr(found, name) for name in cls.model_fields if name != "dry_run"}
+            | {"dry_run": found.options["dry_run"]}
+        )
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=ImportOut,
+    max_body_size=LARGEST_FILE + MIB,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "text/csv": {"schema": {"type": "string", "format": "binary"}},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "string", "format": "binary"}},
+                    }
+                },
+            },
+        }
+    },
+)
+async def send_import(request: Request, who: Who, options: Annotated[ImportOptions, Query()]) -> Response:
+    """Send an export, as it is or as the `file` of a form. It is imported in the background: follow it by its id."""
+    await _must_be_allowed(request, who)
+    content, name, options = await _upload(request, options)
+    if len(content) > LARGEST_FILE:
+        raise Problem(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
+    async with change(request, who, status=202) as tx:
+        import_id = new_id()
+        chosen = Options(**options.model_dump())
+        added = await store.add_import(
+            tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=name, content=content,
+            requested_by=who.id, now=tx.now,
+        )  # fmt: skip
+        await timers.schedule(tx.conn, IMPORT, str(import_id), tx.now)
+        return tx.answer(ImportOut.of(added), headers={"location": f"/enrolment/v1/imports/{import_id}"})
+
+
+@router.get("")
+async def list_imports(request: Request, who: Who, after: After, limit: Limit = 50) -> Page[ImportOut]:
+    """All imports, the newest first, without their reports."""
+    await _must_be_allowed(request, who)
+    async with pool(request).acquire() as conn:
+        found = await store.list_imports(conn, after, limit + 1)
+    return cut([ImportOut.of(each) for each in found], limit, lambda each: (each.id,))
+
+
+@router.get("/{import_id}")
+async def get_import(
+    request: Request, who: Who, import_id: Annotated[UUID, Path(description="The import.")]
+) -> ImportOut:
+    """One import: how far it is, and its report when it has ended."""
+    await _must_be_allowed(request, who)
+    async with transaction(pool(request)) as conn:
+        found = await store.find_import(conn, import_id)
+        if found is None:
+            raise Unknown("There is no import with this id.", remedy="Choose one from the list.")
+        if found.report is not None:
+            await audit(conn, who, "import.read", import_id, now(request))
+    return ImportOut.of(found)
+
+
+async def _must_be_allowed(request: Request, who: Principal) -> None:
+    async with pool(request).acquire() as conn:
+        await require(conn, who, Role.hr_integration, Role.programme_office)
+
+
+async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str | None, ImportOptions]:
+    """The file, its name, and the options with those of the form over those of the query."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await request.body(), None, options
+    async with request.form(max_files=1, max_fields=20) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise Problem(
+                422, "invalid-request", "The request is not valid", "The form has no file.", field="file",
+                remedy="Send the export as the form's `file`.",
+            )  # fmt: skip
+        said = {name: value for name, value in form.items() if name != "file"}
+        try:
+            options = ImportOptions.model_validate(options.model_dump(exclude_unset=True) | said)
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_context=False)]
+            ) from error
+        return await file.read(), file.filename, options

@@ -1,0 +1,303 @@
+"""From bytes to rows: what HR platforms and spreadsheets really send."""
+
+import codecs
+
+import pytest
+
+from services.enrolment.imports.checking import Checked, Known, check
+from services.enrolment.imports.columns import MappingFile, parse_mapping
+from services.enrolment.imports.decoding import decode
+from services.enrolment.imports.records import open_sheet
+from services.enrolment.imports.refusal import FileRefused
+from shared.events import PersonStatus
+
+HEADER = "Employee ID,Legal First Name,Legal Last Name,Work Email,Supervisory Organization,Manager Employee ID"
+ASA = "1,Åsa,Öberg,asa@example.org,Vård - Äldre,2"
+BO = "2,Bo,Ek,bo@example.org,Vård,"
+TEXT = f"{HEADER}\r\n{ASA}\r\n{BO}\r\n"
+
+
+def read(
+    content: bytes | str, known: dict[str, Known] | None = None, mapping: str = "", separator: str = " - "
+) -> Checked:
+    told = parse_mapping(mapping) if mapping else MappingFile()
+    content = content.encode() if isinstance(content, str) else content
+    sheet = open_sheet(decode(content, told.encoding).text, told)
+    return check(sheet.records(), sheet.header, known or {}, separator=separator, mapping=told)
+
+
+def people(*names: str) -> dict[str, Known]:
+    return {who: Known(PersonStatus.active, f"{who}@example.org", None, who) for who in names}
+
+
+def refusal(content: bytes | str, mapping: str = "") -> FileRefused:
+    with pytest.raises(FileRefused) as refused:
+        read(content, mapping=mapping)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(TEXT.encode(), id="UTF-8"),
+        pytest.param(codecs.BOM_UTF8 + TEXT.encode(), id="UTF-8 with mark"),
+        pytest.param(TEXT.encode("utf-16"), id="UTF-16 with mark"),
+        pytest.param(codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), id="UTF-16 big-endian with mark"),
+        pytest.param(TEXT.encode("utf-16-le"), id="UTF-16 without mark"),
+        pytest.param(TEXT.encode("utf-16-be"), id="UTF-16 big-endian without mark"),
+        pytest.param(TEXT.encode("utf-32"), id="UTF-32 with mark"),
+        pytest.param(TEXT.encode("latin-1"), id="Latin-1"),
+        pytest.param(TEXT.encode("cp1252"), id="Windows-1252"),
+        pytest.param(TEXT.replace("\r\n", "\n").encode(), id="LF"),
+        pytest.param(TEXT.replace("\r\n", "\r").encode(), id="CR"),
+        pytest.param(TEXT.strip().encode(), id="no line end at the end"),
+        pytest.param(TEXT.replace(",", ";").encode(), id="semicolons"),
+        pytest.param(TEXT.replace(",", "\t").encode("utf-16"), id="tabs in UTF-16, Excel's Unicode text"),
+        pytest.param(TEXT.replace(",", "|").encode(), id="pipes"),
+        pytest.param(b"sep=;\r\n" + TEXT.replace(",", ";").encode("cp1252"), id="Excel's sep= line"),
+        pytest.param(b"\r\n\r\n" + TEXT.encode(), id="blank lines before the header"),
+        pytest.param(TEXT.replace("\r\n", "\r\n\r\n,,,,,\r\n").encode(), id="blank rows between"),
+        pytest.param(TEXT.replace("\r\n", ",,,\r\n").encode(), id="empty columns at the end"),
+        pytest.param(TEXT.replace(HEADER, HEADER.upper().replace(" ", "_")).encode(), id="header in another spelling"),
+        pytest.param(TEXT.replace("Åsa", ' "Åsa"'[1:]).replace("Öberg", "  Öberg ").encode(), id="quotes and spaces"),
+        pytest.param(TEXT.replace("Öberg", "O\u0308berg").encode(), id="decomposed letters"),
+        pytest.param(TEXT.replace("Vård - Äldre", '"Vård -\r\nÄldre"').encode(), id="a line break within quotes"),
+    ],
+)
+def test_the_same_people_come_out_of_every_way_to_write_them(content: bytes) -> None:
+    found = read(content)
+    assert found.issues == []
+    asa, bo = found.rows["1"], found.rows["2"]
+    assert (asa.given_name, asa.family_name, asa.email, asa.manager) == ("Åsa", "Öberg", "asa@example.org", "2")
+    assert asa.unit == ("Vård", "Äldre")
+    assert (bo.given_name, bo.unit, bo.manager) == ("Bo", ("Vård",), "")
+
+
+def test_characters_that_only_windows_has_are_read_as_windows_means_them() -> None:
+    assert read(TEXT.replace("Bo", "Žofie – “Zo”").encode("cp1252")).rows["2"].given_name == "Žofie – “Zo”"
+
+
+def test_swedish_headers_and_words_are_understood() -> None:
+    found = read(
+        "Anställningsnummer;Förnamn;Efternamn;E-post;Befattning;Enhet;Chef;Anställningsstatus;Språk;Tidszon\n"
+        "7;Åsa;Öberg;asa@example.org;Enhetschef;Vård;8;Tjänstledig;Svenska;europe/stockholm\n"
+    )
+    assert found.issues == []
+    asa = found.rows["7"]
+    assert (asa.status, asa.locale, asa.time_zone) == (PersonStatus.on_leave, "sv", "Europe/Stockholm")
+    assert (asa.title, asa.manager) == ("Enhetschef", "8")
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        '[columns]\nemployee_id = "Nr"\nunit = ["Saknas", "Plats"]\n[statuses]\n"Vilar" = "on_leave"\n',
+        "columns:\n  employee_id: Nr\n  unit: [Saknas, Plats]\nstatuses:\n  Vilar: on_leave\n",
+    ],
+    ids=["TOML", "YAML"],
+)
+def test_a_mapping_file_names_what_is_unusual(mapping: str) -> None:
+    found = read("Nr,First Name,Last Name,Plats,Status\n1,Åsa,Öberg,A/B,vilar\n", mapping=mapping, separator="/")
+    assert found.issues == []
+    assert (found.rows["1"].unit, found.rows["1"].status) == (("A", "B"), PersonStatus.on_leave)
+
+
+def test_a_mapping_file_ends_the_guessing_of_encoding_and_delimiter() -> None:
+    content = TEXT.replace(",", ":").encode("cp865")
+    found = read(content, mapping='encoding = "cp865"\ndelimiter = ":"\n')
+    assert found.rows["1"].given_name == "Åsa"
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        '[columns]\nshoe_size = "Skor"\n',
+        '[statuses]\n"Borta" = "gone"\n',
+        "- a list\n",
+        "columns: [\n",
+        "delimiter = 7\n",
+    ],
+)
+def test_a_mapping_file_that_is_wrong_refuses_the_import_and_says_where(mapping: str) -> None:
+    assert refusal(TEXT, mapping).code == "mapping"
+
+
+def test_an_encoding_that_the_file_is_not_in_is_said() -> None:
+    assert refusal(TEXT.encode("latin-1"), 'encoding = "utf-8"').code == "encoding"
+    assert refusal(TEXT, 'encoding = "klingon"').code == "encoding"
+
+
+@pytest.mark.parametrize("content", [b"", b"\r\n \n", codecs.BOM_UTF8, HEADER.encode(), HEADER.encode() + b"\r\n\r\n"])
+def test_an_empty_file_is_refused(content: bytes) -> None:
+    assert refusal(content).code == "empty"
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b\x08", b"%PDF-1.7"])
+def test_what_is_no_text_is_named(start: bytes) -> None:
+    found = refusal(start + bytes(range(256)) * 10)
+    assert found.code == "not_text"
+    assert "CSV" in found.remedy
+
+
+def test_missing_columns_refuse_the_file_and_name_those_found() -> None:
+    found = refusal("Employee ID,Name,Department\n1,Åsa Öberg,Vård\n")
+    assert found.code == "missing_columns"
+    for words in ("given_name", "family_name", "Legal First Name", "Employee ID, Name, Department"):
+        assert words in found.detail
+    assert "unit" not in found.detail.split("Columns found")[0]
+    assert "mapping file" in found.remedy
+
+
+def test_a_row_of_another_width_costs_that_row_and_keeps_its_person() -> None:
+    found = read(f"{HEADER}\n1,Åsa,Öberg\n{BO}\n3,a,b,c,d,e,f,g\n", people("1", "2", "3"))
+    assert found.rows.keys() == {"2"}
+    assert found.kept == {"1", "3"}
+    assert [(issue.severity, issue.line, issue.employee_id) for issue in found.issues] == [
+        ("error", 2, "1"), ("error", 4, "3"),
+    ]  # fmt: skip
+    assert "3 values where the header has 6" in found.issues[0].detail
+
+
+def test_an_unclosed_quote_costs_its_own_row_and_not_the_rest_of_the_file() -> None:
+    rest = "".join(f"{n},Bo,Ek,{n}@example.org,Vård,\n" for n in range(100, 400))
+    found = read(f'{HEADER}\n1,"Åsa,Öberg,a@example.org,Vård,2\n{rest}', people("1"))
+    assert len(found.rows) == 300
+    assert found.kept == {"1"}
+    assert [(issue.code, issue.line) for issue in found.issues] == [("bad_row", 2)]
+
+
+def test_a_quote_within_a_quoted_value_costs_its_own_row() -> None:
+    found = read(f'{HEADER}\n1,"Åsa "Å" Ö",Öberg,a@example.org,Vård,2\n{BO}\n', people("1"))
+    assert found.rows.keys() == {"2"}
+    assert found.kept == {"1"}
+
+
+def test_many_bad_quotes_do_not_make_reading_slow() -> None:
+    bad = "".join(f'{n},"Bo,Ek,{n}@example.org,Vård,x"y\n' for n in range(5_000))
+    assert len(read(f"{HEADER}\n{bad}").issues) == 5_000
+
+
+def test_damaged_utf8_costs_the_rows_it_stands_in_and_leaves_other_letters_alone() -> None:
+    content = TEXT.encode().replace(b"Bo", b"B\xff") + "3,Örjan,Åhs,o@example.org,Vård,\n".encode()
+    found = read(content, people("2"))
+    assert found.rows["1"].given_name == "Åsa"
+    assert found.kept == {"2"}
+    assert [(issue.code, issue.line, issue.column) for issue in found.issues] == [("damaged", 3, "Legal First Name")]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "code"),
+    [
+        ("1,,,a@example.org,Vård,2", "Legal First Name", "no_name"),
+        ("1,Åsa,Öberg,a@example.org, ,2", "Supervisory Organization", "no_unit"),
+        ("1,Å\x00sa,Öberg,a@example.org,Vård,2", "Legal First Name", "unprintable"),
+        (f"1,{'Å' * 201},Öberg,a@example.org,Vård,2", "Legal First Name", "too_long"),
+        (f"1,Åsa,Öberg,a@example.org,{' - '.join(['x'] * 21)},2", "Supervisory Organization", "deep_unit"),
+    ],
+)
+def test_a_value_that_a_person_cannot_do_without_costs_the_row(row: str, column: str, code: str) -> None:
+    found = read(f"{HEADER}\n{row}\n{BO}\n", people("1", "2"))
+    assert found.rows.keys() == {"2"}
+    assert found.kept == {"1"}
+    [issue] = found.issues
+    assert (issue.severity, issue.line, issue.column, issue.code) == ("error", 2, column, code)
+    assert issue.remedy
+
+
+@pytest.mark.parametrize("email", ["asa", "asa@", "asa@example", "a b@example.org", "Åsa <a@example.org>", "a@b@c.se"])
+def test_a_useless_address_is_a_warning_and_leaves_the_address_as_it_was(email: str) -> None:
+    found = read(f"{HEADER}\n1,Åsa,Öberg,{email},Vård,2\n")
+    assert found.rows["1"].email is None
+    assert [(issue.severity, issue.code, issue.column) for issue in found.issues] == [
+        ("warning", "bad_email", "Work Email")
+    ]
+
+
+def test_an_empty_address_means_that_there_is_none() -> None:
+    assert read(f"{HEADER}\n1,Åsa,Öberg,,Vård,2\n").rows["1"].email == ""
+
+
+def test_the_same_address_twice_is_nobodys_and_both_lines_are_told() -> None:
+    found = read(f"{HEADER}\n1,Åsa,Öberg,Same@example.org,Vård,2\n2,Bo,Ek,same@EXAMPLE.org,Vård,\n")
+    assert [found.rows[who].email for who in "12"] == [None, None]
+    assert [(issue.code, issue.line) for issue in found.issues] == [("duplicate_email", 2), ("duplicate_email", 3)]
+    assert "line 3" in found.issues[0].detail
+
+
+def test_contradicting_rows_of_one_employee_id_cost_each_other() -> None:
+    found = read(f"{HEADER}\n{ASA}\n{BO}\n1,Eva,Lind,eva@example.org,Vård,2\n", people("1"))
+    assert found.rows.keys() == {"2"}
+    assert found.kept == {"1"}
+    assert [(issue.severity, issue.line) for issue in found.issues] == [("error", 2), ("error", 4)]
+
+
+def test_the_same_row_twice_is_only_told() -> None:
+    found = read(f"{HEADER}\n{ASA}\n{ASA}\n{BO}\n")
+    assert found.rows.keys() == {"1", "2"}
+    assert [(issue.severity, issue.code, issue.line) for issue in found.issues] == [
+        ("warning", "duplicate_employee_id", 3)
+    ]
+
+
+def test_a_header_in_the_middle_of_joined_files_is_no_person() -> None:
+    found = read(f"{HEADER}\n{ASA}\n{HEADER}\n{BO}\n")
+    assert found.rows.keys() == {"1", "2"}
+    assert [issue.code for issue in found.issues] == ["header_again"]
+    assert found.unidentified == []
+
+
+def test_a_row_without_employee_id_is_told_by_its_address_or_stays_unidentified() -> None:
+    found = read(f"{HEADER}\n,Åsa,Öberg,1@example.org,Vård,2\n,Eva,Lind,eva@example.org,Vård,2\n{BO}\n", people("1"))
+    assert found.kept == {"1"}
+    assert found.unidentified == [3]
+    assert [(issue.code, issue.line, issue.column) for issue in found.issues] == [
+        ("no_employee_id", 2, "Employee ID"), ("no_employee_id", 3, "Employee ID"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("Active", "active"),
+        ("", "active"),
+        ("On Leave", "on_leave"),
+        ("ON-LEAVE", "on_leave"),
+        ("föräldraledig", "on_leave"),
+    ],
+)
+def test_a_status_is_understood_in_both_languages(word: str, status: str) -> None:
+    assert read(f"{HEADER},Worker Status\n{ASA},{word}\n").rows["1"].status == status
+
+
+@pytest.mark.parametrize("word", ["Terminated", "inaktiv", "Retired", "Slutat"])
+def test_who_is_said_to_have_left_is_no_row_but_has_left(word: str) -> None:
+    found = read(f"{HEADER},Worker Status\n{ASA},{word}\n{BO},Active\n")
+    assert found.left == {"1"}
+    assert found.rows.keys() == {"2"}
+
+
+def test_a_status_nobody_knows_costs_the_row_and_says_how_to_explain_it() -> None:
+    found = read(f"{HEADER},Worker Status\n{ASA},Sabbatical\n{BO},Active\n", people("1"))
+    assert found.kept == {"1"}
+    assert found.issues[0].column == "Worker Status"
+    assert '"Sabbatical" =' in found.issues[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "locale"),
+    [("sv", "sv"), ("en-GB", "en-GB"), ("en_gb", "en-GB"), ("SV-se", "sv-SE"), ("English (United Kingdom)", "en-GB"),
+     ("Swedish", "sv"), ("svenska", "sv")],
+)  # fmt: skip
+def test_a_language_is_read_as_tags_and_as_words(text: str, locale: str) -> None:
+    assert read(f"{HEADER},Preferred Language\n{ASA},{text}\n").rows["1"].locale == locale
+
+
+@pytest.mark.parametrize("column", ["Preferred Language", "Time Zone"])
+def test_a_language_or_time_zone_nobody_knows_is_a_warning(column: str) -> None:
+    found = read(f"{HEADER},{column}\n{ASA},Mars/Olympus?\n")
+    assert found.rows.keys() == {"1"}
+    assert [(issue.severity, issue.column) for issue in found.issues] == [("warning", column)]
+
+
+def test_a_national_identity_number_is_never_taken_for_an_employee_id() -> None:
+    assert "employee_id" in refusal("Personnummer,Förnamn,Efternamn,Enhet\n19800101-1234,Åsa,Öberg,Vård\n").detail
