@@ -174,6 +174,6 @@ async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str 
             options = ImportOptions.model_validate(options.model_dump(exclude_unset=True) | said)
         except ValidationError as error:
             raise RequestValidationError(
-                [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_context=False)]
+                [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
             ) from error
         return await file.read(), file.filename, options
