@@ -163,7 +163,7 @@ async def put_cohorts(conn: Connection, rows: Sequence[CohortRow]) -> None:
 
 async def count(conn: Connection, within: Within) -> Counts:
     """All figures and the stream position they include, as of one moment: one statement sees one snapshot."""
-    row = await conn.fetchrow(
+    [row] = await conn.fetch(
         """
         with e as (
             select state, count(*) as n from enrolments
@@ -195,8 +195,23 @@ async def count(conn: Connection, within: Within) -> Counts:
         None if within.units is None else list(within.units),
         within.programme,
     )
-    assert row is not None  # a select of scalars is one row  # noqa: S101
     return Counts(**{name: {} if value is None and name not in _SCALARS else value for name, value in row.items()})
+
+
+async def subtree(conn: Connection, root: UUID) -> frozenset[UUID]:
+    """A unit and everything below it, units merged into one of them included."""
+    rows = await conn.fetch(
+        """
+        with recursive tree(id) as (
+            select $1::uuid
+            union
+            select u.id from units u join tree t on u.parent_id = t.id or u.merged_into = t.id
+        )
+        select id from tree
+        """,
+        root,
+    )
+    return frozenset(row["id"] for row in rows)
 
 
 _SCALARS = ("programmes", "position", "newest_at")

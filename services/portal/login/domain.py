@@ -1,6 +1,25 @@
-"""Where a person may be sent after signing in."""
+"""An attempt to sign in, and where a person may be sent afterwards."""
 
+import secrets
+from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the browser keeps, sealed, between leaving for the issuer and coming back."""
+
+    state: str
+    nonce: str
+    verifier: str
+    next: str
+
+
+def new_attempt(next_path: str | None) -> Attempt:
+    """A fresh attempt; every value is unguessable."""
+    return Attempt(
+        secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(48), safe_next(next_path)
+    )
 
 
 def safe_next(path: str | None) -> str:

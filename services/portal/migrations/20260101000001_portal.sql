@@ -83,5 +83,19 @@ create table stream_window (
 );
 insert into stream_window (pruned_to) values (0);
 
+-- An entry as it is read: with the names of today for what it mentions.
+create view stream_entries as
+select s.*, u.name as unit_name, p.title as programme_title, c.name as cohort_name,
+       p.milestones -> (s.data ->> 'milestone') as milestone_title
+from stream s
+left join units u on u.id = s.unit
+left join programmes p on p.id = s.programme
+left join cohorts c on c.id = (s.data ->> 'cohort_id')::uuid;
+
+-- The window moves on by a timer that keeps itself going; this is its first time.
+insert into timers (kind, key, due_at) values ('portal.stream.prune', 'stream', now());
+
 -- migrate:down
+delete from timers where kind = 'portal.stream.prune';
+drop view stream_entries;
 drop table stream_window, stream, cohorts, programmes, deliveries, rounds, milestones, enrolments;

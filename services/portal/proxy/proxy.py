@@ -3,14 +3,18 @@
 Production uses a real one: without upstreams this middleware passes everything through.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import structlog
+from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.portal.proxy.answers import unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +30,14 @@ _OURS = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "
 
 _TIMEOUT = {"connect": 2.0, "read": 60.0, "write": 30.0, "pool": 5.0}
 
-Unreachable = Callable[[Request, int], Awaitable[Response]]
-"""Makes the answer when a service cannot be reached: 502, 503 or 504."""
+# How much a body may have is for the service behind to say; this only keeps out the absurd.
+_MOST_BYTES = 1024**3
+
+
+def add_proxy(app: Starlette, upstreams: Mapping[str, str]) -> None:
+    """Let `app` hand these services' paths on to them; nothing happens without upstreams."""
+    if upstreams:
+        app.add_middleware(Proxy, upstreams=upstreams)
 
 
 class Proxy:
@@ -36,30 +46,28 @@ class Proxy:
     Bodies stream both ways. Nothing of a path is logged: it may hold a single-use token.
     """
 
-    def __init__(self, app: ASGIApp, upstreams: Mapping[str, str], unreachable: Unreachable) -> None:
+    def __init__(self, app: ASGIApp, upstreams: Mapping[str, str]) -> None:
         self._app = app
         self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
-        self._unreachable = unreachable
         # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+        self._passing = RequestBodyLimitMiddleware(self._pass, max_body_size=_MOST_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Proxy or pass on."""
-        upstream = self._upstream(scope) if scope["type"] == "http" else None
-        if upstream is None:
+        """Hand on, or leave it to the app."""
+        if scope["type"] == "http" and _service(scope) in self._upstreams:
+            await self._passing(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            response = await self._forward(request, upstream)
+            response = await self._forward(request, self._upstreams[_service(scope)])
         except ClientDisconnect:
             return
         await response(scope, receive, send)
-
-    def _upstream(self, scope: Scope) -> httpx.URL | None:
-        first = scope["path"].split("/", 2)[1] if scope["path"].startswith("/") else ""
-        return self._upstreams.get(first)
 
     async def _forward(self, request: Request, upstream: httpx.URL) -> Response:
         outgoing = httpx.Request(
@@ -82,7 +90,13 @@ class Proxy:
 
     async def _refuse(self, request: Request, upstream: httpx.URL, status: int) -> Response:
         log.warning("proxy.unreachable", upstream=f"{upstream.host}:{upstream.port}", status=status)
-        return await self._unreachable(request, status)
+        return await unreachable(request, status)
+
+
+def _service(scope: Scope) -> str:
+    """The first part of the path: `/feedback/v1/rounds` is feedback's."""
+    path: str = scope["path"]
+    return path[1:].partition("/")[0] if path.startswith("/") else ""
 
 
 def _raw_path(request: Request) -> bytes:

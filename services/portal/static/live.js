@@ -30,7 +30,9 @@ function doubtful() {
 
 function connect() {
   source?.close();
-  const here = (source = new EventSource(`${page.dataset.stream}?after=${position}`));
+  const address = new URL(page.dataset.stream, location.href); // keeps the page's own filters
+  address.searchParams.set("after", position);
+  const here = (source = new EventSource(address));
   const on = (name, handle) => here.addEventListener(name, (event) => handle(JSON.parse(event.data)));
   here.addEventListener("open", () => {
     attempts = 0;
@@ -136,6 +138,7 @@ function rowFor(entry, words) {
   row.dataset.words = words;
   row.dataset.times = "0";
   row.dataset.about = entry.event.type.split(".")[1];
+  row.classList.add("live-arrived");
   row.querySelector("[data-text]").textContent = words;
   return row;
 }

@@ -1,24 +1,19 @@
 """The open stream over HTTP: live as server-sent events, and in pages."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
+from services.portal import readers
 from services.portal.dashboard.domain import Within
-from services.portal.dashboard.snapshot import Snapshots
-from services.portal.settings import PortalSettings
 from services.portal.stream import store
-from services.portal.stream.broadcast import Broadcaster
 from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.handlers import PUBLIC
-from services.portal.stream.reading import LiveResponse, Pace, greet, read
-from services.portal.stream.wording import Translate, as_json
-from shared.access import Role, require
-from shared.auth import Principal, principal
-from shared.db import Connection, transaction
+from services.portal.stream.live import live
+from services.portal.stream.reading import LiveResponse, greet, read
+from services.portal.stream.wording import as_json
+from shared.db import transaction
 from shared.http import Problem, pool
 
 _TYPES = frozenset(event.type for event in PUBLIC)
@@ -36,89 +31,63 @@ class EventPage(BaseModel):
 
 
 async def wanted(
-    request: Request,
-    who: Annotated[Principal, Depends(principal)],
+    within: Annotated[Within, Depends(readers.within)],
     type: Annotated[list[str] | None, Query(description="Event types to get; all when left out.")] = None,  # noqa: A002
-    unit: Annotated[UUID | None, Query(description="Only what happened in this unit or below it.")] = None,
-    programme: Annotated[UUID | None, Query(description="Only what concerns this programme.")] = None,
 ) -> Wanted:
-    """What this reader asked for, within what it may see.
-
-    Any signed-in person may read the public stream; a machine needs `stream_reader`, and sees only the units it holds
-    that role for.
-    """
+    """What this reader asked for, within what it may see."""
     unknown = set(type or ()) - _TYPES
     if unknown:
         raise Problem(
             422, "unknown-event-type", "Unknown event type", f"{min(unknown)} is not a public event type.",
             field="type", remedy="See /asyncapi.json for the types there are.",
         )  # fmt: skip
+    return Wanted(frozenset(type) if type else None, within)
+
+
+router = APIRouter(prefix="/portal/v1", tags=["stream"])
+
+
+@router.get("/stream", response_class=LiveResponse)
+async def stream(
+    request: Request,
+    wanted: Annotated[Wanted, Depends(wanted)],
+    after: Annotated[int | None, Query(ge=0, description="Position to resume from; 0 is the beginning.")] = None,
+    last_event_id: Annotated[str | None, Header(description="Position to resume from; wins over `after`.")] = None,
+) -> LiveResponse:
+    """The stream as it happens, as server-sent events.
+
+    First a `snapshot` of the figures; then every event as an unnamed message whose id is its position; `figures`
+    about once a second while something happens; comments, so that no silence lasts. Resume with the last id: a
+    `gap` says when events since then are no longer kept. `resume` asks to connect again.
+    """
+    here = live(request)
+    if here.broadcaster.readers >= here.most_readers:
+        raise Problem(
+            503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
+            remedy="Try again in some seconds.", headers={"Retry-After": "10"},
+        )  # fmt: skip
+    greeting = await greet(here.snapshots, wanted, _position(last_event_id, after))
+    return LiveResponse(read(pool(request), here.broadcaster, wanted, greeting, here.pace), stall=here.pace.stall)
+
+
+@router.get("/events")
+async def events(
+    request: Request,
+    wanted: Annotated[Wanted, Depends(wanted)],
+    after: Annotated[int, Query(ge=0, description="Position to read on from; 0 is the beginning.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> EventPage:
+    """The stream in pages, oldest first. 410 when events after `after` are no longer kept."""
     async with transaction(pool(request)) as conn:
-        units = await _allowed_units(conn, who)
-        if unit is not None:
-            below = await store.subtree(conn, [unit])
-            units = below if units is None else units & below
-    return Wanted(frozenset(type) if type else None, Within(units, programme))
-
-
-async def _allowed_units(conn: Connection, who: Principal) -> frozenset[UUID] | None:
-    if who.kind == "person":
-        return None
-    if Role.stream_reader not in who.roles:
-        await require(conn, who, Role.stream_reader)
-    held = who.roles[Role.stream_reader]
-    return None if held is None else await store.subtree(conn, sorted(held))
-
-
-def router(settings: PortalSettings, snapshots: Snapshots, broadcaster: Broadcaster, text: Translate) -> APIRouter:
-    """`text` words events for people."""
-    api = APIRouter(prefix="/portal/v1", tags=["stream"])
-    pace = Pace(
-        heartbeat=settings.stream_heartbeat_seconds, stall=settings.stream_stall_seconds,
-        visit=settings.stream_visit_minutes * 60,
-    )  # fmt: skip
-
-    @api.get("/stream", response_class=EventSourceResponse)
-    async def stream(
-        request: Request,
-        wanted: Annotated[Wanted, Depends(wanted)],
-        after: Annotated[int | None, Query(ge=0, description="Position to resume from; 0 is the beginning.")] = None,
-        last_event_id: Annotated[str | None, Header(description="Position to resume from; wins over `after`.")] = None,
-    ) -> LiveResponse:
-        """The stream as it happens, as server-sent events.
-
-        First a `snapshot` of the figures; then every event as an unnamed message whose id is its position; `figures`
-        about once a second while something happens; comments, so that no silence lasts. Resume with the last id: a
-        `gap` says when events since then are no longer kept. `resume` asks to connect again.
-        """
-        if len(broadcaster) >= settings.stream_readers:
-            raise Problem(
-                503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
-                remedy="Try again in some seconds.",
-            )  # fmt: skip
-        greeting = await greet(pool(request), snapshots, wanted, _position(last_event_id, after))
-        return LiveResponse(read(pool(request), broadcaster, wanted, greeting, pace), stall=pace.stall)
-
-    @api.get("/events")
-    async def events(
-        request: Request,
-        wanted: Annotated[Wanted, Depends(wanted)],
-        after: Annotated[int, Query(ge=0, description="Position to read on from; 0 is the beginning.")] = 0,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> EventPage:
-        """The stream in pages, oldest first. 410 when events after `after` are no longer kept."""
-        async with transaction(pool(request)) as conn:
-            pruned_to, head = await store.bounds(conn)
-            missing = gap(after, pruned_to=pruned_to, head=head)
-            if missing is not None and after > 0:
-                raise _gone(missing.kept_after)
-            entries = await store.read_after(conn, after, limit, wanted, until=head)
-        return EventPage(
-            items=[as_json(entry, text) for entry in entries],
-            next=entries[-1].position if len(entries) == limit else max(after, head),
-        )
-
-    return api
+        page = await store.read_after(conn, after, limit, wanted)
+    missing = gap(after, pruned_to=page.pruned_to, head=page.head)
+    if missing is not None and after > 0:
+        raise _gone(missing.kept_after)
+    text = live(request).text
+    return EventPage(
+        items=[as_json(entry, text) for entry in page.entries],
+        next=page.entries[-1].position if len(page.entries) == limit else page.head,
+    )
 
 
 def _position(last_event_id: str | None, after: int | None) -> int | None:

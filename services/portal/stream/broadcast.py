@@ -92,6 +92,8 @@ class Broadcaster:
         self._figures_stale = False
         self._figures_not_before = 0.0
         self.head = 0
+        self.readers = 0
+        """Everybody connected, whether attached or still catching up."""
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -135,7 +137,7 @@ class Broadcaster:
     async def _poll(self) -> bool:
         before = self.head
         async with transaction(self._pool) as conn:
-            entries = await store.read_after(conn, before, _READ_AT_ONCE, Wanted())
+            entries = (await store.read_after(conn, before, _READ_AT_ONCE, Wanted())).entries
         # Everybody may have left and somebody newer come while we read; their head then counts, not ours.
         if not entries or self.head != before:
             return False

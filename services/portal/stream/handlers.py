@@ -14,7 +14,7 @@ from shared.inbox import Handler, Received
 
 PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
 
-PRUNE = "portal.stream.prune"
+PRUNE = "portal.stream.prune"  # the migration schedules it the first time
 _PRUNE_BATCH = 20_000
 _EVERY = timedelta(minutes=10)
 
@@ -33,11 +33,6 @@ def _entry(event: Received[Any]) -> store.NewEntry:
         sequence=event.sequence, unit=event.unit, programme=event.programme, correlation_id=event.correlation_id,
         trace_id=trace.format_trace_id(trace_id), data=event.data.encode().decode(),
     )  # fmt: skip
-
-
-async def start_pruning(conn: Connection, now: datetime) -> None:
-    """Make the next pruning due; a worker does this when it starts, and pruning keeps itself going."""
-    await durable.schedule(conn, PRUNE, "stream", now)
 
 
 def handlers() -> list[Handler]:

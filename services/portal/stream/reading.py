@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
+from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.broadcast import Broadcaster, Follower
+from services.portal.stream.broadcast import Broadcaster, Chunk, Follower
 from services.portal.stream.domain import Wanted, gap
 from shared.db import UNAVAILABLE, Pool, transaction
 
@@ -41,64 +42,65 @@ class Greeting:
     position: int
 
 
+async def greet(snapshots: Snapshots, wanted: Wanted, after: int | None) -> Greeting:
+    """Figures of now. `after` is where the reader goes on from; None starts it at the present."""
+    snapshot = await snapshots.recent(wanted.within)
+    if after is None:
+        at = snapshot.figures.position
+        return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, id=str(at), retry=_RETRY_MS), at)
+    # Without an id: somebody who resumes is still where they were, however new the figures are.
+    return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, retry=_RETRY_MS), after)
+
+
 async def read(
     pool: Pool, broadcaster: Broadcaster, wanted: Wanted, greeting: Greeting, pace: Pace
 ) -> AsyncGenerator[bytes, None]:
     """The bytes one reader gets, from the greeting until its visit is over."""
     leave_at = asyncio.get_running_loop().time() + pace.visit * random.uniform(0.9, 1.1)
     position = greeting.position
-    yield greeting.body
-    while asyncio.get_running_loop().time() < leave_at:
-        async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
-            async for body, reached in missed:
-                position = reached
-                if body:
+    broadcaster.readers += 1
+    try:
+        yield greeting.body
+        while asyncio.get_running_loop().time() < leave_at:
+            async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
+                async for chunk in missed:
+                    position = chunk.position
+                    if chunk.body:
+                        yield chunk.body
+            follower = broadcaster.attach(wanted, position)
+            if follower is None:
+                continue
+            try:
+                async for body in _live(broadcaster, follower, pace.heartbeat, leave_at):
                     yield body
-        follower = broadcaster.attach(wanted, position)
-        if follower is None:
-            continue
-        try:
-            async for body in _live(broadcaster, follower, pace.heartbeat, leave_at):
-                yield body
-        finally:
-            broadcaster.detach(follower)
+            finally:
+                broadcaster.detach(follower)
             position = follower.position
-    yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": "visit_over"}))
+        yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": "visit_over"}))
+    finally:
+        broadcaster.readers -= 1
 
 
-async def greet(pool: Pool, snapshots: Snapshots, wanted: Wanted, after: int | None) -> Greeting:
-    """Figures of now, after a `gap` when not everything since `after` is there; None starts at the present."""
-    snapshot = await snapshots.recent(wanted.within)
-    if after is None:
-        at = snapshot.figures.position
-        return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, id=str(at), retry=_RETRY_MS), at)
-    # Without an id: somebody who resumes is still where they were, however new the figures are.
-    figures = format_sse_event(event="snapshot", data_str=snapshot.json, retry=_RETRY_MS)
-    async with transaction(pool) as conn:
-        pruned_to, head = await store.bounds(conn)
-    missing = gap(after, pruned_to=pruned_to, head=head)
-    if missing is None:
-        return Greeting(figures, after)
-    signal = format_sse_event(event="gap", data_str=json.dumps(asdict(missing)), id=str(missing.kept_after))
-    return Greeting(signal + figures, missing.kept_after)
-
-
-async def _missed(
-    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position: int
-) -> AsyncGenerator[tuple[bytes, int], None]:
-    """Pages of entries between `position` and the stream's head; ends when there is nothing more to read now."""
+async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position: int) -> AsyncGenerator[Chunk, None]:
+    """Entries between `position` and the stream's head, page by page; ends when there is nothing more to read now."""
     while True:
         try:
             async with transaction(pool) as conn:
-                head = (await store.bounds(conn)).head
-                entries = await store.read_after(conn, position, _PAGE, wanted, until=head)
+                page = await store.read_after(conn, position, _PAGE, wanted)
         except UNAVAILABLE:
             await asyncio.sleep(_RETRY_AFTER_ERROR)
-            yield b": waiting for the database\n\n", position
+            yield Chunk(position, b": waiting for the database\n\n")
             continue
-        position = entries[-1].position if len(entries) == _PAGE else max(position, head)
-        yield b"".join(broadcaster.frame(entry) for entry in entries), position
-        if len(entries) < _PAGE:
+        missing = gap(position, pruned_to=page.pruned_to, head=page.head)
+        if missing is not None:
+            position = missing.kept_after
+            yield Chunk(position, format_sse_event(event="gap", data_str=json.dumps(asdict(missing)), id=str(position)))
+            if missing.reason == "unknown_position":
+                continue  # what was read came after a position that never was
+        full = len(page.entries) == _PAGE
+        position = page.entries[-1].position if full else page.head
+        yield Chunk(position, b"".join(broadcaster.frame(entry) for entry in page.entries))
+        if not full:
             return
 
 
@@ -119,8 +121,13 @@ async def _live(
             yield b": still here\nid: %d\n\n" % follower.position
 
 
-class LiveResponse(EventSourceResponse):
-    """A response for bytes that come as they come; it lets go of a client that takes nothing for `stall` seconds."""
+class LiveResponse(StreamingResponse):
+    """A response for bytes that come as they come; it lets go of a client that takes nothing for `stall` seconds.
+
+    FastAPI's own EventSourceResponse encodes every event for every client; ours are encoded once for all of them.
+    """
+
+    media_type = "text/event-stream"
 
     def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

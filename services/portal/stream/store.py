@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.portal.dashboard.domain import Within
 from services.portal.stream.domain import Entry, Wanted
 from shared.db import Connection
 
@@ -29,11 +30,15 @@ class NewEntry(NamedTuple):
     data: str
 
 
-class Bounds(NamedTuple):
-    """The stream's ends: events at or before `pruned_to` are gone, `head` is the newest position given out."""
+class Page(NamedTuple):
+    """Entries, and the stream's ends at the same moment.
+
+    Events at or before `pruned_to` are gone; `head` is the newest position given out.
+    """
 
     pruned_to: int
     head: int
+    entries: list[Entry]
 
 
 async def append(conn: Connection, entries: Sequence[NewEntry], now: datetime) -> None:
@@ -61,42 +66,28 @@ async def append(conn: Connection, entries: Sequence[NewEntry], now: datetime) -
     )
 
 
-async def bounds(conn: Connection) -> Bounds:
-    row = await conn.fetchrow(
-        """
-        select w.pruned_to, coalesce((select max(position) from stream), w.pruned_to) as head from stream_window w
-        """
-    )
-    assert row is not None  # the migration put it there  # noqa: S101
-    return Bounds(row["pruned_to"], row["head"])
+async def read_after(conn: Connection, after: int, limit: int, wanted: Wanted) -> Page:
+    """The next wanted entries after a position, in order, at most `limit` of them, and the stream's ends as of then."""
+    rows = await conn.fetch(_READ_AFTER, after, limit, *_arguments(wanted))
+    return Page(rows[0]["pruned_to"], rows[0]["head"], [_entry(row) for row in rows if row["position"] is not None])
 
 
-async def read_after(conn: Connection, after: int, limit: int, wanted: Wanted, until: int | None = None) -> list[Entry]:
-    """The next wanted entries after a position, in order, at most `limit` of them and none beyond `until`."""
-    rows = await conn.fetch(_READ_AFTER, after, limit, *_arguments(wanted), until)
-    return [_entry(row) for row in rows]
-
-
-async def read_latest(conn: Connection, until: int, limit: int) -> list[Entry]:
-    """The newest entries at or before a position, newest first."""
-    rows = await conn.fetch(_READ + "where s.position <= $1 order by s.position desc limit $2", until, limit)
-    return [_entry(row) for row in rows]
-
-
-async def subtree(conn: Connection, roots: Sequence[UUID]) -> frozenset[UUID]:
-    """These units and everything below them, units merged into one of them included."""
+async def read_latest(conn: Connection, until: int, limit: int, within: Within) -> list[Entry]:
+    """The newest entries at or before a position in a part of the organisation, newest first."""
     rows = await conn.fetch(
         """
-        with recursive tree(id) as (
-            select unnest($1::uuid[])
-            union
-            select u.id from units u join tree t on u.parent_id = t.id or u.merged_into = t.id
-        )
-        select id from tree
+        select * from stream_entries
+        where position <= $1
+            and ($3::uuid[] is null or unit = any($3))
+            and ($4::uuid is null or programme = $4)
+        order by position desc limit $2
         """,
-        list(roots),
+        until,
+        limit,
+        None if within.units is None else list(within.units),
+        within.programme,
     )
-    return frozenset(row["id"] for row in rows)
+    return [_entry(row) for row in rows]
 
 
 async def prune(conn: Connection, before: datetime, limit: int) -> int:
@@ -125,27 +116,20 @@ async def prune(conn: Connection, before: datetime, limit: int) -> int:
     return gone
 
 
-_READ = """
-select s.position, s.caused_by, s.type, s.source, s.subject, s.time, s.sequence, s.unit, s.programme, s.correlation_id,
-       s.trace_id, s.data, u.name as unit_name, p.title as programme_title, c.name as cohort_name,
-       p.milestones->(s.data->>'milestone') as milestone_title
-from stream s
-left join units u on u.id = s.unit
-left join programmes p on p.id = s.programme
-left join cohorts c on c.id = (s.data->>'cohort_id')::uuid
+# One statement, so that what is missing and what is there are seen at the same moment: pruning goes on meanwhile.
+_READ_AFTER = """
+select w.pruned_to, coalesce((select max(position) from stream), w.pruned_to) as head, e.*
+from stream_window w
+left join lateral (
+    select * from stream_entries
+    where position > $1
+        and ($3::text[] is null or type = any($3))
+        and ($4::uuid[] is null or unit = any($4))
+        and ($5::uuid is null or programme = $5)
+    order by position limit $2
+) e on true
+order by e.position
 """
-
-_READ_AFTER = (
-    _READ
-    + """
-where s.position > $1
-and ($3::text[] is null or s.type = any($3))
-and ($4::uuid[] is null or s.unit = any($4))
-and ($5::uuid is null or s.programme = $5)
-and ($6::bigint is null or s.position <= $6)
-order by s.position limit $2
-"""
-)
 
 
 def _arguments(wanted: Wanted) -> tuple[list[str] | None, list[UUID] | None, UUID | None]:

@@ -1,6 +1,8 @@
 """An entry as readers get it, with what it says to people in every language of the house."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from services.portal.stream.domain import Entry
@@ -39,6 +41,23 @@ def as_json(entry: Entry, text: Translate) -> dict[str, Any]:
         "names": dict(entry.names),
         "text": say(entry, text),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Events next to each other that say the same, shown as one: the newest of them, and how many."""
+
+    words: str
+    times: int
+    about: str
+    entry: Entry
+
+
+def collapse(entries: Sequence[Entry], locale: str, text: Translate) -> list[Row]:
+    """Rows to show, in the order of `entries`, which are the newest first."""
+    told = [(say(entry, text)[locale], entry) for entry in entries]
+    runs = [(words, list(run)) for words, run in groupby(told, key=lambda item: item[0])]
+    return [Row(words, len(run), run[0][1].type.split(".")[1], run[0][1]) for words, run in runs]
 
 
 class _Names(dict[str, str]):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,9 @@ def parse(block: str) -> Message:
         if name:
             fields[name] = value.removeprefix(" ")
     data = json.loads(fields["data"]) if "data" in fields else None
-    return Message(fields["event"] if data is not None else "comment", int(fields["id"]) if "id" in fields else None, data)
+    return Message(
+        fields["event"] if data is not None else "comment", int(fields["id"]) if "id" in fields else None, data
+    )
 
 
 @dataclass
@@ -44,9 +46,9 @@ class Stream:
     broadcaster: Broadcaster
     pace: Pace = Pace(heartbeat=5, stall=5, visit=3600)  # noqa: RUF009 - frozen
 
-    async def read(self, wanted: Wanted | None = None, after: int | None = None) -> AsyncIterator[Message]:
+    async def read(self, wanted: Wanted | None = None, after: int | None = None) -> AsyncGenerator[Message, None]:
         wanted = wanted or Wanted()
-        greeting = await greet(self.pool, self.snapshots, wanted, after)
+        greeting = await greet(self.snapshots, wanted, after)
         generator = read(self.pool, self.broadcaster, wanted, greeting, self.pace)
         try:
             async for chunk in generator:
@@ -61,7 +63,9 @@ class Stream:
 async def running(pool: Pool, **options: Any) -> AsyncIterator[Stream]:
     snapshots = Snapshots(pool)
     settings: dict[str, Any] = {"poll_seconds": 0.02, "buffer_bytes": 262_144} | options
-    broadcaster = Broadcaster(pool, snapshots, lambda key, _locale: "{cohort}" if "requested" in key else None, **settings)
+    broadcaster = Broadcaster(
+        pool, snapshots, lambda key, _locale: "{cohort}" if "requested" in key else None, **settings
+    )
     task = asyncio.create_task(broadcaster.run())
     yield Stream(pool, snapshots, broadcaster)
     task.cancel()

@@ -23,7 +23,7 @@ from tests.portal.stream.conftest import Stream, running
 async def entries(stream: Stream, count: int, **how: Any) -> list[int]:
     """The positions of the first `count` entries a reader gets."""
     seen: list[int] = []
-    async with aclosing(stream.read(**how)) as messages:  # type: ignore[type-var]
+    async with aclosing(stream.read(**how)) as messages:
         async for message in messages:
             if message.event == "message":
                 seen.append(message.data["position"])
@@ -102,7 +102,7 @@ async def test_positions_become_visible_in_their_own_order(pool: Pool) -> None:
 
 async def test_a_new_reader_gets_the_figures_first_and_then_only_what_is_new(stream: Stream, take: Take) -> None:
     await requests(take, 3)
-    async with aclosing(stream.read()) as messages:  # type: ignore[type-var]
+    async with aclosing(stream.read()) as messages:
         greeting = await anext(messages)
         assert (greeting.event, greeting.data["enrolments"]["requested"]) == ("snapshot", 3)
         assert greeting.id == greeting.data["position"]
@@ -124,11 +124,11 @@ async def test_a_reader_older_than_the_window_is_told_of_the_gap_and_gets_what_i
     known = await positions(pool)
     async with transaction(pool) as conn:
         assert await store.prune(conn, NOW.replace(year=2027), limit=3) == 3
-    async with aclosing(stream.read(after=known[0])) as messages:  # type: ignore[type-var]
+    async with aclosing(stream.read(after=known[0])) as messages:
+        assert (await anext(messages)).event == "snapshot"
         gap = await anext(messages)
         assert (gap.event, gap.id) == ("gap", known[2])
         assert gap.data == {"asked": known[0], "kept_after": known[2], "reason": "expired"}
-        assert (await anext(messages)).event == "snapshot"
         assert [(await anext(messages)).id, (await anext(messages)).id] == known[3:]
 
 
@@ -137,7 +137,7 @@ async def test_a_reader_at_the_edge_of_the_window_has_no_gap(pool: Pool, stream:
     known = await positions(pool)
     async with transaction(pool) as conn:
         await store.prune(conn, NOW.replace(year=2027), limit=2)
-    async with aclosing(stream.read(after=known[1])) as messages:  # type: ignore[type-var]
+    async with aclosing(stream.read(after=known[1])) as messages:
         greeting = await anext(messages)
         assert (greeting.event, greeting.id) == ("snapshot", None)
         assert (await anext(messages)).id == known[2]
@@ -145,9 +145,11 @@ async def test_a_reader_at_the_edge_of_the_window_has_no_gap(pool: Pool, stream:
 
 async def test_a_position_the_stream_never_reached_is_a_gap(stream: Stream, take: Take) -> None:
     await requests(take, 2)
-    async with aclosing(stream.read(after=10_000)) as messages:  # type: ignore[type-var]
+    async with aclosing(stream.read(after=10_000)) as messages:
+        assert (await anext(messages)).event == "snapshot"
         gap = await anext(messages)
         assert (gap.event, gap.data["reason"], gap.id) == ("gap", "unknown_position", 0)
+        assert [(await anext(messages)).id, (await anext(messages)).id] == [1, 2]
 
 
 async def test_filters_let_through_only_what_was_asked_for_live_and_when_resuming(stream: Stream, take: Take) -> None:
@@ -171,9 +173,9 @@ async def test_filters_let_through_only_what_was_asked_for_live_and_when_resumin
 async def test_a_reader_slower_than_its_buffer_reads_on_from_the_database_and_loses_nothing(
     pool: Pool, take: Take
 ) -> None:
-    async with running(pool, buffer_bytes=4096) as stream, aclosing(stream.read()) as messages:  # type: ignore[type-var]
+    async with running(pool, buffer_bytes=4096) as stream, aclosing(stream.read()) as messages:
         await anext(messages)
-        first = asyncio.create_task(anext(messages))  # attached and waiting
+        first = asyncio.ensure_future(anext(messages))  # attached and waiting
         await asyncio.sleep(0.1)
         for _ in range(40):
             await requests(take, 5)
@@ -199,7 +201,7 @@ def test_a_buffer_holds_no_more_than_its_limit() -> None:
 async def test_silence_is_broken_by_a_heartbeat_that_moves_the_position(stream: Stream, take: Take) -> None:
     quick = replace(stream, pace=replace(stream.pace, heartbeat=0.1))
     nothing = Wanted(frozenset({"medled.cohort.closed.v1"}))
-    async with aclosing(quick.read(nothing)) as messages:  # type: ignore[type-var]
+    async with aclosing(quick.read(nothing)) as messages:
         await anext(messages)
         await anext(messages)
         await requests(take, 4)

@@ -1,0 +1,7 @@
+"""`python -m services.portal api|worker`"""
+
+from services.portal.app import SERVICE, create_api, create_worker
+from services.portal.settings import PortalSettings
+from shared.run import main
+
+main(SERVICE, PortalSettings, create_api, create_worker)

@@ -1,0 +1,54 @@
+"""The overview: one page, complete as it is sent, and live from then on."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from services.portal import readers
+from services.portal.dashboard.domain import ENDED, FUNNEL, Figures, Within
+from services.portal.stream import store
+from services.portal.stream.live import live
+from services.portal.stream.wording import collapse
+from shared.auth import Principal, principal
+from shared.db import transaction
+from shared.http import pool
+from shared.web import render
+
+router = APIRouter(include_in_schema=False)
+
+_READ = 300
+_SHOWN = 40
+
+
+@router.get("/")
+async def overview(
+    request: Request,
+    who: Annotated[Principal, Depends(principal)],
+    within: Annotated[Within, Depends(readers.within)],
+) -> Response:
+    here = live(request)
+    figures = (await here.snapshots.recent(within)).figures
+    async with transaction(pool(request)) as conn:
+        entries = await store.read_latest(conn, figures.position, _READ, within)
+    return render(
+        request, who, "overview.html",
+        figures=figures,
+        funnel=FUNNEL,
+        ended=ENDED,
+        groups=_groups(figures),
+        most_enrolments=max(1, *(figures.enrolments[state] for state in FUNNEL)),
+        most_practices=max(1, *figures.practices.values()),
+        rows=lambda language: collapse(entries, language, here.text)[:_SHOWN],
+        query_string=request.url.query,
+    )  # fmt: skip
+
+
+def _groups(figures: Figures) -> list[tuple[str, list[tuple[str, str, int]]]]:
+    """The small cards: their name, and for each figure its word, its path in the figures and its value."""
+    catalogue = [("programmes", "programmes", figures.programmes)]
+    return [
+        ("rounds", [(state, f"rounds.{state}", n) for state, n in figures.rounds.items()]),
+        ("deliveries", [(state, f"deliveries.{state}", n) for state, n in figures.deliveries.items()]),
+        ("catalogue", catalogue + [(state, f"cohorts.{state}", n) for state, n in figures.cohorts.items()]),
+    ]
