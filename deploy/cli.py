@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.commands import doctor, migrate, topics, up
+from deploy.commands import doctor, grant, hr, migrate, token, topics, up
 
 app = typer.Typer(
     name="medled",
@@ -16,6 +16,9 @@ app.command(name="up")(up.up)
 app.command(name="migrate")(migrate.migrate)
 app.command(name="topics")(topics.topics)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="grant")(grant.grant)
+app.command(name="token")(token.token)
+app.add_typer(hr.app, name="hr")
 
 if __name__ == "__main__":
     app()

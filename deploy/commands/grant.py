@@ -1,0 +1,71 @@
+"""`medled grant`: give a person a role, also the first one, when nobody holds any."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from deploy.output import DataOption, JsonOption, fail, say, show_json
+from shared.events import Role
+
+
+def grant(
+    person: Annotated[str, typer.Option(help="Employee id or login.")],
+    role: Annotated[Role, typer.Option(help="The role.")],
+    unit: Annotated[
+        str | None, typer.Option(help='Only for this unit and all below it: its name, or its path as in "Care - Home".')
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a person a role. Writes to enrolment's database itself, is audited, and may be repeated.
+
+    Exit status: 0 when the person holds the role, 1 when the person or the unit is not known.
+    """
+    held = asyncio.run(_grant(person, role, unit, data))
+    if as_json:
+        show_json(held)
+    else:
+        where = "everywhere" if unit is None else f"for {unit} and all below it"
+        say(f"{held['name']} now holds {role.value} {where}.")
+
+
+async def _grant(person: str, role: Role, unit: str | None, data: Path | None) -> dict[str, Any]:
+    from deploy.console import database_of
+    from services.enrolment.access import actions
+    from services.enrolment.access.domain import state_of
+    from shared.db import Connection, transaction
+
+    async def whom(conn: Connection) -> UUID:
+        from services.enrolment.people.store import person_named
+
+        found = await person_named(conn, person)
+        if not found:
+            fail(f"Nobody has the employee id or login {person}. Import the people first: medled hr import FILE")
+        if len(found) > 1:
+            logins = ", ".join(each.login or "none" for each in found)
+            fail(f"{len(found)} people go by {person}, from different sources. Name one by login: {logins}")
+        return found[0].id
+
+    async with database_of("enrolment", data) as (pool, clock), transaction(pool) as conn:
+        unit_id = await unit_named(conn, unit) if unit is not None else None
+        access = await actions.grant(conn, actions.CONSOLE, await whom(conn), role, unit_id, now=clock.now())
+    return {"name": access.name, **state_of(access).model_dump(mode="json", include={"principal", "roles"})}
+
+
+async def unit_named(conn: Any, text: str) -> UUID:
+    """The one unit of this name or path; ends the command when there is none or several."""
+    from services.enrolment.imports.report import unit_names
+    from services.enrolment.people.store import units
+
+    all_units = await units(conn)
+    paths = unit_names(all_units, " - ")
+    found = [unit_id for unit_id, path in paths.items() if path == text]
+    found = found or [unit.id for unit in all_units if unit.name == text]
+    if not found:
+        fail(f"There is no unit {text}.")
+    if len(found) > 1:
+        fail(f"Several units are called {text}; say which: {'; '.join(sorted(paths[each] for each in found))}")
+    return found[0]

@@ -1,0 +1,163 @@
+"""`medled hr`: people from the HR platform."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+
+from deploy.output import DataOption, JsonOption, fail, say, show_json, table
+
+app = typer.Typer(help="People from the HR platform.", no_args_is_help=True)
+
+_POLL_SECONDS = 0.2
+_KINDS = {
+    "joined": "joined", "left": "left", "returned": "returned", "moved": "moved to another unit",
+    "manager": "have another manager", "changed": "changed otherwise",
+}  # fmt: skip
+
+
+@app.callback()
+def hr() -> None:
+    """People from the HR platform."""
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A full export, CSV.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the difference.")] = False,
+    max_deactivations: Annotated[
+        str, typer.Option(help="Refuse a file that deactivates more: a share or a number of people.")
+    ] = "10%",
+    mapping: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="TOML or YAML: columns and statuses it names its way."),
+    ] = None,
+    source: Annotated[str, typer.Option(help="Which HR platform it is from.")] = "hr",
+    separator: Annotated[str, typer.Option(help="Between the levels of a unit's path.")] = " - ",
+    partial: Annotated[bool, typer.Option("--partial", help="People missing from the file have not left.")] = False,
+    default_language: Annotated[str, typer.Option(help="For people of whom the file says none.")] = "sv",
+    default_time_zone: Annotated[str, typer.Option(help="For people of whom the file says none.")] = "Europe/Stockholm",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import an HR export through enrolment's API, show its progress, and print the report.
+
+    Uses MEDLED_TOKEN at MEDLED_PUBLIC_URL when set, else the embedded stack. Exit status: 0 when it was applied (rows
+    with errors are listed and skipped), 1 when it was refused or failed.
+    """
+    options: dict[str, str] = {
+        "dry_run": str(dry_run), "max_deactivations": max_deactivations, "source": source, "unit_separator": separator,
+        "full": str(not partial), "default_locale": default_language, "default_time_zone": default_time_zone,
+    }  # fmt: skip
+    form = options | ({"mapping": mapping.read_text(encoding="utf-8")} if mapping is not None else {})
+    try:
+        ended = asyncio.run(_import(file, form, data))
+    except httpx.HTTPError as error:
+        fail(f"The API cannot be reached: {str(error) or type(error).__name__}")
+    if as_json:
+        show_json(ended)
+    else:
+        _print(ended)
+    if ended["status"] != "done":
+        raise typer.Exit(1)
+
+
+async def _import(file: Path, form: dict[str, str], data: Path | None) -> dict[str, Any]:
+    from deploy.console import api
+    from shared.events import Role
+
+    async with api(Role.hr_integration, data) as client:
+        content = await asyncio.to_thread(file.read_bytes)
+        files = {"file": (file.name, content, "text/csv")}
+        sent = _answer(await client.post("/enrolment/v1/imports", files=files, data=form))
+        return await _follow(client, sent["id"])
+
+
+async def _follow(client: httpx.AsyncClient, import_id: str) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<11}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("queued", total=100)
+        while True:
+            found = _answer(await client.get(f"/enrolment/v1/imports/{import_id}"))
+            progress.update(task, description=found["phase"], completed=found["percent"])
+            if found["status"] in ("done", "refused", "failed"):
+                return found
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = response.json()
+    except ValueError:
+        fail(f"The API answered {response.status_code}: {response.text[:200]}")
+    if not response.is_success:
+        _fail_with(answer)
+    return answer
+
+
+def _fail_with(problem: dict[str, Any]) -> NoReturn:
+    details = [f"{error['field']}: {error['detail']}" for error in problem.get("errors", [])] or [
+        str(problem.get("detail"))
+    ]
+    fail(f"{problem.get('title')}: {'; '.join(details)} {problem.get('remedy') or ''}".strip())
+
+
+def _print(ended: dict[str, Any]) -> None:
+    report, counts = ended["report"] or {}, ended["counts"]
+    if read := report.get("file"):
+        guessed = " (a guess: check the names below)" if read["encoding_guessed"] else ""
+        delimiter = {"\t": "tab"}.get(read["delimiter"], read["delimiter"])
+        say(f"Read as {read['encoding']}{guessed}, columns separated by {delimiter}.")
+        if read["unused_columns"]:
+            say(f"Columns not used: {', '.join(read['unused_columns'])}")
+    if counts:
+        table(("", "people"), [(name.replace("_", " "), f"{number:,}") for name, number in counts.items()])
+    for kind, words in _KINDS.items():
+        _print_people(words, report.get("difference", {}).get(kind, []))
+    _print_issues(report)
+    for text in report.get("notes", []):
+        say(text)
+    say(_outcome(ended, report.get("refusal")))
+
+
+def _print_people(words: str, people: list[dict[str, Any]]) -> None:
+    if not people:
+        return
+    say(f"\nFirst of those who {words}:")
+    rows = []
+    for person in people[:10]:
+        fields = (
+            f"{name}: {was['before'] or 'none'} -> {was['after'] or 'none'}" for name, was in person["fields"].items()
+        )
+        rows.append((person["employee_id"], person["name"], "; ".join(fields)))
+    table(("id", "name", "what"), rows)
+
+
+def _print_issues(report: dict[str, Any]) -> None:
+    issues = report.get("issues", [])
+    if not issues:
+        return
+    say("")
+    shown = [(i["line"], i["column"] or "", i["severity"], f"{i['detail']} {i['remedy']}") for i in issues[:50]]
+    table(("line", "column", "", "what to put right"), shown)
+    if hidden := len(issues) - len(shown) + report.get("more_issues", 0):
+        say(f"... and {hidden:,} more; --json lists them.")
+
+
+def _outcome(ended: dict[str, Any], refusal: dict[str, Any] | None) -> str:
+    if refusal is not None:
+        return f"\nRefused, nothing was changed. {refusal['detail']} {refusal['remedy']}"
+    if ended["status"] == "failed":
+        return "\nFailed, nothing was changed."
+    return "\nA dry run: nothing was changed." if ended["dry_run"] else f"\nDone. Report: {ended['id']}"

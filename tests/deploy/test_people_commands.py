@@ -1,0 +1,161 @@
+"""`medled hr import`, `grant` and `token` against enrolment's API and timers, found as an embedded stack is."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deploy.cli import app
+from deploy.stack import Stack, write_stack
+from services.enrolment.imports.handlers import timers
+from shared.events import AccessState
+from shared.timers import Timers
+from tests.enrolment.world import World, opened
+from tests.support.databases import Databases
+from tests.support.serving import on_a_port
+
+CSV = "Employee ID,First Name,Last Name,Email,Unit\n"
+PEOPLE = [f"e{n},Anna{n},Berg,e{n}@example.org,Care - Home\n" for n in range(4)]
+
+Medled = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+async def world(database: Databases, tmp_path: Path) -> AsyncIterator[World]:
+    dsn = await database("enrolment")
+    async with opened(dsn, tmp_path) as world, on_a_port(world.app) as origin:
+        environment = {
+            "MEDLED_ENVIRONMENT": "development",
+            "MEDLED_PUBLIC_URL": origin,
+            "MEDLED_OIDC_ISSUER": world.settings.oidc_issuer,
+            "MEDLED_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+            "MEDLED_KAFKA_TRANSACTIONS": "false",
+            "MEDLED_SESSION_SECRET": world.settings.session_secret.get_secret_value(),
+            "MEDLED_CLOCK_FILE": str(world.clock_file),
+        }
+        write_stack(
+            Stack(
+                pid=os.getpid(), started_at=datetime.now(UTC), data=tmp_path, public_url=origin,
+                oidc_issuer=world.settings.oidc_issuer, kafka_bootstrap="127.0.0.1:1", kafka_transactions=False,
+                databases={"enrolment": dsn}, ports={}, pids={}, environment=environment,
+            )
+        )  # fmt: skip
+        working = asyncio.create_task(_work(world))
+        yield world
+        working.cancel()
+
+
+async def _work(world: World) -> None:
+    while True:
+        await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def medled(world: World, tmp_path: Path) -> Medled:
+    async def run(*arguments: object) -> Result:
+        words = [*map(str, arguments), "--data", str(tmp_path)]
+        return await asyncio.to_thread(lambda: CliRunner().invoke(app, words))
+
+    return run
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    file = tmp_path / "people.csv"
+    file.write_text(CSV + "".join(PEOPLE))
+    return file
+
+
+async def test_an_export_is_imported_and_the_report_printed(world: World, medled: Medled, export: Path) -> None:
+    ended = await medled("hr", "import", export)
+    assert ended.exit_code == 0, ended.output
+    assert "Read as utf-8" in ended.stdout
+    assert "Anna0 Berg" in ended.stdout
+    assert await world.pool.fetchval("select count(*) from people") == 4
+    assert await world.pool.fetchval("select count(*) from access") == 0  # the token it was lent is withdrawn
+
+
+async def test_a_dry_run_as_json_changes_nothing(world: World, medled: Medled, export: Path) -> None:
+    ended = await medled("hr", "import", export, "--dry-run", "--json")
+    assert ended.exit_code == 0
+    assert json.loads(ended.stdout)["counts"]["joined"] == 4
+    assert await world.pool.fetchval("select count(*) from people") == 0
+
+
+async def test_a_refused_file_ends_with_status_1_and_says_why(world: World, medled: Medled, export: Path) -> None:
+    await medled("hr", "import", export)
+    export.write_text(CSV + "".join(PEOPLE[:2]))
+    refused = await medled("hr", "import", export)
+    assert refused.exit_code == 1
+    assert "2 of 4 people (50.0 %)" in refused.stdout
+    done = await medled("hr", "import", export, "--max-deactivations", "50%")
+    assert done.exit_code == 0
+    assert await world.pool.fetchval("select count(*) from people where status = 'inactive'") == 2
+
+
+async def test_a_mapping_file_and_row_errors_reach_the_report(medled: Medled, export: Path, tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[columns]\nemployee_id = "Nr"\n')
+    export.write_text((CSV + "".join(PEOPLE) + "e9,Eva\n").replace("Employee ID", "Nr"))
+    ended = await medled("hr", "import", export, "--mapping", mapping)
+    assert ended.exit_code == 0
+    assert "2 values where the header has 5" in ended.stdout
+
+
+async def test_a_wrong_option_is_refused_by_the_api_and_named(medled: Medled, export: Path) -> None:
+    ended = await medled("hr", "import", export, "--max-deactivations", "lots")
+    assert ended.exit_code == 1
+    assert "max_deactivations" in ended.stderr
+
+
+async def test_the_first_role_is_granted_from_the_console(world: World, medled: Medled, export: Path) -> None:
+    await medled("hr", "import", export)
+    for person in ("e1", "e1"):
+        granted = await medled("grant", "--person", person, "--role", "programme_office", "--unit", "Care - Home")
+        assert granted.exit_code == 0, granted.output
+    assert "Anna1 Berg now holds programme_office" in granted.stdout
+    [told] = await world.pool.fetch("select payload from outbox where key like 'person:%'")
+    assert AccessState.decode(told["payload"]).roles["programme_office"] is not None
+    row = await world.pool.fetchrow("select principal, action from audit_log where action = 'access.granted'")
+    assert row is not None
+    assert row["principal"] == "machine:console"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--person", "nobody", "--role", "operator"], "Nobody has"),
+        (["--person", "e1", "--role", "operator", "--unit", "Nowhere"], "no unit Nowhere"),
+    ],
+)
+async def test_a_grant_to_nobody_or_nowhere_fails(
+    medled: Medled, export: Path, arguments: list[str], words: str
+) -> None:
+    await medled("hr", "import", export)
+    ended = await medled("grant", *arguments)
+    assert ended.exit_code == 1
+    assert words in ended.stderr
+
+
+async def test_a_token_stands_alone_on_stdout_and_opens_the_api(world: World, medled: Medled) -> None:
+    issued = await medled("token", "--role", "hr_integration", "--name", "HR", "--days", "7")
+    assert issued.exit_code == 0, issued.output
+    token = issued.stdout.strip()
+    assert token.startswith("mlt_")
+    assert token not in issued.stderr
+    client = world.client("nobody")
+    seen = await client.get("/enrolment/v1/imports", headers={"authorization": f"Bearer {token}"})
+    assert seen.status_code == 200
+
+
+async def test_without_a_stack_the_commands_say_how_to_start_one(tmp_path: Path) -> None:
+    words = ["token", "--role", "operator", "--data", str(tmp_path / "none")]
+    ended = await asyncio.to_thread(lambda: CliRunner().invoke(app, words))
+    assert ended.exit_code == 1
+    assert "medled up" in ended.stderr
