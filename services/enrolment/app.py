@@ -1,5 +1,7 @@
 """The enrolment service, put together: everything it is made of stands on this page."""
 
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
 
 from services.enrolment.access import api as access
@@ -7,23 +9,31 @@ from services.enrolment.approvals import pages as approval_pages
 from services.enrolment.cohorts import api as cohorts
 from services.enrolment.cohorts import pages as cohort_pages
 from services.enrolment.enrolments import api as enrolments
+from services.enrolment.enrolments import handlers as enrolment_handlers
 from services.enrolment.enrolments import pages as my_pages
 from services.enrolment.errors import Refused
 from services.enrolment.imports import api as imports
+from services.enrolment.imports import handlers as import_handlers
 from services.enrolment.milestones import api as milestones
 from services.enrolment.people import api as people
 from services.enrolment.problems import on_refused
 from services.enrolment.programmes import api as programmes
 from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
+from shared.db import Pool
 from shared.http import create_app
+
+if TYPE_CHECKING:
+    from shared.worker import Worker
+
+SERVICE = "enrolment"
 
 
 def create_api(settings: EnrolmentSettings) -> FastAPI:
     """The API and the pages, under /enrolment."""
     app = create_app(
         settings,
-        service="enrolment",
+        service=SERVICE,
         title="Medled enrolment",
         description="People, programmes, cohorts, enrolments and milestones.",
         routers=[
@@ -42,3 +52,16 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
     )
     app.add_exception_handler(Refused, on_refused)
     return app
+
+
+def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
+    """Imports, departures, requests that expire."""
+    from shared.worker import Worker  # the API runs without what Kafka needs
+
+    return Worker(
+        settings,
+        pool,
+        service=SERVICE,
+        handlers=enrolment_handlers.handlers(),
+        timers={**enrolment_handlers.timers(), **import_handlers.timers(pool)},
+    )

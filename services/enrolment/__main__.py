@@ -1,0 +1,7 @@
+"""`python -m services.enrolment api|worker`"""
+
+from services.enrolment.app import SERVICE, create_api, create_worker
+from services.enrolment.settings import EnrolmentSettings
+from shared.run import main
+
+main(SERVICE, EnrolmentSettings, create_api, create_worker)
