@@ -1,0 +1,284 @@
+"""From Kafka to a service's handlers, exactly once in effect (DESIGN rule 3, ADR 0003).
+
+One batch is one database transaction: inbox ids, effects, offsets, new events. Kafka's own offsets are committed after it,
+so a crash in between delivers the batch again, and the inbox lets it pass without effect.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared import inbox, set_aside
+from shared.clock import Clock
+from shared.db import UNAVAILABLE, Connection, Pool, transaction
+from shared.events.base import Event, decode
+from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
+from shared.inbox import Handler, Received
+from shared.set_aside import Place, Record
+from shared.telemetry import batch_span, record_context
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
+
+
+class HandlerFailedError(Exception):
+    """A handler raised; says which one."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(handler)
+        self.handler = handler
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of records holds for this service."""
+
+    events: dict[str, list[Received[Any]]] = field(default_factory=lambda: defaultdict(list))  # by handler
+    records: dict[tuple[str, int, int], Record] = field(default_factory=dict)  # by place, for what must be set aside
+    undecodable: list[tuple[Record, str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class Consumer:
+    """Handles batches of records for one service. Knows nothing of how they are fetched."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta
+    ) -> None:
+        self.service = service
+        self.topics = sorted({event.topic for handler in handlers for event in handler.events})
+        self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
+        self.handled = 0
+        self._pool = pool
+        self._clock = clock
+        self._park_timeout = park_timeout
+        self._handlers = {handler.name: handler for handler in handlers}
+        if len(self._handlers) != len(handlers):
+            raise ValueError("two handlers have the same name; the inbox is kept by name")
+        self._by_type: dict[str, list[Handler]] = defaultdict(list)
+        for handler in handlers:
+            for event in handler.events:
+                self._by_type[event.type].append(handler)
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Handle these records, which are in log order per partition, and return once that is committed.
+
+        Waits as long as it takes while the database is away. A record that fails by itself is found by halving and
+        becomes a dead letter after a few attempts, alone.
+        """
+        with batch_span(f"{self.service} process", records):
+            await self._with_patience(records, given_up={})
+        self.handled += len(records)
+
+    async def _with_patience(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+        pause = 0.1
+        while True:
+            try:
+                return await self._halving(records, given_up)
+            except UNAVAILABLE as error:
+                log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+
+    async def _halving(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+        try:
+            await self._in_one_transaction(records, given_up)
+        except HandlerFailedError as failure:
+            if _is_unavailable(failure):
+                raise failure.__cause__ from None  # type: ignore[misc]  # it has one
+            if len(records) > 1:
+                middle = len(records) // 2
+                await self._halving(records[:middle], given_up)
+                await self._halving(records[middle:], given_up)
+            else:
+                await self._last_attempts(records[0], failure, given_up)
+
+    async def _last_attempts(self, record: Record, failure: HandlerFailedError, given_up: Mapping[str, str]) -> None:
+        for attempt in range(2, ATTEMPTS + 1):
+            await asyncio.sleep(0.05 * attempt)
+            try:
+                return await self._in_one_transaction([record], given_up)
+            except HandlerFailedError as again:
+                failure = again
+                if _is_unavailable(failure):
+                    raise failure.__cause__ from None  # type: ignore[misc]  # it has one
+        log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
+                  error=type(failure.__cause__).__name__)  # fmt: skip
+        await self._halving([record], {**given_up, failure.handler: _cause(failure)})
+
+    async def _in_one_transaction(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+        batch = self._sort(records)
+        async with transaction(self._pool) as conn:
+            now = self._clock.now()
+            for record, reason, detail in batch.undecodable:
+                place = Place(self.service, self.epoch)
+                await set_aside.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
+            for name, events in batch.events.items():
+                handler = self._handlers[name]
+                fresh = await inbox.admit(conn, handler, events)
+                if fresh and name in given_up:
+                    await self._bury(conn, handler, fresh, batch, given_up[name])
+                elif fresh:
+                    await self._apply(conn, handler, fresh, batch)
+            await _count_skipped(conn, self.service, batch.skipped)
+            await _remember_offsets(conn, self.service, records)
+
+    def _sort(self, records: Sequence[Record]) -> _Batch:
+        batch = _Batch()
+        for record in records:
+            try:
+                received = self._decode(record)
+            except (UnknownType, Undecodable) as fault:
+                if isinstance(fault, UnknownType):
+                    batch.skipped[fault.type] += 1
+                else:
+                    reason = "foreign" if isinstance(fault, Foreign) else "undecodable"
+                    batch.undecodable.append((record, reason, str(fault)))
+                continue
+            batch.records[record.topic, record.partition, record.offset] = record
+            for handler in self._by_type[received.type]:
+                batch.events[handler.name].append(received)
+        return batch
+
+    def _decode(self, record: Record) -> Received[Any]:
+        """The event in a record. Raises UnknownType for one that no handler here takes, subscribed elsewhere or not."""
+        envelope = parse_headers(record.headers)
+        try:
+            key = (record.key or b"").decode()
+        except UnicodeDecodeError:
+            raise Undecodable("the record key is not UTF-8") from None
+        if envelope.type not in self._by_type:
+            raise UnknownType(envelope.type)
+        data: Event | None = decode(envelope, record.value)
+        return Received(
+            id=envelope.id, type=envelope.type, source=envelope.source, subject=envelope.subject, time=envelope.time,
+            sequence=envelope.sequence, unit=envelope.unit, programme=envelope.programme,
+            correlation_id=envelope.correlation_id, causation_id=envelope.causation_id, data=data,
+            topic=record.topic, partition=record.partition, offset=record.offset, key=key,
+            context=record_context(envelope, consumer=self.service),
+        )  # fmt: skip
+
+    async def _apply(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch) -> None:
+        now = self._clock.now()
+        try:
+            parked = await handler.apply(conn, events, now)
+        except Exception as error:
+            raise HandlerFailedError(handler.name) from error
+        if parked:
+            waiting = {answer.event_id: answer.waiting_for for answer in parked}
+            await inbox.mark(conn, handler.name, list(waiting), "parked")
+            for event in events:
+                if event.id in waiting:
+                    await set_aside.park(
+                        conn, batch.records[event.topic, event.partition, event.offset],
+                        Place(self.service, self.epoch, handler.name, event.id),
+                        waiting_for=waiting[event.id], now=now, timeout=self._park_timeout,
+                    )  # fmt: skip
+
+    async def _bury(
+        self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch, cause: str
+    ) -> None:
+        await inbox.mark(conn, handler.name, [event.id for event in events], "dead")
+        for event in events:
+            await set_aside.bury(
+                conn, batch.records[event.topic, event.partition, event.offset],
+                Place(self.service, self.epoch, handler.name, event.id),
+                reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
+            )  # fmt: skip
+
+    async def retry_set_aside(self, limit: int = 200) -> int:
+        """Try parked and replayed records whose time has come, each in a transaction of its own. Returns how many."""
+        tried = 0
+        while tried < limit and await self._retry_one():
+            tried += 1
+        return tried
+
+    async def _retry_one(self) -> bool:
+        failure: Exception | None = None
+        try:
+            async with transaction(self._pool) as conn:
+                due = await set_aside.due(conn, self.service, self._clock.now(), 1)
+                if not due:
+                    return False
+                await self._try_again(conn, due[0])
+            return True
+        except (HandlerFailedError, Undecodable, UnknownType) as error:
+            if _is_unavailable(error):
+                raise
+            failure = error
+        async with transaction(self._pool) as conn:
+            for aside in await set_aside.due(conn, self.service, self._clock.now(), 1):
+                await self._abandon(conn, aside, "handler_failed", _cause(failure))
+        return True
+
+    async def _try_again(self, conn: Connection, aside: set_aside.Aside) -> None:
+        event = self._decode(aside.record)
+        names = [aside.handler] if aside.handler else [handler.name for handler in self._by_type[event.type]]
+        now = self._clock.now()
+        for name in names:
+            handler = self._handlers.get(name)
+            if handler is None:
+                raise Undecodable(f"no handler is called {name} any more")
+            if aside.handler is None and not await inbox.admit(conn, handler, [event]):
+                continue
+            try:
+                parked = await handler.apply(conn, [event], now)
+            except Exception as error:
+                raise HandlerFailedError(name) from error
+            if parked:
+                if aside.expires_at is not None and aside.expires_at <= now:
+                    return await self._abandon(conn, aside, "parent_never_came", parked[0].waiting_for)
+                return await set_aside.wait_longer(conn, aside, parked[0].waiting_for, now)
+            await inbox.mark(conn, name, [event.id], "applied")
+        await set_aside.settle(conn, [aside.id])
+
+    async def _abandon(self, conn: Connection, aside: set_aside.Aside, reason: str, detail: str) -> None:
+        place = Place(self.service, self.epoch, aside.handler, aside.event_id)
+        if aside.handler and aside.event_id:
+            await inbox.mark(conn, aside.handler, [aside.event_id], "dead")
+        await set_aside.give_up(conn, aside, place, reason=reason, detail=detail, now=self._clock.now())
+
+
+def _is_unavailable(failure: BaseException) -> bool:
+    return isinstance(failure.__cause__, UNAVAILABLE)
+
+
+def _cause(failure: BaseException) -> str:
+    return f"{failure}: {type(failure.__cause__).__name__}" if failure.__cause__ else str(failure)
+
+
+async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str]) -> None:
+    if skipped:
+        await conn.execute(
+            """
+            insert into inbox_skipped as s (consumer, type, records)
+            select $1, type, records from unnest($2::text[], $3::bigint[]) as t(type, records) order by type
+            on conflict (consumer, type) do update set records = s.records + excluded.records
+            """,
+            consumer, list(skipped), list(skipped.values()),
+        )  # fmt: skip
+
+
+async def _remember_offsets(conn: Connection, consumer: str, records: Sequence[Record]) -> None:
+    furthest: dict[tuple[str, int], int] = {}
+    for record in records:
+        place = record.topic, record.partition
+        furthest[place] = max(furthest.get(place, 0), record.offset + 1)
+    places = sorted(furthest)
+    await conn.execute(
+        """
+        insert into inbox_offsets as o (consumer, topic, partition, next_offset)
+        select $1, * from unnest($2::text[], $3::int[], $4::bigint[])
+        on conflict (consumer, topic, partition) do update
+        set next_offset = greatest(o.next_offset, excluded.next_offset)
+        """,
+        consumer, [topic for topic, _ in places], [partition for _, partition in places],
+        [furthest[place] for place in places],
+    )  # fmt: skip

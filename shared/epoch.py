@@ -1,0 +1,92 @@
+"""Which life of the broker this is.
+
+A broker that lost its data forgets every offset, yet nothing in the protocol says so. The first record of the topic
+`medled.epoch.v1` names the broker's life: whoever finds the topic empty writes one, and offset 0 wins. A relay that sees
+another epoch than its database remembers publishes its retained rows again; a consumer starts again from the beginning.
+"""
+
+import asyncio
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.db import Connection
+from shared.ids import new_id
+from shared.settings import Settings
+from shared.topics import ensure_topics
+
+EPOCH_TOPIC = "medled.epoch.v1"
+_PLACE = TopicPartition(EPOCH_TOPIC, 0)
+CHECK_SECONDS = 3.0
+
+
+class EpochWatcher:
+    """Reads the broker's epoch over one kept connection. Every method raises KafkaError while the broker is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def current(self) -> UUID:
+        """The epoch of the broker as it is now; a new broker gets its topics and its epoch here."""
+        try:
+            found = await self._first_record()
+            if found is None:
+                await ensure_topics(self._settings.kafka_client(), file=self._settings.topics_file)
+                await self._propose()
+                found = await self._first_record()
+        except BaseException:
+            await self.close()
+            raise
+        if found is None:
+            raise KafkaError(f"{EPOCH_TOPIC} cannot be read yet")
+        return found
+
+    async def close(self) -> None:
+        """Let go of the connection; the next `current` makes a new one."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _first_record(self) -> UUID | None:
+        consumer = self._consumer
+        if consumer is None:
+            consumer = AIOKafkaConsumer(**self._settings.kafka_client(), enable_auto_commit=False)
+            self._consumer = consumer
+            await consumer.start()
+            consumer.assign([_PLACE])
+        if EPOCH_TOPIC not in await consumer.topics():
+            return None
+        end = (await consumer.end_offsets([_PLACE]))[_PLACE]
+        if end == 0:
+            return None
+        consumer.seek(_PLACE, 0)
+        async with asyncio.timeout(5):
+            while True:
+                batch = await consumer.getmany(_PLACE, timeout_ms=1000, max_records=1)
+                for record in batch.get(_PLACE, []):
+                    return UUID((record.value or b"").decode())
+
+    async def _propose(self) -> None:
+        producer = AIOKafkaProducer(**self._settings.kafka_client(), acks="all")
+        try:
+            await producer.start()
+            await producer.send_and_wait(EPOCH_TOPIC, str(new_id()).encode(), partition=0)
+        finally:
+            await producer.stop()
+
+
+async def remembered(conn: Connection, role: str) -> UUID | None:
+    """The epoch this database last worked with, as 'relay' or as 'consumer'."""
+    epoch: UUID | None = await conn.fetchval("select epoch from broker_epoch where role = $1", role)
+    return epoch
+
+
+async def remember(conn: Connection, role: str, epoch: UUID) -> None:
+    """From now on, this is the epoch this database works with."""
+    await conn.execute(
+        "insert into broker_epoch (role, epoch) values ($1, $2) on conflict (role) do update set epoch = excluded.epoch",
+        role,
+        epoch,
+    )

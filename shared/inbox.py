@@ -1,0 +1,128 @@
+"""Consuming, as a service sees it: what a handler receives and how it declares itself (DESIGN rule 3).
+
+The inbox makes handling exactly once in effect: the id of an event, per handler, is stored in the transaction of its
+effects, so a second delivery finds it there and does nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from opentelemetry.context import Context
+
+from shared.db import Connection
+from shared.events.base import Event
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[E]):
+    """One event as it came from Kafka.
+
+    `data` is None only for a tombstone, which only compacted topics carry: there the key is `subject`.
+    `context` is the trace context of handling this record; what is caused by it continues its trace.
+    """
+
+    id: UUID
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    sequence: int
+    unit: UUID | None
+    programme: UUID | None
+    correlation_id: str
+    causation_id: UUID | None
+    data: E
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A handler's answer for an event whose parent is not known yet: keep it, and try again until it is."""
+
+    event_id: UUID
+    waiting_for: str
+
+
+Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Parked] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a service does with events of some types.
+
+    name: unique and lasting, since the inbox is kept under it: `feedback.rounds.open_rounds`.
+    events: all types it takes; they reach `apply` in one list, in log order.
+    apply: set-wise, on the batch's transaction; it raises to have exactly the faulty record dead-lettered, and returns
+        what must wait for its parent. It runs again with the same events when the transaction fails.
+    mode: `latest_state` skips an event older than one already applied to the same aggregate; `every_fact` takes each
+        once, in no order that it may rely on after a replay.
+    effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; None where the
+        effect is an upsert by key, which cannot double.
+    """
+
+    name: str
+    events: tuple[type[Event], ...]
+    apply: Apply
+    mode: Literal["latest_state", "every_fact"]
+    effect: str | None = None
+
+
+async def admit(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
+    """Record these ids as handled and return the events that were not handled before, in their order."""
+    first = {event.id: event for event in reversed(events)}  # the same record twice in one batch: keep its first place
+    rows = await conn.fetch(
+        "insert into inbox (handler, event_id) select $1, unnest($2::uuid[]) on conflict do nothing returning event_id",
+        handler.name,
+        list(first),
+    )
+    if len(rows) == len(events):
+        fresh = list(events)
+    else:
+        new = {row["event_id"] for row in rows}
+        fresh = [event for event in events if event.id in new and first[event.id] is event]
+    return await _newest(conn, handler, fresh) if handler.mode == "latest_state" else fresh
+
+
+async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
+    """Of each aggregate only the newest state, and only if newer than what was applied; mark the rest superseded."""
+    newest: dict[str, Received[Any]] = {}
+    for event in events:
+        if event.subject not in newest or newest[event.subject].sequence < event.sequence:
+            newest[event.subject] = event
+    rows = await conn.fetch(
+        """
+        insert into inbox_latest as l (handler, subject, sequence)
+        select $1, subject, sequence from unnest($2::text[], $3::bigint[]) as t(subject, sequence) order by subject
+        on conflict (handler, subject) do update set sequence = excluded.sequence where l.sequence < excluded.sequence
+        returning subject
+        """,
+        handler.name,
+        list(newest),
+        [event.sequence for event in newest.values()],
+    )
+    accepted = {newest[row["subject"]].id for row in rows}
+    superseded = [event.id for event in events if event.id not in accepted]
+    if superseded:
+        await mark(conn, handler.name, superseded, "superseded")
+    return [event for event in events if event.id in accepted]
+
+
+async def mark(conn: Connection, handler: str, event_ids: Sequence[UUID], outcome: str) -> None:
+    """Say what became of these ids: applied, superseded, parked or dead."""
+    await conn.execute(
+        "update inbox set outcome = $3 where handler = $1 and event_id = any($2::uuid[])", handler, event_ids, outcome
+    )
+
+
+async def forget_before(conn: Connection, moment: datetime) -> None:
+    """Drop ids handled before `moment`; nothing that old can be delivered again."""
+    await conn.execute("delete from inbox where handled_at < $1 and outcome in ('applied', 'superseded')", moment)

@@ -1,0 +1,241 @@
+"""From the outbox to Kafka, once per row unless something dies in between (DESIGN rule 2, ADR 0002).
+
+One relay leads per database. It holds an advisory lock on the connection that also marks rows, so whoever loses the lock
+can mark nothing. It takes unpublished rows, never those above a high-water mark, since ids do not commit in order.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from shared import epoch as epochs
+from shared.db import HINT_CHANNEL, UNAVAILABLE, connect
+from shared.events.envelope import kafka_headers
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LOCK = 0x6D65646C_6564  # "medled"; advisory locks are per database, and so is the leader
+POLL_SECONDS = 0.5
+BEAT_SECONDS = 2.0
+STALE_SECONDS = 10.0
+DELIVERY_SECONDS = 10.0
+
+Row = asyncpg.Record
+if TYPE_CHECKING:
+    Direct = asyncpg.Connection[asyncpg.Record]
+else:
+    Direct = asyncpg.Connection
+_partition_of = DefaultPartitioner()
+
+
+class Relay:
+    """Publishes one service's outbox for as long as `run` runs, as leader or in waiting."""
+
+    def __init__(self, settings: Settings, *, service: str) -> None:
+        self._settings = settings
+        self._service = service
+        self._watcher = epochs.EpochWatcher(settings)
+        self._hint = asyncio.Event()
+        self._busy = asyncio.Lock()  # the leader's one connection takes one statement at a time
+        self.leading = False
+        self.published = 0
+
+    async def run(self) -> None:
+        """Lead when nobody else does; survive every outage of broker and database."""
+        while True:
+            try:
+                await self._take_office()
+            except (*UNAVAILABLE, KafkaError) as error:
+                log.warning("relay interrupted", error=type(error).__name__, detail=str(error)[:200])
+            finally:
+                self.leading = False
+                await self._watcher.close()
+            await asyncio.sleep(1)
+
+    async def _take_office(self) -> None:
+        conn = await connect(self._settings, name=f"medled-{self._service}-relay")
+        try:
+            while not await conn.fetchval("select pg_try_advisory_lock($1)", LOCK):
+                await _depose_if_frozen(conn)
+                await asyncio.sleep(1)
+            unclean = await conn.fetchval("select true from relay_leader")
+            await conn.execute(
+                """
+                insert into relay_leader (pid, term, beat_at) values (pg_backend_pid(), 1, now())
+                on conflict (only_row) do update
+                set pid = excluded.pid, term = relay_leader.term + 1, beat_at = excluded.beat_at
+                """
+            )
+            await conn.add_listener(HINT_CHANNEL, lambda *_: self._hint.set())
+            self.leading = True
+            log.info("relay leads")
+            await self._lead(conn, after_unclean_end=bool(unclean))
+        finally:
+            with suppress(*UNAVAILABLE):
+                if not conn.is_closed() and self.leading:
+                    await conn.execute("delete from relay_leader where pid = pg_backend_pid()", timeout=2)
+                await conn.close(timeout=2)
+
+    async def _lead(self, conn: Direct, *, after_unclean_end: bool) -> None:
+        beat = asyncio.create_task(self._keep_beating(conn))
+        try:
+            if after_unclean_end and not self._settings.kafka_transactions:
+                # Without a transactional id nothing fences a predecessor: outlive what it may still have in flight.
+                await asyncio.sleep(DELIVERY_SECONDS)
+            while True:
+                await self._publish_until_broken(conn)
+        finally:
+            beat.cancel()
+            with suppress(asyncio.CancelledError, *UNAVAILABLE):
+                await beat
+
+    async def _keep_beating(self, conn: Direct) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            async with self._busy:
+                await conn.execute("update relay_leader set beat_at = now() where pid = pg_backend_pid()")
+
+    async def _publish_until_broken(self, conn: Direct) -> None:
+        producer = _producer(self._settings, self._service)
+        try:
+            await producer.start()
+            checked = 0.0
+            while True:
+                if time.monotonic() - checked > epochs.CHECK_SECONDS:
+                    await self._refill_a_new_broker(conn)
+                    checked = time.monotonic()
+                self._hint.clear()
+                if not await self._drain(conn, producer, until=checked + epochs.CHECK_SECONDS):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(POLL_SECONDS):
+                            await self._hint.wait()
+        except KafkaError as error:
+            log.warning("broker unavailable to the relay", error=type(error).__name__, detail=str(error)[:200])
+            await asyncio.sleep(1)
+            if conn.is_closed():
+                raise
+        finally:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(5):
+                    await producer.stop()
+
+    async def _refill_a_new_broker(self, conn: Direct) -> None:
+        current = await self._watcher.current()
+        async with self._busy:
+            known = await epochs.remembered(conn, "relay")
+            if known == current:
+                return
+            async with conn.transaction():
+                if known is not None:
+                    rows = await conn.execute("update outbox set published_at = null where published_at is not null")
+                    log.warning("the broker is new: publishing retained rows again", rows=rows.split()[-1])
+                await epochs.remember(conn, "relay", current)
+
+    async def _drain(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
+        """Publish what is unpublished, fetching the next batch while one is under way. True when cut short by time."""
+        batch = await self._fetch(conn, after=0)
+        while batch:
+            sending = asyncio.create_task(self._send(producer, batch))
+            try:
+                full = len(batch) == self._settings.relay_batch_size
+                following = await self._fetch(conn, after=batch[-1]["seq"]) if full else []
+            finally:
+                await sending
+            async with self._busy:
+                await conn.execute(
+                    "update outbox set published_at = now() where seq = any($1::bigint[])",
+                    [row["seq"] for row in batch],
+                )
+            self.published += len(batch)
+            batch = following
+            if time.monotonic() > until:
+                return True
+        return False
+
+    async def _fetch(self, conn: Direct, *, after: int) -> Sequence[Row]:
+        async with self._busy:
+            rows: Sequence[Row] = await conn.fetch(
+                """
+                select seq, topic, key, headers, payload, (extract(epoch from created_at) * 1000)::bigint as millis
+                from outbox where published_at is null and seq > $1 order by seq limit $2
+                """,
+                after,
+                self._settings.relay_batch_size,
+            )
+        return rows
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
+        """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""
+        if self._settings.kafka_transactions:
+            async with producer.transaction():
+                await _produce(producer, rows)
+        else:
+            await _produce(producer, rows)
+
+
+async def _produce(producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
+    """Produce as one pipelined burst of hand-made batches per partition, in the rows' order."""
+    by_topic: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_topic[row["topic"]].append(row)
+    acknowledgements = []
+    for topic, topic_rows in by_topic.items():
+        partitions = sorted(await producer.partitions_for(topic))
+        batches: dict[int, Any] = {}
+        for row in topic_rows:
+            key = row["key"].encode()
+            partition = _partition_of(key, partitions, partitions)
+            headers = kafka_headers(row["headers"])
+            record = {"key": key, "value": row["payload"], "timestamp": row["millis"], "headers": headers}
+            batch = batches.get(partition)
+            if batch is None or batch.append(**record) is None:
+                if batch is not None:
+                    acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = batches[partition] = producer.create_batch()
+                batch.append(**record)
+        for partition, batch in batches.items():
+            acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*acknowledgements)
+
+
+def _producer(settings: Settings, service: str) -> AIOKafkaProducer:
+    options: dict[str, Any] = {"acks": "all"}
+    if settings.kafka_transactions:
+        # Starting a producer with this id fences every earlier one that had it, frozen ones included.
+        options = {"enable_idempotence": True, "transactional_id": f"medled-{service}-relay"}
+    return AIOKafkaProducer(
+        **settings.kafka_client(),
+        max_batch_size=950_000,
+        max_request_size=1_000_000,
+        request_timeout_ms=int(DELIVERY_SECONDS * 1000),
+        **options,
+    )
+
+
+async def _depose_if_frozen(conn: Direct) -> None:
+    """End the leader's connection when its heart has not beaten for a while: a stopped process keeps its lock for ever.
+
+    It loses lock and marking in one go; what it may still send when it thaws is fenced by the transactional id.
+    """
+    deposed = await conn.fetchval(
+        """
+        select pg_terminate_backend(l.pid) from relay_leader r join pg_locks l on l.pid = r.pid
+        where l.locktype = 'advisory' and l.granted and l.database = (select oid from pg_database
+              where datname = current_database())
+          and ((l.classid::bigint << 32) | l.objid::bigint) = $1 and r.beat_at < now() - make_interval(secs => $2)
+        """,
+        LOCK,
+        STALE_SECONDS,
+    )
+    if deposed:
+        log.warning("a frozen relay was deposed")

@@ -1,0 +1,73 @@
+"""The entry of every service's processes: `python -m services.<service> api|worker`."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from shared import telemetry
+from shared.db import Pool, create_pool
+from shared.settings import Settings
+from shared.worker import Worker
+
+S = TypeVar("S", bound=Settings)
+
+
+def main(
+    service: str,
+    settings_type: Callable[[], S],
+    create_api: Callable[[S], FastAPI],
+    create_worker: Callable[[S, Pool], Worker],
+) -> None:
+    """Run one process of a service until SIGTERM or SIGINT. Exit status 2 when called or set up wrongly."""
+    role = sys.argv[1] if len(sys.argv) == 2 else ""
+    if role not in ("api", "worker"):
+        sys.exit(f"usage: python -m services.{service} api|worker")
+    try:
+        settings = settings_type()
+    except ValidationError as error:
+        sys.stderr.write(_what_is_wrong(error))
+        sys.exit(2)
+    telemetry.setup(settings, f"{service}-{role}")
+    try:
+        if role == "api":
+            _serve(create_api(settings), settings)
+        else:
+            uvloop.run(_work(service, settings, create_worker))
+    finally:
+        telemetry.teardown()
+
+
+def _serve(app: FastAPI, settings: Settings) -> None:
+    uvicorn.run(
+        app, host=settings.host, port=settings.port, loop="uvloop", log_config=None, access_log=False,
+        server_header=False, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+
+
+async def _work(service: str, settings: S, create_worker: Callable[[S, Pool], Worker]) -> None:
+    pool = await create_pool(settings, name=f"medled-{service}-worker")
+    try:
+        running = asyncio.create_task(create_worker(settings, pool).run())
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
+        try:
+            await running
+        except asyncio.CancelledError:
+            return
+    finally:
+        await pool.close()
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    lines = ["Medled cannot start; these settings are missing or wrong:"]
+    for fault in error.errors(include_url=False, include_input=False):
+        name = f"MEDLED_{'_'.join(map(str, fault['loc'])).upper()}" if fault["loc"] else "settings"
+        lines.append(f"  {name}: {fault['msg']}")
+    return "\n".join(lines) + "\n"

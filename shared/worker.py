@@ -1,0 +1,138 @@
+"""A worker process: a service's consumer, relay, timers and whatever else it does without being asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from shared import inbox, outbox
+from shared.clock import Clock
+from shared.consumer import Consumer
+from shared.db import UNAVAILABLE, Pool, transaction
+from shared.health import readiness
+from shared.inbox import Handler
+from shared.relay import Relay
+from shared.settings import Settings
+from shared.subscription import Subscription
+from shared.timers import TimerHandler, Timers
+
+log = structlog.get_logger(__name__)
+
+Loop = Callable[[], Awaitable[None]]
+TICK_SECONDS = 0.25
+PRUNE_SECONDS = 3600.0
+OUTBOX_TOO_OLD_SECONDS = 120.0
+
+
+class Worker:
+    """One worker of a service; more of them share the work. `run` ends when it is cancelled."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        *,
+        service: str,
+        handlers: Sequence[Handler],
+        timers: Mapping[str, TimerHandler],
+        loops: Sequence[Loop] = (),
+    ) -> None:
+        self.clock = Clock(settings.clock_file)
+        self.relay = Relay(settings, service=service)
+        self.consumer = Consumer(
+            pool, self.clock, service=service, handlers=handlers,
+            park_timeout=timedelta(hours=settings.park_timeout_hours),
+        )  # fmt: skip
+        self.subscription = Subscription(settings, pool, self.consumer)
+        self._timers = Timers(pool, self.clock, timers)
+        self._settings = settings
+        self._pool = pool
+        self._service = service
+        self._loops = loops
+
+    async def run(self) -> None:
+        """Do all of it at once. A part that ends or fails ends the process: whoever started it starts it again."""
+        async with asyncio.TaskGroup() as group:
+            for part in (
+                self.relay.run,
+                self.subscription.run,
+                *[self._each(TICK_SECONDS, partial(self._timers.tick, kind)) for kind in self._timers.kinds],
+                self._each(TICK_SECONDS, self.consumer.retry_set_aside),
+                self._each(PRUNE_SECONDS, self._prune),
+                self._serve_health,
+                *self._loops,
+            ):
+                group.create_task(_endless(part))
+
+    def _each(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> Loop:
+        async def again_and_again() -> None:
+            while True:
+                try:
+                    await work()
+                except UNAVAILABLE as error:
+                    log.warning("database unavailable", error=type(error).__name__)
+                    await asyncio.sleep(1)
+                await asyncio.sleep(seconds)
+
+        return again_and_again
+
+    async def _prune(self) -> None:
+        now = self.clock.now()
+        async with transaction(self._pool) as conn:
+            await outbox.prune(conn, now - timedelta(days=self._settings.outbox_retention_days))
+            await inbox.forget_before(conn, now - timedelta(days=self._settings.inbox_retention_days))
+
+    async def _serve_health(self) -> None:
+        app = Starlette(routes=[Route("/health/live", _live), Route("/health/ready", self._ready)])
+        config = uvicorn.Config(
+            app, host=self._settings.host, port=self._settings.port, log_config=None, access_log=False, lifespan="off"
+        )
+        await _QuietServer(config).serve()
+
+    async def _ready(self, _: Request) -> JSONResponse:
+        report = await readiness(self._pool, self._settings, self._service)
+        backlog = report["database"]["outbox"] or {}
+        report["consumer"] = {
+            "subscribed": self.subscription.ready,
+            "lag": await self._lag(),
+            "topics": len(self.consumer.topics),
+        }
+        report["relay"] = {"leading": self.relay.leading, "published": self.relay.published}
+        at_work = self.subscription.ready or not self.consumer.topics
+        if not (report["broker"]["reachable"] and at_work):
+            report["status"] = "not_ready"
+        if backlog.get("oldest_seconds", 0) > OUTBOX_TOO_OLD_SECONDS:
+            report["status"] = "not_ready"
+        return JSONResponse(report, 200 if report["status"] == "ready" else 503)
+
+    async def _lag(self) -> int | None:
+        with suppress(Exception):  # told for people; an unreachable broker is reported beside it
+            async with asyncio.timeout(2):
+                return await self.subscription.lag()
+        return None
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves signals to the worker, which ends everything in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _endless(part: Loop) -> None:
+    await part()
+    raise RuntimeError(f"{getattr(part, '__qualname__', part)} ended, which it never should")
+
+
+async def _live(_: Request) -> JSONResponse:
+    return JSONResponse({"status": "alive"})
