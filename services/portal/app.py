@@ -14,6 +14,7 @@ from services.portal.stream import api as stream_api
 from services.portal.stream import handlers as stream
 from services.portal.stream import live
 from shared import asyncapi, directory
+from shared.db import Pool
 from shared.http import create_app
 from shared.worker import Worker
 
@@ -43,10 +44,11 @@ def create_api(settings: PortalSettings) -> FastAPI:
     return app
 
 
-def create_worker(settings: PortalSettings) -> Worker:
+def create_worker(settings: PortalSettings, pool: Pool) -> Worker:
     """The projections and the stream. People and roles are kept to know who is asking; no figure is made of them."""
     return Worker(
         settings,
+        pool,
         service=SERVICE,
         handlers=[*directory.handlers(), *dashboard.handlers(), *stream.handlers()],
         timers=stream.timers(settings.stream_keep),

@@ -18,7 +18,7 @@ from shared.web import render
 router = APIRouter(include_in_schema=False)
 
 _READ = 300
-_SHOWN = 40
+_SHOWN = 20
 
 
 @router.get("/")

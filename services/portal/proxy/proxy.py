@@ -58,6 +58,9 @@ class Proxy:
         """Hand on, or leave it to the app."""
         if scope["type"] == "http" and _service(scope) in self._upstreams:
             await self._passing(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            async with self._transport:
+                await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

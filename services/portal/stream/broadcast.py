@@ -58,6 +58,10 @@ class Follower:
             self._bytes += len(chunk.body)
         self._ready.set()
 
+    def wake(self) -> None:
+        """End the waiting of `take`, though nothing came."""
+        self._ready.set()
+
     async def take(self, timeout: float) -> bytes | None:
         """Everything queued, or None when nothing came in time or the reader was overrun."""
         if not self._waiting and not self.overrun:
@@ -94,6 +98,7 @@ class Broadcaster:
         self.head = 0
         self.readers = 0
         """Everybody connected, whether attached or still catching up."""
+        self.closing = False
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -115,6 +120,12 @@ class Broadcaster:
         self._followers.discard(follower)
         if not self._followers:
             self._listening.clear()
+
+    def close(self) -> None:
+        """Send everybody away: the process is about to end, and they are to find another one at once."""
+        self.closing = True
+        for follower in self._followers:
+            follower.wake()
 
     def frame(self, entry: Entry) -> bytes:
         """An entry on the wire; its position is the event id that a reader resumes from."""

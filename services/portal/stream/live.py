@@ -1,9 +1,12 @@
 """What a portal process keeps running for its readers."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -51,11 +54,41 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     app.state.live = Live(snapshots, broadcaster, pace, text, settings.stream_readers)
     task = asyncio.create_task(broadcaster.run())
     try:
-        yield
+        with _before_the_server_stops(broadcaster.close):
+            yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@contextmanager
+def _before_the_server_stops(do: Callable[[], None]) -> Iterator[None]:
+    """Have `do` called when the process is asked to stop.
+
+    The server waits for open responses before it ends the lifespan, and a stream never ends by itself: without this
+    every stop would last as long as the server's patience.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are heard in the main thread only
+        return
+    loop = asyncio.get_running_loop()
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+
+    def stopping(signum: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(do)
+        inner = before[signal.Signals(signum)]
+        if callable(inner):
+            inner(signum, frame)
+
+    heard = [signum for signum, handler in before.items() if callable(handler)]
+    for signum in heard:
+        signal.signal(signum, stopping)
+    try:
+        yield
+    finally:
+        for signum in heard:
+            signal.signal(signum, before[signum])
 
 
 def translate(web: Web) -> Translate:

@@ -61,7 +61,7 @@ async def read(
     broadcaster.readers += 1
     try:
         yield greeting.body
-        while asyncio.get_running_loop().time() < leave_at:
+        while not broadcaster.closing and asyncio.get_running_loop().time() < leave_at:
             async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
                 async for chunk in missed:
                     position = chunk.position
@@ -76,7 +76,8 @@ async def read(
             finally:
                 broadcaster.detach(follower)
             position = follower.position
-        yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": "visit_over"}))
+        reason = "restarting" if broadcaster.closing else "visit_over"
+        yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
     finally:
         broadcaster.readers -= 1
 
@@ -112,7 +113,7 @@ async def _live(
         body = await follower.take(min(heartbeat, left))
         if body is not None:
             yield body
-        elif follower.overrun:
+        elif follower.overrun or broadcaster.closing:
             return
         else:
             # An id without data moves the reader's Last-Event-ID and calls nobody: a reader whose filter lets little

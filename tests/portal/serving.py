@@ -1,0 +1,59 @@
+"""The portal as its readers find it: on a port, with somebody who is signed in."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from services.portal.app import create_api
+from services.portal.settings import PortalSettings
+from shared.db import Pool
+from shared.web.session import COOKIE, LASTS_SECONDS, seal
+from tests.support.directory import add_person
+from tests.support.serving import on_a_port
+
+
+@dataclass(frozen=True)
+class Portal:
+    origin: str
+    settings: PortalSettings
+    pool: Pool
+
+    @asynccontextmanager
+    async def browser(self, login: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        """A browser, signed in as a person of the register when `login` is given."""
+        async with httpx.AsyncClient(base_url=self.origin, trust_env=False) as client:
+            if login is not None:
+                await add_person(self.pool, login, locale="sv")
+                claims = {"iss": self.settings.oidc_issuer, "sub": login, "name": login}
+                sealed = seal(self.settings, "session", claims, seconds=LASTS_SECONDS)
+                client.cookies.set(COOKIE, sealed, domain="127.0.0.1")
+            yield client
+
+
+@asynccontextmanager
+async def portal_on_a_port(settings: PortalSettings, pool: Pool, port: int = 0) -> AsyncIterator[Portal]:
+    async with on_a_port(create_api(settings), port) as origin:
+        yield Portal(origin, settings, pool)
+
+
+async def server_sent(response: httpx.Response, count: int) -> list[dict[str, Any]]:
+    """The first `count` events that carry data: their fields, `data` decoded."""
+    events: list[dict[str, Any]] = []
+    fields: dict[str, Any] = {}
+    async with asyncio.timeout(10):
+        async for line in response.aiter_lines():
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+            elif not line:
+                if "data" in fields:
+                    events.append(fields | {"data": json.loads(fields["data"])})
+                fields = {}
+                if len(events) == count:
+                    break
+    return events

@@ -1,0 +1,147 @@
+"""The open stream over HTTP: who may read it, from where, and how it says no."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.portal.settings import PortalSettings
+from services.portal.stream import store
+from shared.access import Role
+from shared.db import Pool, transaction
+from shared.events import EnrolmentActivated, EnrolmentRequested
+from shared.ids import new_id
+from tests.portal.conftest import Take
+from tests.portal.facts import NOW, Organisation
+from tests.portal.serving import Portal, portal_on_a_port, server_sent
+from tests.support.directory import add_machine, add_unit
+
+STREAM, EVENTS, OVERVIEW = "/portal/v1/stream", "/portal/v1/events", "/portal/v1/overview"
+
+
+@pytest.fixture
+async def portal(settings: PortalSettings, pool: Pool) -> AsyncIterator[Portal]:
+    async with portal_on_a_port(settings, pool) as portal:
+        yield portal
+
+
+async def happened(take: Take, count: int) -> None:
+    organisation = Organisation()
+    for _ in range(count):
+        organisation.enrolment(EnrolmentRequested)
+    await take(organisation.told)
+
+
+@pytest.mark.parametrize("path", [STREAM, EVENTS, OVERVIEW])
+async def test_nobody_reads_without_signing_in(portal: Portal, path: str) -> None:
+    async with portal.browser() as client:
+        answer = await client.get(path, headers={"accept": "text/event-stream"})
+        assert answer.status_code == 401
+        assert answer.json()["type"].endswith("/problems/unauthenticated")
+        assert (await client.get(path, headers={"authorization": "Bearer mlt_made-up"})).status_code == 401
+
+
+@pytest.mark.parametrize("path", [STREAM, EVENTS, OVERVIEW])
+async def test_a_machine_needs_the_role_of_a_stream_reader(portal: Portal, pool: Pool, path: str) -> None:
+    token = await add_machine(pool, "hr", {Role.hr_integration: None})
+    async with portal.browser() as client:
+        answer = await client.get(path, headers={"authorization": f"Bearer {token}"})
+        assert answer.status_code == 403
+
+
+async def test_the_stream_goes_on_where_the_last_event_id_stands(portal: Portal, take: Take) -> None:
+    await happened(take, 3)
+    async with portal.browser("anna") as client:
+        async with client.stream("GET", STREAM, params={"after": "0"}, headers={"last-event-id": "1"}) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert response.headers["cache-control"] == "no-store"
+            first = await server_sent(response, 3)
+        assert [event.get("event", "message") for event in first] == ["snapshot", "message", "message"]
+        assert [event["id"] for event in first[1:]] == ["2", "3"]
+        entry = first[1]["data"]
+        assert entry["event"]["specversion"] == "1.0"
+        assert entry["event"]["data"]["cohort_id"]
+        assert entry["text"]["sv"] == "En person anmälde sig till en omgång"
+
+
+async def test_a_unit_bound_machine_gets_its_units_and_those_below_only(portal: Portal, pool: Pool, take: Take) -> None:
+    above, elsewhere = await add_unit(pool, "Care"), await add_unit(pool, "School")
+    below = await add_unit(pool, "Care North", parent=above)
+    organisation = Organisation()
+    for unit in (above, below, elsewhere):
+        organisation.enrolment(EnrolmentRequested, EnrolmentActivated, unit=unit)
+    await take(organisation.told)
+    token = await add_machine(pool, "board", {Role.stream_reader: frozenset({above})})
+    async with portal.browser() as client:
+        client.headers["authorization"] = f"Bearer {token}"
+        page = (await client.get(EVENTS)).json()
+        assert {item["event"]["unit"] for item in page["items"]} == {str(above), str(below)}
+        assert (await client.get(OVERVIEW)).json()["enrolments"]["active"] == 2
+        narrowed = (await client.get(EVENTS, params={"unit": str(below)})).json()
+        assert {item["event"]["unit"] for item in narrowed["items"]} == {str(below)}
+        assert (await client.get(EVENTS, params={"unit": str(elsewhere)})).json()["items"] == []
+
+
+async def test_pages_follow_each_other_without_a_hole(portal: Portal, take: Take) -> None:
+    await happened(take, 7)
+    async with portal.browser("anna") as client:
+        seen, after = [], 0
+        while True:
+            page = (await client.get(EVENTS, params={"after": after, "limit": 3})).json()
+            if not page["items"]:
+                break
+            seen += [item["position"] for item in page["items"]]
+            after = page["next"]
+        assert seen == [1, 2, 3, 4, 5, 6, 7]
+        assert after == 7
+
+
+async def test_a_page_from_before_the_window_is_gone_and_says_where_to_go_on(
+    portal: Portal, pool: Pool, take: Take
+) -> None:
+    await happened(take, 5)
+    async with transaction(pool) as conn:
+        await store.prune(conn, NOW.replace(year=2027), limit=3)
+    async with portal.browser("anna") as client:
+        answer = await client.get(EVENTS, params={"after": 1})
+        assert answer.status_code == 410
+        assert answer.json()["type"].endswith("/problems/position-too-old")
+        assert "after=3" in answer.json()["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "field"),
+    [
+        ({"type": "medled.unheard.of.v1"}, {}, "type"),
+        ({"type": "medled.invitation.issued.v1"}, {}, "type"),
+        ({"unit": "north"}, {}, "unit"),
+        ({"after": "-1"}, {}, "after"),
+        ({}, {"last-event-id": "12; drop"}, "Last-Event-ID"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_with_the_field_at_fault(
+    portal: Portal, params: dict[str, str], headers: dict[str, str], field: str
+) -> None:
+    async with portal.browser("anna") as client:
+        answer = await client.get(STREAM, params=params, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_a_full_process_sends_readers_elsewhere(settings: PortalSettings, pool: Pool) -> None:
+    small = settings.model_copy(update={"stream_readers": 1})
+    async with (
+        portal_on_a_port(small, pool) as portal,
+        portal.browser("anna") as client,
+        client.stream("GET", STREAM) as response,
+    ):
+        lines = response.aiter_lines()  # as long as it is held, the first reader stays
+        await anext(lines)
+        refused = await client.get(STREAM)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_an_unknown_unit_shows_nothing_rather_than_everything(portal: Portal, take: Take) -> None:
+    await happened(take, 2)
+    async with portal.browser("anna") as client:
+        assert (await client.get(EVENTS, params={"unit": str(new_id())})).json()["items"] == []
