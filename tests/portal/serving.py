@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from services.portal.app import create_api
 from services.portal.settings import PortalSettings
@@ -22,6 +23,11 @@ class Portal:
     origin: str
     settings: PortalSettings
     pool: Pool
+    app: FastAPI
+
+    def stop_streams(self) -> None:
+        """What the signal to stop does before the server waits for open responses."""
+        self.app.state.live.broadcaster.close()
 
     @asynccontextmanager
     async def browser(self, login: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
@@ -37,8 +43,9 @@ class Portal:
 
 @asynccontextmanager
 async def portal_on_a_port(settings: PortalSettings, pool: Pool, port: int = 0) -> AsyncIterator[Portal]:
-    async with on_a_port(create_api(settings), port) as origin:
-        yield Portal(origin, settings, pool)
+    app = create_api(settings)
+    async with on_a_port(app, port) as origin:
+        yield Portal(origin, settings, pool, app)
 
 
 async def server_sent(response: httpx.Response, count: int) -> list[dict[str, Any]]:
