@@ -8,7 +8,7 @@ import sys
 import httpx
 
 from deploy.embedded.process import free_port
-from services.portal.app import create_worker
+from services.portal.app import create_api, create_worker
 from services.portal.dashboard import handlers as dashboard
 from services.portal.settings import PortalSettings
 from services.portal.stream import handlers as stream
@@ -22,6 +22,13 @@ def test_figures_and_stream_are_made_of_public_events_only() -> None:
     handled = [event for handler in (*dashboard.handlers(), *stream.handlers()) for event in handler.events]
     assert handled
     assert not [event for event in handled if event.restricted]
+
+
+def test_the_stream_and_the_figures_are_described_for_programs(settings: PortalSettings) -> None:
+    paths = create_api(settings).openapi()["paths"]
+    assert "text/event-stream" in paths["/portal/v1/stream"]["get"]["responses"]["200"]["content"]
+    assert {"/portal/v1/overview", "/portal/v1/events"} <= set(paths)
+    assert not [path for path in paths if path in ("/", "/login", "/callback", "/logout")]
 
 
 def test_the_worker_can_be_built(settings: PortalSettings, pool: Pool) -> None:

@@ -47,7 +47,7 @@ async def wanted(
 router = APIRouter(prefix="/portal/v1", tags=["stream"])
 
 
-@router.get("/stream", response_class=LiveResponse)
+@router.get("/stream", response_class=LiveResponse, status_code=200)
 async def stream(
     request: Request,
     wanted: Annotated[Wanted, Depends(wanted)],
