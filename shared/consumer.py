@@ -1,7 +1,7 @@
 """From Kafka to a service's handlers, exactly once in effect (DESIGN rule 3, ADR 0003).
 
-One batch is one database transaction: inbox ids, effects, offsets, new events. Kafka's own offsets are committed after it,
-so a crash in between delivers the batch again, and the inbox lets it pass without effect.
+One batch is one database transaction: inbox ids, effects, offsets, new events. Whatever delivers a record again (a
+republishing relay, a broker filled anew, a rebalance while a batch is under way) finds its id in the inbox.
 """
 
 import asyncio
@@ -28,11 +28,14 @@ log = structlog.get_logger(__name__)
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
 
 
+WHOLE_RECORD = ""  # what is given up when no single handler is to blame
+
+
 class HandlerFailedError(Exception):
-    """A handler raised; says which one."""
+    """A handler raised, or what it wrote was refused at commit (then no handler is named); the cause says what."""
 
     def __init__(self, handler: str) -> None:
-        super().__init__(handler)
+        super().__init__(handler or "the transaction")
         self.handler = handler
 
 
@@ -45,6 +48,11 @@ class _Batch:
     undecodable: list[tuple[Record, str, str]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
+    def give_up(self, reason: str, detail: str) -> None:
+        """Set every record aside as it came, for no handler in particular."""
+        self.undecodable += [(record, reason, detail) for record in self.records.values()]
+        self.events.clear()
+
 
 class Consumer:
     """Handles batches of records for one service. Knows nothing of how they are fetched."""
@@ -53,6 +61,7 @@ class Consumer:
         self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta
     ) -> None:
         self.service = service
+        self.handlers = tuple(handlers)
         self.topics = sorted({event.topic for handler in handlers for event in handler.events})
         self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
         self.handled = 0
@@ -104,18 +113,32 @@ class Consumer:
         for attempt in range(2, ATTEMPTS + 1):
             await asyncio.sleep(0.05 * attempt)
             try:
-                return await self._in_one_transaction([record], given_up)
+                await self._in_one_transaction([record], given_up)
             except HandlerFailedError as again:
                 failure = again
                 if _is_unavailable(failure):
                     raise failure.__cause__ from None  # type: ignore[misc]  # it has one
+            else:
+                return
         log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
                   error=type(failure.__cause__).__name__)  # fmt: skip
         await self._halving([record], {**given_up, failure.handler: _cause(failure)})
 
     async def _in_one_transaction(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+        try:
+            await self._handle_all(records, given_up)
+        except HandlerFailedError:
+            raise
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            raise HandlerFailedError(WHOLE_RECORD) from error
+
+    async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
         batch = self._sort(records)
         async with transaction(self._pool) as conn:
+            if WHOLE_RECORD in given_up:
+                batch.give_up("handler_failed", given_up[WHOLE_RECORD])
             now = self._clock.now()
             for record, reason, detail in batch.undecodable:
                 place = Place(self.service, self.epoch)
@@ -128,7 +151,7 @@ class Consumer:
                 elif fresh:
                     await self._apply(conn, handler, fresh, batch)
             await _count_skipped(conn, self.service, batch.skipped)
-            await _remember_offsets(conn, self.service, records)
+            await _remember_offsets(conn, self.service, self.epoch, records)
 
     def _sort(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
@@ -201,21 +224,24 @@ class Consumer:
         return tried
 
     async def _retry_one(self) -> bool:
-        failure: Exception | None = None
+        tried: set_aside.Aside | None = None
         try:
             async with transaction(self._pool) as conn:
-                due = await set_aside.due(conn, self.service, self._clock.now(), 1)
-                if not due:
-                    return False
-                await self._try_again(conn, due[0])
-            return True
-        except (HandlerFailedError, Undecodable, UnknownType) as error:
-            if _is_unavailable(error):
+                tried = await set_aside.claim(conn, self.service, self._clock.now())
+                if tried is not None:
+                    await self._try_again(conn, tried)
+            return tried is not None
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            if tried is None:
                 raise
+            if _is_unavailable(error):
+                raise error.__cause__ from None  # type: ignore[misc]  # it has one
             failure = error
         async with transaction(self._pool) as conn:
-            for aside in await set_aside.due(conn, self.service, self._clock.now(), 1):
-                await self._abandon(conn, aside, "handler_failed", _cause(failure))
+            if await set_aside.claim(conn, self.service, self._clock.now(), only=tried.id):
+                await self._abandon(conn, tried, "handler_failed", _cause(failure))
         return True
 
     async def _try_again(self, conn: Connection, aside: set_aside.Aside) -> None:
@@ -234,8 +260,10 @@ class Consumer:
                 raise HandlerFailedError(name) from error
             if parked:
                 if aside.expires_at is not None and aside.expires_at <= now:
-                    return await self._abandon(conn, aside, "parent_never_came", parked[0].waiting_for)
-                return await set_aside.wait_longer(conn, aside, parked[0].waiting_for, now)
+                    await self._abandon(conn, aside, "parent_never_came", parked[0].waiting_for)
+                else:
+                    await set_aside.wait_longer(conn, aside, parked[0].waiting_for, now)
+                return
             await inbox.mark(conn, name, [event.id], "applied")
         await set_aside.settle(conn, [aside.id])
 
@@ -266,7 +294,7 @@ async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str])
         )  # fmt: skip
 
 
-async def _remember_offsets(conn: Connection, consumer: str, records: Sequence[Record]) -> None:
+async def _remember_offsets(conn: Connection, consumer: str, epoch: UUID, records: Sequence[Record]) -> None:
     furthest: dict[tuple[str, int], int] = {}
     for record in records:
         place = record.topic, record.partition
@@ -274,11 +302,19 @@ async def _remember_offsets(conn: Connection, consumer: str, records: Sequence[R
     places = sorted(furthest)
     await conn.execute(
         """
-        insert into inbox_offsets as o (consumer, topic, partition, next_offset)
-        select $1, * from unnest($2::text[], $3::int[], $4::bigint[])
-        on conflict (consumer, topic, partition) do update
+        insert into inbox_offsets as o (consumer, epoch, topic, partition, next_offset)
+        select $1, $2, * from unnest($3::text[], $4::int[], $5::bigint[])
+        on conflict (consumer, epoch, topic, partition) do update
         set next_offset = greatest(o.next_offset, excluded.next_offset)
         """,
-        consumer, [topic for topic, _ in places], [partition for _, partition in places],
+        consumer, epoch, [topic for topic, _ in places], [partition for _, partition in places],
         [furthest[place] for place in places],
     )  # fmt: skip
+
+
+async def applied_offsets(conn: Connection, consumer: str, epoch: UUID) -> dict[tuple[str, int], int]:
+    """By topic and partition: the offset below which everything is handled, in that life of the broker."""
+    rows = await conn.fetch(
+        "select topic, partition, next_offset from inbox_offsets where consumer = $1 and epoch = $2", consumer, epoch
+    )
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}

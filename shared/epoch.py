@@ -1,8 +1,8 @@
 """Which life of the broker this is.
 
 A broker that lost its data forgets every offset, yet nothing in the protocol says so. The first record of the topic
-`medled.epoch.v1` names the broker's life: whoever finds the topic empty writes one, and offset 0 wins. A relay that sees
-another epoch than its database remembers publishes its retained rows again; a consumer starts again from the beginning.
+`medled.epoch.v1` names the broker's life: whoever finds the topic empty writes one, and offset 0 wins. A relay that
+sees another epoch than its database remembers publishes its retained rows again; a consumer starts from the beginning.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def remembered(conn: Connection, role: str) -> UUID | None:
 async def remember(conn: Connection, role: str, epoch: UUID) -> None:
     """From now on, this is the epoch this database works with."""
     await conn.execute(
-        "insert into broker_epoch (role, epoch) values ($1, $2) on conflict (role) do update set epoch = excluded.epoch",
+        "insert into broker_epoch values ($1, $2) on conflict (role) do update set epoch = excluded.epoch",
         role,
         epoch,
     )

@@ -34,8 +34,8 @@ class EventTooLargeError(ValueError):
 async def add(conn: Connection, *events: Event, now: datetime, cause: Cause | None = None) -> None:
     """Announce `events` when the caller's transaction commits.
 
-    `now` becomes ce_time. `cause` is the event being handled, if any: the new ones carry its id as ce_causationid, share
-    its correlation and continue its trace. Raises EventTooLargeError.
+    `now` becomes ce_time. `cause` is the event being handled, if any: the new ones carry its id as ce_causationid,
+    share its correlation and continue its trace. Raises EventTooLargeError.
     """
     await add_caused(conn, [(event, cause) for event in events], now=now)
 
@@ -93,13 +93,14 @@ def _headers(
 
 
 async def _insert(conn: Connection, rows: Sequence[_Row]) -> None:
-    # `bump` takes the aggregates' row locks, in one order against deadlocks, before any outbox row gets its number: so an
-    # aggregate's rows are numbered, sequenced and committed in one and the same order.
+    # `bump` takes the aggregates' row locks, in one order against deadlocks, before any outbox row gets its number: so
+    # an aggregate's rows are numbered, sequenced and committed in one and the same order.
     await conn.execute(
         """
         with input as (
             select * from unnest(
-                $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bytea[], $9::bool[]
+                $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bytea[],
+                $9::bool[]
             ) with ordinality as t(id, topic, key, subject, type, caused_by, headers, payload, compacted, nth)
         ), counted as (
             select topic, subject, count(*) as events from input group by topic, subject order by topic, subject

@@ -1,7 +1,7 @@
 """From the outbox to Kafka, once per row unless something dies in between (DESIGN rule 2, ADR 0002).
 
-One relay leads per database. It holds an advisory lock on the connection that also marks rows, so whoever loses the lock
-can mark nothing. It takes unpublished rows, never those above a high-water mark, since ids do not commit in order.
+One relay leads per database. It holds an advisory lock on the connection that also marks rows, so whoever loses the
+lock can mark nothing. It takes unpublished rows, never those above a high-water mark, since ids do not commit in order.
 """
 
 import asyncio

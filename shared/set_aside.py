@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 
 from shared.db import Connection, will_publish
 from shared.ids import new_id
+from shared.outbox import MAX_PAYLOAD_BYTES
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
@@ -64,16 +65,17 @@ async def park(
     )  # fmt: skip
 
 
-async def due(conn: Connection, consumer: str, now: datetime, limit: int) -> list[Aside]:
-    """Claim parked records whose next try has come."""
-    rows = await conn.fetch(
+async def claim(conn: Connection, consumer: str, now: datetime, only: UUID | None = None) -> Aside | None:
+    """Lock a parked record whose next try has come, or `only` that one."""
+    row = await conn.fetchrow(
         """
         select * from set_aside where consumer = $1 and state = 'parked' and retry_at <= $2
-        order by set_aside_at limit $3 for update skip locked
+            and ($3::uuid is null or id = $3)
+        order by set_aside_at limit 1 for update skip locked
         """,
-        consumer, now, limit,
+        consumer, now, only,
     )  # fmt: skip
-    return [_aside(row) for row in rows]
+    return None if row is None else _aside(row)
 
 
 async def settle(conn: Connection, ids: Sequence[UUID]) -> None:
@@ -119,7 +121,7 @@ async def _store(
 
 
 async def _announce(conn: Connection, record: Record, place: Place, reason: str, attempts: int) -> None:
-    headers = {
+    headers: dict[str, Any] = {
         "dl_reason": reason,
         "dl_attempts": attempts,
         "dl_handler": place.handler or "",
@@ -128,24 +130,32 @@ async def _announce(conn: Connection, record: Record, place: Place, reason: str,
         "dl_offset": record.offset,
         "dl_headers": json.dumps(_headers_out(record), separators=(",", ":")),
     }
+    value = record.value
+    if len(headers["dl_headers"]) + len(value or b"") > MAX_PAYLOAD_BYTES:  # the whole of it stays in the table
+        headers["dl_headers"], headers["dl_truncated"], value = "[]", "true", None
     await conn.execute(
         "insert into outbox (id, topic, key, subject, type, headers, payload) "
         "values ($1, $2, $3, '', 'dead-letter', $4, $5)",
         new_id(), f"medled.{place.consumer}.dead-letters.v1", _text(record.key),
-        "\n".join(f"{name}: {value}" for name, value in headers.items()), record.value,
+        "\n".join(f"{name}: {content}" for name, content in headers.items()), value,
     )  # fmt: skip
     will_publish()
 
 
 def _text(key: bytes | None) -> str:
     try:
-        return (key or b"").decode()
+        text = (key or b"").decode()
     except UnicodeDecodeError:
-        return base64.b64encode(key or b"").decode()
+        text = "\0"
+    return text if not text or text.isprintable() else base64.b64encode(key or b"").decode()
 
 
 def _headers_out(record: Record) -> list[list[str | None]]:
-    return [[str(name), None if value is None else base64.b64encode(value).decode()] for name, value in record.headers]
+    # Postgres stores no NUL character, and the name of a header may hold one.
+    return [
+        [str(name).replace("\0", "\ufffd"), None if value is None else base64.b64encode(value).decode()]
+        for name, value in record.headers
+    ]
 
 
 def _aside(row: Any) -> Aside:

@@ -1,7 +1,9 @@
 """The wire between Kafka and a service's `Consumer`: a FastStream batch subscriber, kept alive.
 
-FastStream fetches and keeps the group membership; it is told to acknowledge nothing. What it cannot see for itself is
-watched here: a broker that came back empty, and a subscriber that is alive but stuck.
+FastStream fetches and keeps the group membership; it is told to acknowledge nothing. Where to begin is read from the
+database, where each batch leaves its offsets in the transaction of its effects; what is committed to Kafka is for tools
+that show lag. What FastStream cannot see for itself is watched here: a broker that came back empty, and a subscriber
+that is alive but stuck.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import epoch as epochs
-from shared.consumer import Consumer
+from shared.consumer import Consumer, applied_offsets
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.set_aside import Record
 from shared.settings import Settings
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 FETCH_MILLISECONDS = 20
 STALL_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types for it
@@ -39,14 +42,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._pool = pool
         self._consumer = consumer
         self._watcher = epochs.EpochWatcher(settings)
-        self._client: AIOKafkaConsumer | None = None
+        self._subscriber: Any = None
         self._idle = asyncio.Lock()  # held while a batch is handled
-        self._rewind = False
+        self._failed = asyncio.Event()  # this subscriber may have lost its place: take nothing more from it
         self._progress = time.monotonic()
         self.ready = False
 
     async def run(self) -> None:
         """Subscribe, and subscribe anew after whatever goes wrong."""
+        if not self._consumer.topics:
+            await asyncio.Event().wait()  # a service that only publishes
         while True:
             try:
                 await self._adopt_epoch()
@@ -67,19 +72,22 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         behind: list[int] = [max(0, end - await client.position(place)) for place, end in ends.items()]
         return sum(behind)
 
+    @property
+    def _client(self) -> AIOKafkaConsumer | None:
+        # Not remembered beside it: partitions are assigned before FastStream's `start` returns.
+        return self._subscriber.consumer if self._subscriber is not None else None
+
     async def _adopt_epoch(self) -> None:
-        """Find out which life of the broker this is; in a new one, forget the old offsets and begin anew."""
+        """Find out which life of the broker this is. Offsets belong to a life; in a new one all is read again."""
         current = await self._watcher.current()
         if current == self._consumer.epoch:
             return
-        async with transaction(self._pool) as conn:
+        async with self._idle, transaction(self._pool) as conn:
             known = await epochs.remembered(conn, "consumer")
             if known != current:
-                await conn.execute("delete from inbox_offsets where consumer = $1", self._consumer.service)
                 await epochs.remember(conn, "consumer", current)
-        self._rewind = known not in (None, current) or self._consumer.epoch.int != 0
-        self._consumer.epoch = current
-        if self._rewind:
+            self._consumer.epoch = current
+        if known not in (None, current):
             log.warning("the broker is new: reading it from its beginning")
 
     async def _subscribe_until_stuck(self) -> None:
@@ -94,20 +102,24 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             session_timeout_ms=10_000, heartbeat_interval_ms=2_000, max_poll_interval_ms=300_000,
         )  # fmt: skip
         subscriber(self._on_batch, parser=_as_it_came, decoder=_untouched)
+        self._failed.clear()
+        self._subscriber = subscriber
         try:
-            await broker.start()
-            self._client = subscriber.consumer
+            async with asyncio.timeout(START_SECONDS):
+                await broker.start()
             self._progress = time.monotonic()
             while not await self._stuck():
                 self.ready = bool(self._client and self._client.assignment())
-                before = self._consumer.epoch
-                await asyncio.sleep(epochs.CHECK_SECONDS)
-                await self._adopt_epoch()
-                if self._consumer.epoch != before:
-                    return  # a fresh subscriber knows no offset of the old life
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(epochs.CHECK_SECONDS):
+                        await self._failed.wait()
+                        return
+                if await self._watcher.current() != self._consumer.epoch:
+                    return  # adopted only once this subscriber, which knows the old life's offsets, has ended
             log.warning("consumer is stuck: starting a new one")
         finally:
-            self._client = None
+            self._failed.set()
+            self._subscriber = None
             with suppress(KafkaError):
                 await broker.stop()
 
@@ -116,9 +128,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         async with self._idle:
             held = self._client.assignment() if self._client else frozenset()
             mine = [record for record in records if TopicPartition(record.topic, record.partition) in held]
-            if mine:
+            if not mine or self._failed.is_set():
+                return
+            try:
                 await self._consumer.handle(mine)
-                await self._commit(mine)
+            except BaseException as error:
+                # FastStream would swallow it and go on with the next batch, and this one would be lost.
+                self._failed.set()
+                if isinstance(error, Exception):
+                    log.exception("batch failed: subscribing anew from its beginning")
+                raise
+            await self._commit(mine)
             self._progress = time.monotonic()
 
     async def _commit(self, records: Sequence[Record]) -> None:
@@ -151,11 +171,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             log.info("partitions revoked", partitions=len(revoked))
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Begin at the committed offsets; in a new life of the broker, at the beginning."""
+        """Begin where the database says that this life of the broker was handled to."""
         log.info("partitions assigned", partitions=len(assigned))
-        if self._rewind and self._client is not None and assigned:
-            await self._client.seek_to_beginning(*assigned)
-            self._rewind = False
+        try:
+            async with transaction(self._pool) as conn:
+                handled = await applied_offsets(conn, self._consumer.service, self._consumer.epoch)
+        except UNAVAILABLE:
+            self._failed.set()  # aiokafka would go on from elsewhere
+            raise
+        if self._client is not None:
+            for place in assigned:
+                self._client.seek(place, handled.get((place.topic, place.partition), 0))
 
 
 async def _as_it_came(message: tuple[ConsumerRecord[bytes, bytes], ...]) -> StreamMessage[Any]:

@@ -96,7 +96,12 @@ class Worker:
         config = uvicorn.Config(
             app, host=self._settings.host, port=self._settings.port, log_config=None, access_log=False, lifespan="off"
         )
-        await _QuietServer(config).serve()
+        server = _QuietServer(config)
+        try:
+            await server.serve()
+        finally:
+            for listener in getattr(server, "servers", []):  # uvicorn leaves them open when it is cancelled
+                listener.close()
 
     async def _ready(self, _: Request) -> JSONResponse:
         report = await readiness(self._pool, self._settings, self._service)

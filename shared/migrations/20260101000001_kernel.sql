@@ -46,13 +46,15 @@ create table inbox_latest (
     primary key (handler, subject)
 );
 
--- How far each partition has been handled, in the transaction of the effects; `medled verify` reads lag from it.
+-- How far each partition has been handled, in the transaction of the effects: where a consumer begins, and how `medled
+-- verify` knows lag. Kept per life of the broker, so that whoever still writes for the old one spoils nothing.
 create table inbox_offsets (
     consumer    text not null,
+    epoch       uuid not null,
     topic       text not null,
     partition   int not null,
     next_offset bigint not null,
-    primary key (consumer, topic, partition)
+    primary key (consumer, epoch, topic, partition)
 );
 
 -- Records of types this service does not subscribe to: seen, not ours to handle, counted.
