@@ -91,6 +91,12 @@ async def describe_topics(
         return await _report(admin, load_topics(file), [])
 
 
+async def partition_counts(client: Mapping[str, Any] | str, *, wait: float = 30) -> dict[str, int]:
+    """Partitions of every topic that is on the broker, whether declared or not. Raises as `ensure_topics` does."""
+    async with _admin(client, wait) as admin:
+        return await _partitions(admin)
+
+
 @asynccontextmanager
 async def _admin(client: Mapping[str, Any] | str, wait: float) -> AsyncIterator[AIOKafkaAdminClient]:
     arguments = {"bootstrap_servers": client} if isinstance(client, str) else dict(client)

@@ -1,0 +1,34 @@
+"""Who subscribes to what, as the services' composition roots wire it."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from shared.db import create_pool
+from shared.inbox import Handler
+from shared.settings import Settings
+from shared.worker import Worker
+
+# The workers are built and never run: nothing is connected to, and what these say is not used.
+_PLACEHOLDERS = {
+    "environment": "development", "database_url": "postgresql://nobody@127.0.0.1:1/none",
+    "kafka_bootstrap": "127.0.0.1:1", "public_url": "http://127.0.0.1", "oidc_issuer": "http://127.0.0.1",
+    "session_secret": "never used, never used, never used",
+    "link_secret": "never used, never used, never used", "ballot_secret": "never used, never used, never used",
+    "mail_sender": "nobody@localhost.localdomain", "smtp_host": "127.0.0.1", "smtp_security": "none",
+}  # fmt: skip
+
+
+async def declared_handlers(service: str) -> Sequence[Handler]:
+    """The handlers of a service's worker, for their names, types and effects."""
+    settings = _settings_type(service).model_validate(_PLACEHOLDERS)
+    pool = await create_pool(settings, name="medled-verify")
+    create_worker: Any = importlib.import_module(f"services.{service}.app").create_worker
+    worker: Worker = create_worker(settings, pool)
+    return worker.consumer.handlers
+
+
+def _settings_type(service: str) -> type[Settings]:
+    module = importlib.import_module(f"services.{service}.settings")
+    found: type[Settings] = getattr(module, f"{service.capitalize()}Settings")
+    return found
