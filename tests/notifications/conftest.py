@@ -26,9 +26,14 @@ from tests.support.settings import make_settings
 
 
 @pytest.fixture
-async def pool(database: Databases) -> AsyncIterator[Pool]:
-    settings = make_settings(Settings, await database("notifications"))
-    made = await create_pool(settings, name="tests")
+async def dsn(database: Databases) -> str:
+    """A fresh notifications database."""
+    return await database("notifications")
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    made = await create_pool(make_settings(Settings, dsn), name="tests")
     yield made
     await made.close()
 

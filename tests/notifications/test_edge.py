@@ -17,10 +17,8 @@ HERE = Path(__file__).parent
 
 
 async def test_a_worker_killed_after_the_server_accepted_has_its_mail_sent_again_under_the_same_message_id(
-    pool: Pool, directory: Directory, server: MailServer, sending: Sending
+    dsn: str, pool: Pool, directory: Directory, server: MailServer, sending: Sending
 ) -> None:
-    dsn = f"postgresql://postgres@127.0.0.1:{await pool.fetchval('select inet_server_port()')}/"
-    dsn += await pool.fetchval("select current_database()") + "?sslmode=disable"
     await invite(pool, directory, 3)
     worker: Process | None = None
 

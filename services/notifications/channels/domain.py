@@ -152,6 +152,13 @@ def judge(attempt: Attempt, outcome: Outcome, *, now: datetime, jitter: float) -
             return Verdict(Status.DEFERRED, reason, code, later, counts_as_resend=uncertain)
 
 
+def retried(status: Status, *, now: datetime) -> Verdict:
+    """A failed message given a new series of attempts by hand. Raises NotFailedError."""
+    if status is not Status.FAILED:
+        raise NotFailedError(status)
+    return Verdict(Status.DEFERRED, Reason.RETRY_REQUESTED, next_attempt_at=now)
+
+
 def retry_delay(attempt: int, jitter: float) -> timedelta:
     """How long to wait after attempt number `attempt` (from 1) failed: 30 s growing to 6 h, up to a quarter more."""
     return RETRY_DELAYS[min(attempt, len(RETRY_DELAYS)) - 1] * (1 + 0.25 * jitter)

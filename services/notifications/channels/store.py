@@ -239,17 +239,18 @@ async def lock_delivery(conn: Connection, notification_id: UUID) -> Delivery | N
     return _delivery(row) if row else None
 
 
-async def queue_again(conn: Connection, notification_id: UUID, *, now: datetime) -> None:
-    """Give a failed message a new series of attempts, due at once."""
+async def queue_again(conn: Connection, notification_id: UUID, verdict: Verdict) -> None:
+    """Give a failed message a new series of attempts."""
     await conn.execute(
         """
         update notifications
-        set status = 'deferred', reason = $3, reply_code = null, attempts = 0, next_attempt_at = $2, settled_at = null
+        set status = $2, reason = $3, next_attempt_at = $4, reply_code = null, attempts = 0, settled_at = null
         where id = $1
         """,
         notification_id,
-        now,
-        Reason.RETRY_REQUESTED,
+        verdict.status,
+        verdict.reason,
+        verdict.next_attempt_at,
     )
 
 

@@ -1,0 +1,177 @@
+"""The delivery log over HTTP. Round mail appears without recipient and without what it was about."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.notifications.channels import store
+from services.notifications.channels.domain import Attempt, Kind, NotFailedError, Reason, Status, event_of, retried
+from services.notifications.channels.store import Delivery, MailServerState
+from shared import outbox
+from shared.access import Role, audit, require
+from shared.auth import Principal, principal
+from shared.db import Connection
+from shared.http import Change, Cursor, Limit, Page, Problem, change, cut, decode_cursor, pool
+
+router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
+
+Who = Annotated[Principal, Depends(principal)]
+
+
+class DeliveryBody(BaseModel):
+    """One message and what became of it."""
+
+    id: UUID
+    kind: Kind
+    channel: Literal["mail"] = "mail"
+    status: Status
+    reason: Reason | None = Field(description="Why it was not sent, or not yet.")
+    reply_code: int | None = Field(description="The mail server's last refusal.", examples=[451])
+    attempts: int
+    resent: int = Field(
+        description="Times it was handed over again although the server may have had it: the recipient may see it "
+        "twice, under one Message-ID."
+    )
+    next_attempt_at: datetime | None
+    created_at: datetime
+    settled_at: datetime | None = Field(description="When it became sent, failed or suppressed.")
+    message_id: str = Field(description="The mail's Message-ID, to find it in the mail server's log.")
+    recipient_id: UUID | None = Field(description="The person it was for; null for mail about a round.")
+    trace_id: str | None = Field(description="The trace that led to it.")
+
+
+class StatusCount(BaseModel):
+    status: Status
+    messages: int
+
+
+class MailServerBody(BaseModel):
+    """Whether the mail server answered when it was last tried."""
+
+    reachable: bool
+    reason: str | None = Field(
+        description="A stable code: unreachable, tls, login, greeting, sender_refused, timeout ..."
+    )
+    since: datetime
+
+
+class Summary(BaseModel):
+    """The whole log in figures."""
+
+    counts: list[StatusCount]
+    mail_server: MailServerBody | None = Field(description="Null before the first outage.")
+
+
+@router.get("")
+async def list_deliveries(
+    request: Request,
+    who: Who,
+    status: Status | None = None,
+    kind: Kind | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[DeliveryBody]:
+    """The delivery log, newest first."""
+    page = await log_page(request, who, status, kind, limit, cursor)
+    return Page(items=[body_of(one) for one in page.items], next=page.next)
+
+
+@router.get("/summary")
+async def summarise_deliveries(request: Request, who: Who) -> Summary:
+    """How many messages stand where, and whether the mail server answers."""
+    return await summary(request, who)
+
+
+@router.get("/{notification_id}")
+async def read_delivery(request: Request, notification_id: UUID, who: Who) -> DeliveryBody:
+    """One message of the log."""
+    async with pool(request).acquire() as conn:
+        await may_read(conn, who)
+        return body_of(found(await store.delivery(conn, notification_id)))
+
+
+@router.post("/{notification_id}/retry", response_model=DeliveryBody)
+async def retry_delivery(request: Request, notification_id: UUID, who: Who) -> Response:
+    """Give a failed message a new series of attempts, beginning now."""
+    async with change(request, who) as tx:
+        return tx.answer(body_of(await retry(tx, who, notification_id)))
+
+
+async def log_page(
+    request: Request, who: Principal, status: Status | None, kind: Kind | None, limit: int, cursor: str | None
+) -> Page[Delivery]:
+    """A page of the log for who may read it."""
+    before = decode_cursor(cursor, UUID)[0] if cursor else None
+    async with pool(request).acquire() as conn:
+        await may_read(conn, who)
+        rows = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit + 1)
+    return cut(rows, limit, lambda one: (one.id,))
+
+
+async def summary(request: Request, who: Principal) -> Summary:
+    """The log in figures for who may read it."""
+    async with pool(request).acquire() as conn:
+        await may_read(conn, who)
+        counts, server = await store.count_by_status(conn), await store.mail_server(conn)
+    return Summary(
+        counts=[StatusCount(status=status, messages=counts.get(status, 0)) for status in Status],
+        mail_server=_mail_server(server) if server else None,
+    )
+
+
+def _mail_server(state: MailServerState) -> MailServerBody:
+    return MailServerBody(reachable=state.reachable, reason=state.reason, since=state.changed_at)
+
+
+async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
+    """Queue a failed message again, on record and announced. Raises Problem 403, 404, 409."""
+    await require(tx.conn, who, Role.operator)
+    failed = found(await store.lock_delivery(tx.conn, notification_id))
+    try:
+        verdict = retried(failed.status, now=tx.now)
+    except NotFailedError as error:
+        raise Problem(
+            409, "not-failed", "The message has not failed", str(error), remedy="Look at its status first."
+        ) from error
+    await store.queue_again(tx.conn, notification_id, verdict)
+    await audit(tx.conn, who, "delivery.retried", notification_id, tx.now)
+    attempt = Attempt(failed.id, failed.kind, failed.recipient_id, max(failed.attempts, 1))
+    if event := event_of(attempt, verdict):
+        await outbox.add(tx.conn, event, now=tx.now)
+    return found(await store.delivery(tx.conn, notification_id))
+
+
+async def may_read(conn: Connection, who: Principal) -> None:
+    """The log concerns the whole organisation. Raises Problem 403."""
+    await require(conn, who, Role.operator, Role.programme_office)
+
+
+def found(delivery: Delivery | None) -> Delivery:
+    """The delivery. Raises Problem 404 when there is none."""
+    if delivery is None:
+        raise Problem(404, "not-found", "Not found", "There is no such message.", remedy="Check the id.")
+    return delivery
+
+
+def body_of(one: Delivery) -> DeliveryBody:
+    """What may be told of a message."""
+    return DeliveryBody(
+        id=one.id,
+        kind=one.kind,
+        status=one.status,
+        reason=one.reason,
+        reply_code=one.reply_code,
+        attempts=one.attempts,
+        resent=one.resent,
+        next_attempt_at=one.next_attempt_at,
+        created_at=one.created_at,
+        settled_at=one.settled_at,
+        message_id=one.message_id,
+        recipient_id=None if one.kind.is_round_mail else one.recipient_id,
+        trace_id=one.traceparent.split("-")[1] if one.traceparent else None,
+    )

@@ -1,0 +1,49 @@
+"""The delivery log as pages, for operations and the programme office."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from services.notifications.channels.api import Who, log_page, retry, summary
+from services.notifications.channels.domain import Kind, Status
+from shared.access import Role
+from shared.http import Cursor, change
+from shared.web import form_guard, render
+
+router = APIRouter(prefix="/notifications", include_in_schema=False)
+
+_BROWSABLE = [status for status in Status if status is not Status.SENDING]
+
+
+@router.get("")
+@router.get("/")
+async def to_the_log() -> RedirectResponse:
+    return RedirectResponse("/notifications/deliveries", 303)
+
+
+@router.get("/deliveries")
+async def delivery_log(
+    request: Request, who: Who, status: str = "", kind: str = "", cursor: Cursor = None
+) -> HTMLResponse:
+    """How many messages stand where, and the newest of them. An unknown filter is no filter."""
+    by_status = Status(status) if status in set(Status) else None
+    by_kind = Kind(kind) if kind in set(Kind) else None
+    page = await log_page(request, who, by_status, by_kind, 50, cursor)
+    return render(
+        request, who, "deliveries.html",
+        deliveries=page.items, next=page.next, summary=await summary(request, who), chosen_status=by_status,
+        chosen_kind=by_kind, statuses=_BROWSABLE, kinds=list(Kind), may_retry=who.has(Role.operator),
+    )  # fmt: skip
+
+
+@router.post("/deliveries/{notification_id}/retry", dependencies=[Depends(form_guard)])
+async def retry_from_the_log(
+    request: Request, notification_id: UUID, who: Who, back: Annotated[str, Form(max_length=300)] = ""
+) -> RedirectResponse:
+    """Queue a failed message again and return to the list; `back` is the list's query."""
+    async with change(request, who) as tx:
+        await retry(tx, who, notification_id)
+    return RedirectResponse(f"/notifications/deliveries?{back.lstrip('?')}".rstrip("?"), 303)
