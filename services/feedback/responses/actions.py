@@ -29,7 +29,7 @@ def questions_for(invited: Invited) -> tuple[Question, ...]:
 
 
 async def answer(conn: Connection, token: str, given: Mapping[str, object], now: datetime) -> None:
-    """Seal the answers and use up the link. Raises LinkRefusedError or AnswersRefusedError, and then changes nothing."""
+    """Seal the answers and use up the link. Raises LinkRefusedError or AnswersRefusedError, with nothing changed."""
     invited = admit(await store.find_and_hold(conn, token_hash(token)), now)
     ballot = Ballot(invited.group, check_answers(questions_for(invited), given))
     sealed = seal(invited.public_key, ballot)

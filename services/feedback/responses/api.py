@@ -1,0 +1,140 @@
+"""Answering by machine: the same as the page, as JSON.
+
+There is no `Idempotency-Key` here: the invitation is the key, and nothing of the body is kept but the sealed ballot.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from services.feedback.ballots import ATTRIBUTABLE
+from services.feedback.instrument import HIGHEST, LOWEST
+from services.feedback.responses import actions
+from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkRefusedError, Refusal
+from shared.db import transaction
+from shared.events import Group, Practice
+from shared.http import FieldError, Problem, now, pool
+
+router = APIRouter(prefix="/feedback/v1/responses", tags=["responses"])
+
+Token = Annotated[str, Path(max_length=200, description="The token at the end of the link in the invitation.")]
+
+
+class Question(BaseModel):
+    """One statement to rate."""
+
+    id: str
+    practice: Practice
+    sv: str
+    en: str
+
+
+class Form(BaseModel):
+    """What a link asks, and how its answers will be treated."""
+
+    subject_name: str = Field(description="Whom the feedback is for.")
+    group: Group
+    attributable: bool = Field(description="True: the subject will know that these answers are the respondent's.")
+    k: int = Field(description="Fewest answers of a group that are shown, unless attributable.")
+    closes_at: datetime
+    questions: list[Question]
+
+
+class Answers(BaseModel):
+    """Every question of the form with a rating from 1 (never) to 5 (almost always), or null for "cannot judge"."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    answers: dict[str, int | None] = Field(
+        max_length=100, examples=[{"leading_meetings.1": 4, "leading_meetings.2": None}]
+    )
+
+
+class Receipt(BaseModel):
+    """All that is said of a response."""
+
+    state: Literal["used", "declined"]
+
+
+@router.get("/{token}")
+async def read_form(request: Request, token: Token) -> Form:
+    """The questions behind a link. Reading them uses up nothing."""
+    try:
+        async with pool(request).acquire() as conn:
+            invited = await actions.look(conn, token, now(request))
+    except LinkRefusedError as refused:
+        raise problem(refused) from None
+    return Form(
+        subject_name=invited.subject_name,
+        group=invited.group,
+        attributable=invited.group in ATTRIBUTABLE,
+        k=invited.k,
+        closes_at=invited.closes_at,
+        questions=[
+            Question(id=question.id, practice=question.practice, sv=question.text["sv"], en=question.text["en"])
+            for question in actions.questions_for(invited)
+        ],
+    )
+
+
+@router.post("/{token}", status_code=201)
+async def respond(request: Request, token: Token, body: Answers) -> Receipt:
+    """Answer, once. 410 when the link was used before; 422 names the questions at fault and uses up nothing."""
+    try:
+        async with transaction(pool(request)) as conn:
+            await actions.answer(conn, token, body.answers, now(request))
+    except LinkRefusedError as refused:
+        raise problem(refused) from None
+    except AnswersRefusedError as refused:
+        raise _invalid(refused) from None
+    return Receipt(state="used")
+
+
+@router.post("/{token}/decline")
+async def decline(request: Request, token: Token) -> Receipt:
+    """Use up the link without answering."""
+    try:
+        async with transaction(pool(request)) as conn:
+            await actions.decline(conn, token, now(request))
+    except LinkRefusedError as refused:
+        raise problem(refused) from None
+    return Receipt(state="declined")
+
+
+def status_of(reason: Refusal) -> int:
+    """404 for a link that never was (or is forgotten), 410 for one that is over."""
+    return 404 if reason is Refusal.unknown else 410
+
+
+def problem(refused: LinkRefusedError) -> Problem:
+    title, detail = _REFUSALS[refused.reason]
+    return Problem(status_of(refused.reason), f"link-{refused.reason}", title, detail)
+
+
+_REFUSALS = {
+    Refusal.unknown: ("Unknown link", "There is no invitation with this token, or it is long over."),
+    Refusal.used: ("Link already used", "An answer was received with this link; each link is good for one."),
+    Refusal.declined: ("Declined", "The respondent declined with this link."),
+    Refusal.expired: ("Round ended", "The round has ended and takes no more answers."),
+    Refusal.revoked: ("Invitation taken back", "The invitation was taken back before it was used."),
+}
+
+
+def _invalid(refused: AnswersRefusedError) -> Problem:
+    return Problem(
+        422, "invalid-answers", "The answers do not fit the questions", "The link is not used up.",
+        remedy="Answer every question of the form and send all of them again.",
+        errors=[_error(fault) for fault in refused.faults],
+    )  # fmt: skip
+
+
+def _error(fault: Fault) -> FieldError:
+    detail, remedy = {
+        "missing": ("There is no answer.", f"Add a rating from {LOWEST} to {HIGHEST}, or null."),
+        "off_scale": ("The rating is not on the scale.", f"Send a whole number from {LOWEST} to {HIGHEST}, or null."),
+        "unknown_question": ("The form has no such question.", "Leave it out."),
+    }[fault.code]
+    return FieldError(field=f"answers.{fault.question_id}", detail=detail, remedy=remedy)

@@ -1,0 +1,87 @@
+"""A co-leader's own rounds and results, as pages, and as a file that says what it may be used for."""
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from services.feedback.instrument import Question, instrument
+from services.feedback.results.api import PURPOSE, Who, hidden_because, own_report, own_rounds
+from services.feedback.results.domain import Cell
+from services.feedback.results.store import OwnRound
+from shared.events import Practice
+from shared.http import Cursor
+from shared.web import render
+
+router = APIRouter(prefix="/feedback", include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One practice: its figures, and the statements that were rated."""
+
+    practice: Practice
+    questions: tuple[Question, ...]
+    cells: list[Cell]
+
+
+@router.get("/")
+async def my_rounds(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
+    """Rounds about the reader."""
+    page = await own_rounds(request, who, 25, cursor)
+    return render(request, who, "rounds.html", rounds=page.items, next=page.next)
+
+
+@router.get("/rounds/{round_id}")
+async def my_results(request: Request, round_id: UUID, who: Who) -> HTMLResponse:
+    """One round about the reader: how it stands, or what it says."""
+    own, cells = await own_report(request, round_id, who)
+    sections = _sections(own, cells)
+    return render(request, who, "round.html", round=own, sections=sections, hidden_because=hidden_because)
+
+
+@router.get("/rounds/{round_id}/results.csv")
+async def my_results_as_csv(request: Request, round_id: UUID, who: Who) -> Response:
+    """The report as CSV; every row carries its purpose, so that it stays with the figures wherever they are pasted."""
+    own, cells = await own_report(request, round_id, who)
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(
+        [
+            "purpose",
+            "closed_on",
+            "practice",
+            "group",
+            "state",
+            "hidden_because",
+            "k",
+            "n",
+            "mean",
+            "at_limit",
+            "low",
+            "high",
+        ]
+    )
+    writer.writerows(
+        [
+            PURPOSE, own.closed_on, cell.practice, cell.group, cell.state, hidden_because(cell), own.k, cell.n,
+            cell.mean, cell.at_limit, cell.low, cell.high,
+        ]
+        for cell in cells
+    )  # fmt: skip
+    name = f"feedback-{own.closed_on or 'open'}-development-only.csv"
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(file.getvalue(), media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+def _sections(own: OwnRound, cells: list[Cell]) -> list[Section]:
+    asked = instrument(own.instrument_version)
+    return [
+        Section(practice, asked.asking([practice]), list(of))
+        for practice, of in groupby(cells, lambda cell: cell.practice)
+    ]
