@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.commands import doctor, grant, hr, migrate, token, topics, up
+from deploy.commands import demo, doctor, grant, hr, migrate, token, topics, up
 
 app = typer.Typer(
     name="medled",
@@ -12,6 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(name="demo")(demo.demo)
 app.command(name="up")(up.up)
 app.command(name="migrate")(migrate.migrate)
 app.command(name="topics")(topics.topics)

@@ -24,7 +24,7 @@ def grant(
 
     Exit status: 0 when the person holds the role, 1 when the person or the unit is not known.
     """
-    held = asyncio.run(_grant(person, role, unit, data))
+    held = asyncio.run(give(person, role, unit, data))
     if as_json:
         show_json(held)
     else:
@@ -32,7 +32,8 @@ def grant(
         say(f"{held['name']} now holds {role.value} {where}.")
 
 
-async def _grant(person: str, role: Role, unit: str | None, data: Path | None) -> dict[str, Any]:
+async def give(person: str, role: Role, unit: str | None, data: Path | None) -> dict[str, Any]:
+    """Give the role; tells who holds what now. Ends the command when person or unit is not known."""
     from deploy.console import database_of
     from services.enrolment.access import actions
     from services.enrolment.access.domain import state_of

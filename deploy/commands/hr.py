@@ -54,7 +54,7 @@ def import_(
     }  # fmt: skip
     form = options | ({"mapping": mapping.read_text(encoding="utf-8")} if mapping is not None else {})
     try:
-        ended = asyncio.run(_import(file, form, data))
+        ended = asyncio.run(send_and_follow(file, form, data))
     except httpx.HTTPError as error:
         fail(f"The API cannot be reached: {str(error) or type(error).__name__}")
     if as_json:
@@ -65,7 +65,8 @@ def import_(
         raise typer.Exit(1)
 
 
-async def _import(file: Path, form: dict[str, str], data: Path | None) -> dict[str, Any]:
+async def send_and_follow(file: Path, form: dict[str, str], data: Path | None) -> dict[str, Any]:
+    """Send a file to the import API and show its progress until it has ended; what the API then tells of it."""
     from deploy.console import api
     from shared.events import Role
 

@@ -1,0 +1,119 @@
+"""`medled demo`: a programme on a sample organisation, played for real."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.embedded.process import StartFailed
+from deploy.output import fail, note, say, table
+from deploy.stack import Stack, data_directory
+
+if TYPE_CHECKING:
+    from deploy.demo.figures import Line
+    from deploy.demo.play import Outcome
+    from deploy.supervisor import Supervisor
+
+
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End with the summary, the portal not left open.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Where everything is kept [MEDLED_DATA, else .medled].")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the portal, the one address people use.")] = 8080,
+) -> None:
+    """Start Medled, play a programme on a sample organisation over its public APIs, and leave the portal open.
+
+    Data of an earlier demo is reused. Exit status: 0 when all figures tie up and nothing was lost or doubled, else 1.
+    """
+    from deploy.local import CannotStart, Options, running
+    from deploy.provision import MigrationFailed
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    options = Options(data=data_directory(data), port=port)
+    say(f"Starting Medled on {options.data}: Postgres, a broker, a mail sink, an issuer and four services.")
+    try:
+        with running(options, note) as (stack, supervisor):
+            say(f"Medled runs: {stack.public_url}")
+            outcome = _watched(stack, supervisor)
+            _summarise(stack, outcome)
+            if once:
+                raise typer.Exit(0 if outcome.is_sound else 1)
+            _invite(stack)
+            supervisor.watch()
+    except (CannotStart, StartFailed, MigrationFailed) as reason:
+        fail(str(reason))
+    except KeyboardInterrupt:
+        note("Medled has ended.")
+
+
+def _watched(stack: Stack, supervisor: "Supervisor") -> "Outcome":
+    """Play in a thread of its own, while this one keeps the stack's processes running: they are its children."""
+    from deploy.demo.play import play
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(play(stack, say))
+    thread = threading.Thread(target=_run, args=(loop, task), name="demo")
+    thread.start()
+    try:
+        supervisor.watch(until=task.done)
+    finally:
+        if not task.done():
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+    return _outcome_of(task)
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Outcome]") -> None:
+    with contextlib.suppress(Exception, asyncio.CancelledError):  # whoever asks the task for its result gets it
+        loop.run_until_complete(task)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _outcome_of(task: "asyncio.Task[Outcome]") -> "Outcome":
+    from deploy.demo.house import DemoFailed
+    from deploy.verify import CannotVerify
+
+    try:
+        return task.result()
+    except (DemoFailed, CannotVerify) as reason:
+        fail(f"\nThe demo failed. {reason}")
+
+
+def _summarise(stack: Stack, outcome: "Outcome") -> None:
+    verified = outcome.verified
+    say("\nWhat was played, and what everybody says of it:\n")
+    table(("", "played", "services", "portal", "mail folder", ""), [_row(line) for line in outcome.lines])
+    state = "clean" if verified.clean else "NOT CLEAN"
+    say(f"\nmedled verify: {state}; {verified.published} events, {verified.lost} lost, {verified.doubled} doubled.")
+    for reason in (*verified.under_way, *verified.remarks):
+        say(f"   {reason}")
+    if trace := outcome.record.trace_id:
+        say(f"One trace, from the request that reached a milestone to the mails it led to: medled trace {trace}")
+    if not outcome.is_sound:
+        note("The figures do not tie up; see the logs in " + str(stack.logs))
+
+
+def _row(line: "Line") -> tuple[str, ...]:
+    figures = (line.played, line.services, line.portal, line.mail)
+    return line.what, *map(_cell, figures), "" if line.ties_up else "differs"
+
+
+def _cell(figure: int | None) -> str:
+    return "" if figure is None else f"{figure:,}"
+
+
+def _invite(stack: Stack) -> None:
+    from deploy.demo.sample import load_organisation
+    from deploy.demo.signing_in import worth_being
+
+    organisation = load_organisation()
+    say(f"\nThe portal is open: {stack.public_url}. Sign in as anybody, for example as")
+    notes = worth_being(organisation)
+    table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
+    say(f"Mail lies in {stack.mail}: open the link of an invitation and answer it. Ctrl-C ends everything.")

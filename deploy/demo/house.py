@@ -1,0 +1,95 @@
+"""The house as people outside see it: one address, pages and APIs; whoever acts signs in first."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from deploy.issuer.app import DEV_GRANT
+
+T = TypeVar("T")
+_PATIENCE_SECONDS = 60.0
+_LOOK_EVERY_SECONDS = 0.15
+_AT_ONCE = 12
+
+
+class DemoFailed(RuntimeError):
+    """Something did not go as it should; the message says what was seen."""
+
+
+class House:
+    """Requests on behalf of people, each with a token of the local issuer."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self._tokens: dict[str, asyncio.Task[str]] = {}
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def get(self, who: str, path: str, **query: Any) -> Any:
+        """What the API answers this person. Raises DemoFailed unless it succeeds."""
+        return _body(await self.ask(who, path, **query))
+
+    async def ask(self, who: str, path: str, **query: Any) -> httpx.Response:
+        """The bare answer, whatever its status."""
+        async with self._gate:
+            return await self.http.get(path, params=query, headers=await self._headers(who))
+
+    async def all_of(self, who: str, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Every item of a paged list."""
+        items: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = await self.get(who, path, limit=100, **query, **cursor)
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            cursor = {"cursor": page["next"]}
+
+    async def post(
+        self, who: str, path: str, body: Any = None, *, key: str | None = None, traceparent: str | None = None
+    ) -> Any:
+        """Do something as this person. `key`: the Idempotency-Key, so that doing it again does it once."""
+        headers = await self._headers(who) | {"idempotency-key": f"demo:{key or path}"}
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
+        async with self._gate:
+            return _body(await self.http.post(path, json=body, headers=headers))
+
+    async def _headers(self, who: str) -> dict[str, str]:
+        if who not in self._tokens:
+            self._tokens[who] = asyncio.create_task(self._sign_in(who))
+        return {"authorization": f"Bearer {await self._tokens[who]}"}
+
+    async def _sign_in(self, who: str) -> str:
+        response = await self.http.post("/issuer/token", data={"grant_type": DEV_GRANT, "sub": who})
+        token: str = _body(response)["access_token"]
+        return token
+
+
+@asynccontextmanager
+async def entered(public_url: str) -> AsyncIterator[House]:
+    """The house behind this address."""
+    async with httpx.AsyncClient(base_url=public_url, timeout=30, trust_env=False) as http:
+        yield House(http)
+
+
+async def until(what: str, look: Callable[[], Awaitable[T | None]], seconds: float = _PATIENCE_SECONDS) -> T:
+    """Look again and again until there is something to see. Raises DemoFailed when patience ends."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"Waited {seconds:.0f} seconds in vain until {what}.")
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _body(response: httpx.Response) -> Any:
+    if response.is_success:
+        return response.json() if response.content else None
+    request = response.request
+    raise DemoFailed(f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:500]}")

@@ -1,0 +1,35 @@
+"""Whom the sign-in page offers: the people worth being first, then everybody."""
+
+import json
+from pathlib import Path
+
+from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, Colleague, Organisation
+from deploy.stack import write_private
+
+
+def worth_being(organisation: Organisation) -> dict[str, str]:
+    """People by login, and what is to be seen as each of them."""
+    co_leader = organisation.by_login[CO_LEADER]
+    manager = organisation.manager_of(co_leader)
+    peer = organisation.peers_of(co_leader)[2]
+    return {
+        OFFICE: "programme office: programmes, cohorts, deliveries",
+        co_leader.login: "co-leader: milestones, own results",
+        manager.login: f"manager of {co_leader.name}: requests to approve",
+        peer.login: "colleague: may ask for a place",
+        OPERATOR: "operator: the delivery log",
+    }
+
+
+def write_people(data: Path, organisation: Organisation) -> None:
+    """Write the issuer's list into the stack's data directory."""
+    notes = worth_being(organisation)
+    first = [organisation.by_login[login] for login in notes]
+    others = sorted((p for p in organisation.people if p.login not in notes), key=lambda p: p.name)
+    entries = [_entry(person, notes.get(person.login)) for person in [*first, *others]]
+    write_private(data / "issuer-people.json", json.dumps(entries, ensure_ascii=False, indent=1))
+
+
+def _entry(person: Colleague, note: str | None) -> dict[str, str]:
+    place = f"{person.title}, {person.unit.rpartition(' - ')[2]}"
+    return {"sub": person.login, "name": person.name, "note": f"{place} · {note}" if note else place}
