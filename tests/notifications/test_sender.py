@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from shared import telemetry
 from shared.db import Pool
 from shared.events import InvitationRevoked
 from shared.links import token_for
+from shared.settings import Settings
 from tests.notifications.conftest import Directory, Sending, invite, route, statuses, until
 from tests.notifications.factories import LINK_SECRET, received
 from tests.notifications.mail_server import ACCEPT, MailServer
+from tests.support.settings import make_settings
 
 UNTOUCHED = "select status, attempts, resent from notifications"
 
@@ -318,3 +321,24 @@ async def test_a_few_hundred_mails_go_out_quickly_over_few_connections(
     assert asyncio.get_running_loop().time() - started < 15  # the test's own server is the slow part
     assert len(server.accepted) == 300
     assert server.connections <= 4
+
+
+async def test_one_span_tells_of_the_delivery_within_the_trace_of_its_cause(
+    pool: Pool, directory: Directory, server: MailServer, sending: Sending, tmp_path: Path
+) -> None:
+    file = tmp_path / "spans.jsonl"
+    running = telemetry.setup(make_settings(Settings, "postgresql://x", span_file=file), "notifications-worker")
+    trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    await invite(pool, directory)
+    await pool.execute("update notifications set traceparent = $1", f"00-{trace_id}-{parent_id}-01")
+    async with sending():
+        await until(lambda: settled(pool))
+    running.tracer_provider.force_flush()
+    telemetry.teardown()
+    (span,) = [one for one in map(json.loads, file.read_text().splitlines()) if one["name"] == "deliver mail"]
+    assert (span["trace_id"], span["parent_id"]) == (trace_id, parent_id)
+    assert span["attributes"]["medled.outcome"] == "accepted"
+    assert "@" not in json.dumps(span["attributes"])
+    (headers,) = [row["headers"] for row in await pool.fetch("select headers from outbox")]
+    assert f"traceparent: 00-{trace_id}-{span['span_id']}-01" in headers
+    assert "ce_correlationid: undertaking" in headers
