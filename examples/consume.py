@@ -1,7 +1,7 @@
 """Follow Medled's public events with FastStream: `python examples/consume.py BOOTSTRAP`.
 
 An outside consumer needs nothing of Medled's code, only what docs/integrating.md promises: at least once, in order per
-key, one `ce_id` per event. Handling an event and remembering its id should be one transaction of yours; a set does here.
+key, one `ce_id` per event. Handling it and remembering its id should be one transaction of yours; a set does here.
 """
 
 import sys

@@ -1,0 +1,53 @@
+"""What the front page says, beside what is so."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def test_the_table_of_dependencies_is_that_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    rows = re.findall(r"^\| ([a-z][a-z0-9-]*) \| (.+) \|$", README.partition("## What it stands on")[2], re.MULTILINE)
+
+    assert [name for name, _ in rows if name != "package"] == [re.split(r"[\[<>=; ]", name)[0] for name in declared]
+    assert all(why.strip() for _, why in rows)
+
+
+def test_the_example_in_the_readme_is_the_one_that_is_tested() -> None:
+    shown = README.partition("```python\n")[2].partition("```")[0]
+    tested = (ROOT / "examples/consume.py").read_text()
+    said_otherwise = ("broker = ", '    "medled.')  # the address and the topics stand in the call
+
+    for line in shown.splitlines():
+        assert line in tested or line.startswith(said_otherwise), line
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    from typer.main import get_command
+
+    from deploy.cli import app
+
+    known = get_command(app).list_commands(None)  # type: ignore[attr-defined] # a group, as the app has several commands
+    used = set(re.findall(r"^medled ([a-z-]+)", README, re.MULTILINE)) | set(
+        re.findall(r"--rm medled ([a-z]+)", README)
+    )
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert used <= set(known)
+    assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
