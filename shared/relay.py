@@ -151,11 +151,7 @@ class Relay:
                 following = await self._fetch(conn, after=batch[-1]["seq"]) if full else []
             finally:
                 await sending
-            async with self._busy:
-                await conn.execute(
-                    "update outbox set published_at = now() where seq = any($1::bigint[])",
-                    [row["seq"] for row in batch],
-                )
+            await self._mark(conn, batch)
             self.published += len(batch)
             batch = following
             if time.monotonic() > until:
@@ -173,6 +169,12 @@ class Relay:
                 self._settings.relay_batch_size,
             )
         return rows
+
+    async def _mark(self, conn: Direct, rows: Sequence[Row]) -> None:
+        async with self._busy:
+            await conn.execute(
+                "update outbox set published_at = now() where seq = any($1::bigint[])", [row["seq"] for row in rows]
+            )
 
     async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
         """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""

@@ -30,6 +30,7 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 
 FETCH_MILLISECONDS = 20
+SESSION_MILLISECONDS = 10_000  # a killed worker's partitions are taken over after this
 STALL_SECONDS = 30.0
 START_SECONDS = 60.0
 
@@ -99,7 +100,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
             max_records=self._settings.batch_size, batch_timeout_ms=FETCH_MILLISECONDS,
             auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
-            session_timeout_ms=10_000, heartbeat_interval_ms=2_000, max_poll_interval_ms=300_000,
+            session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
+            max_poll_interval_ms=300_000,
         )  # fmt: skip
         subscriber(self._on_batch, parser=_as_it_came, decoder=_untouched)
         self._failed.clear()

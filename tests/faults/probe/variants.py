@@ -1,0 +1,107 @@
+"""Workers that die at an exact point, and workers that are wrong: what the checker must catch. Nowhere but here."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from shared import consumer as consumers
+from shared import inbox
+from shared.consumer import Consumer
+from shared.db import Connection, transaction
+from shared.inbox import Handler, Received
+from shared.relay import Direct, Relay, Row
+from shared.set_aside import Record
+from shared.subscription import Subscription
+from shared.worker import Worker
+
+MARK = "PROBE_MARK"
+"""Environment: the file that remembers, beyond death, that the point was reached: a process dies there once."""
+
+
+def _die_once() -> None:
+    mark = Path(os.environ[MARK])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesBeforeOffsetCommit(Subscription):
+    """Gone between the database's commit and Kafka's."""
+
+    async def _commit(self, records: Sequence[Record]) -> None:
+        _die_once()
+        await super()._commit(records)
+
+
+class DiesBeforeMark(Relay):
+    """Gone between the broker's acknowledgement and the mark."""
+
+    async def _mark(self, conn: Direct, rows: Sequence[Row]) -> None:
+        _die_once()
+        await super()._mark(conn, rows)
+
+
+class MarksBeforeAcknowledgement(Relay):
+    """Wrong: a row is called published before it is."""
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
+        if self._conn is not None:
+            await super()._mark(self._conn, rows)
+        _die_once()
+        await super()._send(producer, rows)
+
+    _conn: Direct | None = None
+
+    async def _fetch(self, conn: Direct, *, after: int) -> Sequence[Row]:
+        self._conn = conn
+        return await super()._fetch(conn, after=after)
+
+
+class CommitsBeforeProcessing(Consumer):
+    """Wrong: the offsets are kept before the effects are."""
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        async with transaction(self._pool) as conn:
+            await consumers._remember_offsets(conn, self.service, self.epoch, records)
+        await super().handle(records)
+
+
+_admit = inbox.admit
+
+
+async def _admit_everything(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
+    await _admit(conn, handler, events)
+    return list(events)
+
+
+def _dies_before_offset_commit(worker: Worker) -> None:
+    worker.subscription.__class__ = DiesBeforeOffsetCommit
+
+
+def _dies_before_mark(worker: Worker) -> None:
+    worker.relay.__class__ = DiesBeforeMark
+
+
+def _marks_before_acknowledgement(worker: Worker) -> None:
+    worker.relay.__class__ = MarksBeforeAcknowledgement
+
+
+def _commits_before_processing(worker: Worker) -> None:
+    worker.consumer.__class__ = CommitsBeforeProcessing
+
+
+def _no_inbox(worker: Worker) -> None:
+    inbox.admit = _admit_everything
+
+
+VARIANTS: dict[str, Callable[[Worker], None]] = {
+    "dies-before-offset-commit": _dies_before_offset_commit,
+    "dies-before-mark": _dies_before_mark,
+    "marks-before-acknowledgement": _marks_before_acknowledgement,
+    "commits-before-processing": _commits_before_processing,
+    "no-inbox": _no_inbox,
+}
