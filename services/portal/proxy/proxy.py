@@ -112,7 +112,7 @@ def _raw_path(request: Request) -> bytes:
 def _headers_out(request: Request) -> list[tuple[bytes, bytes]]:
     named = _connection_named(request.headers.get("connection", ""))
     kept = [
-        (name, value)
+        (name, value.strip(b" \t"))  # spaces around a value are not part of it (RFC 9110, 5.5), and h11 refuses them
         for name, value in request.headers.raw
         if (lower := name.decode("latin-1").lower()) not in _HOP_BY_HOP and lower not in _OURS and lower not in named
     ]

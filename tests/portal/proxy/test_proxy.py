@@ -122,6 +122,16 @@ async def test_a_get_is_not_given_a_body(client: httpx.AsyncClient) -> None:
     assert not {"transfer-encoding", "content-length"} & set(headers)
 
 
+async def test_a_header_value_with_spaces_around_it_passes(client: httpx.AsyncClient) -> None:
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(b"GET /feedback/echo HTTP/1.1\r\nhost: here\r\nauthorization: Bearer \r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'["authorization","Bearer"]' in answer
+
+
 async def test_answers_come_back_whole_with_every_cookie_and_no_redirect_followed(client: httpx.AsyncClient) -> None:
     answer = await client.get("/feedback/cookies")
     assert (answer.status_code, answer.headers["location"]) == (303, "/feedback/elsewhere")
