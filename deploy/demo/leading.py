@@ -11,7 +11,7 @@ from deploy.demo.answering import Deed, respond
 from deploy.demo.enrolling import ask_for_place, open_cohort
 from deploy.demo.house import DemoFailed, until
 from deploy.demo.mailbox import Mail, read_mail
-from deploy.demo.sample import CO_LEADER, Colleague
+from deploy.demo.sample import CO_LEADER, OPERATOR, Colleague
 from deploy.demo.stage import Stage
 
 HOUR, DAY = 3600.0, 86400.0
@@ -37,8 +37,18 @@ async def milestones_are_reached(stage: Stage) -> None:
     await stage.mail_is_out()
     stage.say(
         f"{_LEADING} of them have led a first meeting. Each time feedback opened a round by itself: {expected} "
-        f"invitations went out, in Swedish or English, to the co-leaders, their managers and their peers."
+        "invitations went out, in Swedish or English, to the co-leaders, their managers and their peers."
     )
+    await _must_be_one_trace(stage)
+
+
+async def _must_be_one_trace(stage: Stage) -> None:
+    """The invitations that a request led to belong to its trace, through two services and Kafka twice."""
+    log = await stage.house.all_of(OPERATOR, "/notifications/v1/deliveries", kind="invitation")
+    found = sum(each["trace_id"] == stage.record.trace_id for each in log)
+    expected = len(invited(stage, stage.organisation.by_login[CO_LEADER]))
+    if found != expected:
+        raise DemoFailed(f"{found} invitations carry the trace of the request that led to {expected}.")
 
 
 async def _lead_first_meeting(stage: Stage, login: str) -> None:
@@ -69,9 +79,13 @@ async def people_respond(stage: Stage) -> None:
     deeds = {subject.login: _deeds(stage, subject, place) for place, subject in enumerate(leading)}
     counts = await _go_through_mail(stage, deeds)
     stage.say(
-        f"{counts[Deed.answer]} people answer on the page behind their link, {counts[Deed.decline]} decline, "
+        f"{counts[Deed.answer]} people answer on the page behind their link, {_declined(counts[Deed.decline])}, "
         f"{counts[Deed.nothing]} never find the time. Each answer is sealed as it arrives; nobody can open it yet."
     )
+
+
+def _declined(count: int) -> str:
+    return "one declines" if count == 1 else f"{count} decline"
 
 
 def _deeds(stage: Stage, subject: Colleague, place: int) -> dict[str, Deed]:

@@ -13,9 +13,9 @@ def worth_being(organisation: Organisation) -> dict[str, str]:
     manager = organisation.manager_of(co_leader)
     peer = organisation.peers_of(co_leader)[2]
     return {
-        OFFICE: "programme office: programmes, cohorts, deliveries",
-        co_leader.login: "co-leader: milestones, own results",
-        manager.login: f"manager of {co_leader.name}: requests to approve",
+        OFFICE: "programme office: programmes and cohorts",
+        co_leader.login: "co-leader: milestones, results",
+        manager.login: "manager: requests to approve",
         peer.login: "colleague: may ask for a place",
         OPERATOR: "operator: the delivery log",
     }
@@ -32,4 +32,4 @@ def write_people(data: Path, organisation: Organisation) -> None:
 
 def _entry(person: Colleague, note: str | None) -> dict[str, str]:
     place = f"{person.title}, {person.unit.rpartition(' - ')[2]}"
-    return {"sub": person.login, "name": person.name, "note": f"{place} · {note}" if note else place}
+    return {"sub": person.login, "name": person.name, "note": note or place}
