@@ -6,7 +6,6 @@ lock can mark nothing. It takes unpublished rows, never those above a high-water
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,10 @@ import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 
 from shared import epoch as epochs
+from shared.bursts import Burst, Row, burst_of, transmit
 from shared.db import HINT_CHANNEL, UNAVAILABLE, connect
-from shared.events.envelope import kafka_headers
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -30,12 +28,10 @@ BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
 
-Row = asyncpg.Record
 if TYPE_CHECKING:
     Direct = asyncpg.Connection[asyncpg.Record]
 else:
     Direct = asyncpg.Connection
-_partition_of = DefaultPartitioner()
 
 
 class Relay:
@@ -142,21 +138,24 @@ class Relay:
                 await epochs.remember(conn, "relay", current)
 
     async def _drain(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
-        """Publish what is unpublished, fetching the next batch while one is under way. True when cut short by time."""
-        batch = await self._fetch(conn, after=0)
-        while batch:
-            sending = asyncio.create_task(self._send(producer, batch))
+        """Publish what is unpublished: one burst is under way while the one before it is marked and the next one made.
+
+        True when cut short by time.
+        """
+        burst = await burst_of(producer, await self._fetch(conn, after=0))
+        acknowledged: Sequence[Row] = []
+        while burst.rows:
+            sending = asyncio.create_task(self._send(producer, burst))
             try:
-                full = len(batch) == self._settings.relay_batch_size
-                following = await self._fetch(conn, after=batch[-1]["seq"]) if full else []
+                await self._mark(conn, acknowledged)
+                more = len(burst.rows) == self._settings.relay_batch_size and time.monotonic() < until
+                following = await self._fetch(conn, after=burst.rows[-1]["seq"]) if more else []
+                prepared = await burst_of(producer, following)
             finally:
                 await sending
-            await self._mark(conn, batch)
-            self.published += len(batch)
-            batch = following
-            if time.monotonic() > until:
-                return True
-        return False
+            acknowledged, burst = burst.rows, prepared
+        await self._mark(conn, acknowledged)
+        return time.monotonic() > until
 
     async def _fetch(self, conn: Direct, *, after: int) -> Sequence[Row]:
         async with self._busy:
@@ -171,43 +170,20 @@ class Relay:
         return rows
 
     async def _mark(self, conn: Direct, rows: Sequence[Row]) -> None:
-        async with self._busy:
-            await conn.execute(
-                "update outbox set published_at = now() where seq = any($1::bigint[])", [row["seq"] for row in rows]
-            )
+        if rows:
+            async with self._busy:
+                await conn.execute(
+                    "update outbox set published_at = now() where seq = any($1::bigint[])", [row["seq"] for row in rows]
+                )
+            self.published += len(rows)
 
-    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
+    async def _send(self, producer: AIOKafkaProducer, burst: Burst) -> None:
         """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""
         if self._settings.kafka_transactions:
             async with producer.transaction():
-                await _produce(producer, rows)
+                await transmit(producer, burst)
         else:
-            await _produce(producer, rows)
-
-
-async def _produce(producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
-    """Produce as one pipelined burst of hand-made batches per partition, in the rows' order."""
-    by_topic: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_topic[row["topic"]].append(row)
-    acknowledgements = []
-    for topic, topic_rows in by_topic.items():
-        partitions = sorted(await producer.partitions_for(topic))
-        batches: dict[int, Any] = {}
-        for row in topic_rows:
-            key = row["key"].encode()
-            partition = _partition_of(key, partitions, partitions)
-            headers = kafka_headers(row["headers"])
-            record = {"key": key, "value": row["payload"], "timestamp": row["millis"], "headers": headers}
-            batch = batches.get(partition)
-            if batch is None or batch.append(**record) is None:
-                if batch is not None:
-                    acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = batches[partition] = producer.create_batch()
-                batch.append(**record)
-        for partition, batch in batches.items():
-            acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
-    await asyncio.gather(*acknowledgements)
+            await transmit(producer, burst)
 
 
 def _producer(settings: Settings, service: str) -> AIOKafkaProducer:
