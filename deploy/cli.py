@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.commands import demo, doctor, grant, hr, migrate, token, topics, up
+from deploy.commands import demo, doctor, grant, hr, migrate, token, topics, up, verify
 
 app = typer.Typer(
     name="medled",
@@ -19,6 +19,7 @@ app.command(name="topics")(topics.topics)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="grant")(grant.grant)
 app.command(name="token")(token.token)
+app.command(name="verify")(verify.verify)
 app.add_typer(hr.app, name="hr")
 
 if __name__ == "__main__":

@@ -59,6 +59,11 @@ class Worker:
         self._service = service
         self._loops = loops
 
+    @property
+    def timer_kinds(self) -> Sequence[str]:
+        """The kinds of timers this worker runs."""
+        return self._timers.kinds
+
     async def run(self) -> None:
         """Do all of it at once. A part that ends or fails ends the process: whoever started it starts it again."""
         async with asyncio.TaskGroup() as group:

@@ -5,7 +5,7 @@ published, what lies on Kafka, and what the consumers' inboxes and effect tables
 """
 
 from deploy.verify.report import Fact, Report, Subscription
-from deploy.verify.subscriptions import declared_handlers
+from deploy.verify.subscriptions import declared_handlers, declared_timers
 from deploy.verify.verify import CannotVerify, verify
 
-__all__ = ["CannotVerify", "Fact", "Report", "Subscription", "declared_handlers", "verify"]
+__all__ = ["CannotVerify", "Fact", "Report", "Subscription", "declared_handlers", "declared_timers", "verify"]

@@ -66,11 +66,12 @@ class Account:
 
 
 async def backlog(conn: Connection, timers: Collection[str], now: datetime) -> Backlog:
-    """What is due by `now`, the deployment's time; of timers, these kinds."""
+    """What is due by `now`, the deployment's time; of timers, these kinds. A parked record counts a little earlier."""
     row = await conn.fetchrow(
         """
         select (select count(*) from outbox where published_at is null) as unpublished,
-               (select count(*) from set_aside where state = 'parked' and retry_at <= $1) as parked_due,
+               (select count(*) from set_aside where state = 'parked'
+                       and retry_at <= $1::timestamptz + interval '5 seconds') as parked_due,
                (select count(*) from timers where due_at <= $1 and kind = any($2::text[])) as timers_due,
                (select epoch from broker_epoch where role = 'relay') as relay_epoch,
                (select epoch from broker_epoch where role = 'consumer') as consumer_epoch

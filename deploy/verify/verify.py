@@ -43,8 +43,8 @@ async def verify(
 
     databases: DSN by service; handlers: by service, each of which must have its database here; timers: by service, the
     kinds its worker runs. kafka: a bootstrap address or aiokafka's client arguments. Waits up to `wait` seconds for
-    everything to come to rest, and judges then, whether it did or not. clock: the deployment's, which tells what is due.
-    Events older than `inbox_days` are judged only while their outbox row is kept. Raises CannotVerify.
+    everything to come to rest, and judges then, whether it did or not. clock: the deployment's, which says what is
+    due. Events older than `inbox_days` are judged only while their outbox row is kept. Raises CannotVerify.
     """
     client = {"bootstrap_servers": kafka} if isinstance(kafka, str) else kafka
     topics = sorted({kind.topic for kind in REGISTRY.values()})
