@@ -56,6 +56,23 @@ async def worker_killed_in_a_batch(stage: Stage) -> Outcome:
     return Outcome(await stage.verdict())
 
 
+async def workers_come_and_go(stage: Stage) -> Outcome:
+    stage.start(PUBLISHER)
+    first = stage.start(CONSUMER)
+    async with stage.under_load() as load:
+        await until_at_least(200, stage.handled)
+        second = stage.start(CONSUMER)
+        await until("the second has partitions", lambda: "partitions assigned" in second.tail(50))
+        handled, written = await stage.handled(), load.written
+        await until_at_least(handled + 200, stage.handled)
+        await asyncio.to_thread(first.stop)
+        await until_at_least(handled + 400, stage.handled)
+        stage.start(CONSUMER)
+        await until("writes go on", lambda: load.written >= written + 600)
+        second.kill()
+    return Outcome(await stage.verdict(), {"written": load.written})
+
+
 async def worker_killed_before_the_offset_commit(stage: Stage) -> Outcome:
     stage.start(PUBLISHER)
     victim = stage.start(CONSUMER, "dies-before-offset-commit")
@@ -178,6 +195,7 @@ async def one_percent_poison(stage: Stage) -> Outcome:
 FAULTS: dict[str, Scenario] = {
     "a worker is killed (-9) in the middle of a batch": worker_killed_in_a_batch,
     "a worker is killed between its commit and the offset commit": worker_killed_before_the_offset_commit,
+    "workers come, go and are killed": workers_come_and_go,
     "the relay is killed between acknowledgement and mark": relay_killed_before_the_mark,
     "a frozen relay is replaced and thawed": frozen_relay_replaced_and_thawed,
     "the broker is stopped while writes go on": broker_stopped_while_writes_go_on,
