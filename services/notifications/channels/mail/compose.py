@@ -126,6 +126,8 @@ def variant_of(mail: Mail) -> str:
 
 def one_line(text: str) -> str:
     """Text that cannot leave its header or its line: control and format characters are gone, spaces collapsed."""
+    if text.isprintable():  # nearly every name there is
+        return " ".join(text.split())
     printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
     return " ".join("".join(c for c in printable if unicodedata.category(c) not in ("Cf", "Cs", "Co")).split())
 
