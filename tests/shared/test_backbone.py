@@ -1,22 +1,12 @@
 """outbox -> relay -> broker -> consumer -> handler -> effect, on the memory broker and on Apache Kafka."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
-
 import pytest
 
 from deploy.embedded.process import free_port
-from shared import outbox
-from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import EnrolmentDeclined, EnrolmentRequested
-from shared.ids import new_id
-from shared.inbox import Handler, Received
+from shared.inbox import Handler
 from shared.settings import Settings
-from shared.worker import Worker
+from tests.support.backbone import count_effects, publish, requested, running, until
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
@@ -27,48 +17,6 @@ def backbone(request: pytest.FixtureRequest) -> tuple[str, bool]:
     if request.param == "tansu":
         return request.getfixturevalue("broker"), False
     return request.getfixturevalue("kafka"), True
-
-
-@asynccontextmanager
-async def running(settings: Settings, service: str, handlers: Sequence[Handler] = ()) -> AsyncIterator[Pool]:
-    """A worker in this process, over a pool of its own."""
-    pool = await create_pool(settings, name="test")
-    worker = asyncio.create_task(Worker(settings, pool, service=service, handlers=handlers, timers={}).run())
-    try:
-        yield pool
-        if worker.done():
-            worker.result()
-    finally:
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
-        await pool.close()
-
-
-async def until(truth: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
-    async with asyncio.timeout(seconds):
-        while not await truth():
-            await asyncio.sleep(0.05)
-
-
-def requested() -> EnrolmentRequested:
-    return EnrolmentRequested(
-        enrolment_id=new_id(), person_id=new_id(), cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(),
-        approve_before=datetime(2026, 12, 24, tzinfo=UTC),
-    )  # fmt: skip
-
-
-async def publish(pool: Pool, events: Sequence[Any]) -> list[UUID]:
-    async with transaction(pool) as conn:
-        await outbox.add(conn, *events, now=datetime.now(UTC))
-        return [row["id"] for row in await conn.fetch("select id from outbox order by seq")]
-
-
-async def count_effects(conn: Connection, events: Sequence[Received[EnrolmentRequested]], now: datetime) -> None:
-    await conn.execute("create table if not exists effects (caused_by uuid, subject text, key text, sequence bigint)")
-    await conn.executemany(
-        "insert into effects values ($1, $2, $3, $4)",
-        [(event.id, str(event.data.enrolment_id), event.key, event.sequence) for event in events],
-    )
 
 
 async def test_an_event_written_in_one_service_has_its_effect_in_another_once(
