@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.commands import demo, doctor, grant, hr, migrate, token, topics, up, verify
+from deploy.commands import dead_letters, demo, doctor, events, grant, hr, migrate, token, topics, trace, up, verify
 
 app = typer.Typer(
     name="medled",
@@ -20,7 +20,10 @@ app.command(name="doctor")(doctor.doctor)
 app.command(name="grant")(grant.grant)
 app.command(name="token")(token.token)
 app.command(name="verify")(verify.verify)
+app.command(name="trace")(trace.trace)
 app.add_typer(hr.app, name="hr")
+app.add_typer(events.app, name="events")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 if __name__ == "__main__":
     app()

@@ -31,7 +31,7 @@ def topics(
     from shared.topics import ensure_topics
 
     try:
-        report = asyncio.run(ensure_topics(_client(broker, data), replication_factor=replication_factor))
+        report = asyncio.run(ensure_topics(kafka_client(broker, data), replication_factor=replication_factor))
     except (KafkaError, TimeoutError) as error:
         fail(f"The broker did not do it: {error or type(error).__name__}")
     if as_json:
@@ -44,7 +44,8 @@ def topics(
         raise typer.Exit(1)
 
 
-def _client(broker: str | None, data: DataOption) -> dict[str, Any] | str:
+def kafka_client(broker: str | None, data: DataOption) -> dict[str, Any] | str:
+    """The address given, or aiokafka's arguments by the settings, or the embedded stack's address."""
     from shared.settings import KafkaSettings
 
     if broker is not None:

@@ -1,0 +1,171 @@
+"""`medled events`: what happens, as anybody who reads the topics sees it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.output import DataOption, fail, note
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+app = typer.Typer(help="The event streams.", no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events to print, and how many; None: all."""
+
+    types: Sequence[str]
+    subject: str | None
+    limit: int | None
+    follow: bool
+    from_beginning: bool
+
+    def takes(self, type_: str, subject: str) -> bool:
+        """Types may be given without `medled.` and `.v1`."""
+        names = (type_, type_.removeprefix("medled.").rpartition(".v")[0])
+        return (not self.types or any(name in self.types for name in names)) and self.subject in (None, subject)
+
+
+@app.callback()
+def _events() -> None:
+    """Without this, the only command would be the group itself."""
+
+
+@app.command()
+def tail(
+    *,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Only these topics, restricted ones too; all public ones by default.")
+    ] = None,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only these types: medled.milestone.reached.v1 or milestone.reached."),
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Only events about this id.")] = None,
+    from_beginning: Annotated[bool, typer.Option(help="Begin with the oldest event, not with the next one.")] = False,
+    follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C, or end with the newest event there is.")] = True,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="Bootstrap address [MEDLED_KAFKA_* settings, else the embedded stack's].")
+    ] = None,
+    data: DataOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document a line, with what the event says.")
+    ] = False,
+) -> None:
+    """Print events as they come, one a line: time, type, subject, sequence and trace id. Reads only, joins no group.
+
+    Exit status: 0, 1 when the broker cannot be reached.
+    """
+    from aiokafka.errors import KafkaError
+
+    from deploy.commands.topics import kafka_client
+
+    client = kafka_client(broker, data)
+    arguments = {"bootstrap_servers": client} if isinstance(client, str) else client
+    wanted = Wanted(type_ or [], subject, limit, follow, from_beginning)
+    try:
+        asyncio.run(_tail(arguments, _topics(topic or []), wanted, as_json))
+    except (KafkaError, TimeoutError) as error:
+        fail(f"The broker cannot be read: {error or type(error).__name__}")
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _topics(named: Sequence[str]) -> list[str]:
+    from shared.events import REGISTRY
+
+    known = {kind.topic: kind.restricted for kind in REGISTRY.values()}
+    full = [name if name in known else f"medled.{name}.v1" for name in named]
+    for name, given in zip(full, named, strict=True):
+        if name not in known:
+            fail(f"There is no topic of events {given}; there are {', '.join(known)}.", status=2)
+    return full or [name for name, restricted in known.items() if not restricted]
+
+
+async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:
+    async with _consumer(client, topics, wanted) as (consumer, places):
+        ends = await consumer.end_offsets(places)
+        if wanted.follow and not wanted.from_beginning:
+            note(f"Waiting for events on {', '.join(topics)} (Ctrl-C ends it)")
+        printed = 0
+        while wanted.follow or [place for place in places if await consumer.position(place) < ends[place]]:
+            batches = await consumer.getmany(timeout_ms=500)
+            records = sorted((one for some in batches.values() for one in some), key=lambda one: one.timestamp)
+            for record in records:
+                line = _line(record, wanted, as_json)
+                if line is None:
+                    continue
+                typer.echo(line)
+                printed += 1
+                if printed == wanted.limit:
+                    return
+        if not printed:
+            note("No such event.")
+
+
+@asynccontextmanager
+async def _consumer(
+    client: dict[str, Any], topics: Sequence[str], wanted: Wanted
+) -> "AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]":
+    """A reader placed at the beginning or at the end of these topics."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from shared.topics import partition_counts
+
+    counts = await partition_counts(client, wait=10)
+    places = [TopicPartition(name, number) for name in topics for number in range(counts.get(name, 0))]
+    if not places:
+        fail("The broker has no topics of events yet; make them with `medled topics`.")
+    consumer = AIOKafkaConsumer(**client, group_id=None, enable_auto_commit=False, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        await (consumer.seek_to_beginning if wanted.from_beginning else consumer.seek_to_end)(*places)
+        yield consumer, places
+    finally:
+        await consumer.stop()
+
+
+def _line(record: "ConsumerRecord[bytes, bytes]", wanted: Wanted, as_json: bool) -> str | None:
+    from shared.events.envelope import Undecodable, parse_headers
+
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    try:
+        envelope = parse_headers(record.headers)
+    except Undecodable as fault:
+        if wanted.types or wanted.subject:
+            return None
+        return json.dumps({"undecodable": place, "fault": str(fault)}) if as_json else f"undecodable: {place}: {fault}"
+    if not wanted.takes(envelope.type, envelope.subject):
+        return None
+    trace_id = envelope.traceparent.split("-")[1] if envelope.traceparent else ""
+    if not as_json:
+        time = envelope.time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return f"{time}  {envelope.type:<34}  {envelope.subject}  #{envelope.sequence:<4}  {trace_id or '(no trace)'}"
+    fields = {
+        "id": envelope.id, "type": envelope.type, "source": envelope.source, "subject": envelope.subject,
+        "time": envelope.time.isoformat(), "sequence": envelope.sequence, "unit": envelope.unit,
+        "programme": envelope.programme, "correlation_id": envelope.correlation_id,
+        "causation_id": envelope.causation_id, "trace_id": trace_id or None, "topic": record.topic,
+        "partition": record.partition, "offset": record.offset, "data": _data(record.value),
+    }  # fmt: skip
+    return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+def _data(value: bytes | None) -> Any:
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError:
+        return value.decode(errors="replace") if value else None
