@@ -18,6 +18,10 @@ from shared.worker import Worker
 
 S = TypeVar("S", bound=Settings)
 
+# Longer than proxies keep idle connections (Caddy: 2 minutes, ours: 30 s): whoever closes first must not be the server,
+# or a request that is just on its way is broken off.
+_KEEP_ALIVE_SECONDS = 130
+
 
 def main(
     service: str,
@@ -47,7 +51,7 @@ def main(
 def _serve(app: FastAPI, settings: Settings) -> None:
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=10,
+        server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )  # fmt: skip
 
 

@@ -50,7 +50,8 @@ class Proxy:
         self._app = app
         self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
         # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        # Idle connections end well before the services end them, lest a request meets a closing one (shared/run.py).
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
         self._passing = RequestBodyLimitMiddleware(self._pass, max_body_size=_MOST_BYTES)
 
