@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deploy.demo.play import Outcome
     from deploy.supervisor import Supervisor
 
+_INTERRUPTED = 130
+
 
 def demo(
     *,
@@ -27,7 +29,8 @@ def demo(
 ) -> None:
     """Start Medled, play a programme on a sample organisation over its public APIs, and leave the portal open.
 
-    Data of an earlier demo is reused. Exit status: 0 when all figures tie up and nothing was lost or doubled, else 1.
+    Data of an earlier demo is reused; one that was interrupted goes on. Exit status: 0 when all figures tie up and
+    nothing was lost or doubled, 1 otherwise, 130 when it was interrupted before the summary.
     """
     from deploy.local import CannotStart, Options, running
     from deploy.provision import MigrationFailed
@@ -35,11 +38,13 @@ def demo(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     options = Options(data=data_directory(data), port=port)
+    played = False
     say(f"Starting Medled on {options.data}: Postgres, a broker, a mail sink, an issuer and four services.")
     try:
         with running(options, note) as (stack, supervisor):
             say(f"Medled runs: {stack.public_url}")
             outcome = _watched(stack, supervisor)
+            played = True
             _summarise(stack, outcome)
             if once:
                 raise typer.Exit(0 if outcome.is_sound else 1)
@@ -49,6 +54,8 @@ def demo(
         fail(str(reason))
     except KeyboardInterrupt:
         note("Medled has ended.")
+        if not played:
+            raise typer.Exit(_INTERRUPTED) from None
 
 
 def _watched(stack: Stack, supervisor: "Supervisor") -> "Outcome":
