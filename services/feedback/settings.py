@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from shared.settings import Settings
 
@@ -14,6 +15,9 @@ class Secrets:
 
     link: bytes
     ballot: bytes
+
+
+FEWEST_MINUTES = 15  # between two counts, in production
 
 
 class FeedbackSettings(Settings):
@@ -39,6 +43,14 @@ class FeedbackSettings(Settings):
     links_kept_days: int = Field(
         default=90, ge=1, description="How long after a round a used or expired link still says what became of it."
     )
+
+    @model_validator(mode="after")
+    def _must_keep_answers_apart(self) -> Self:
+        if self.environment == "production" and self.count_minutes < FEWEST_MINUTES:
+            raise ValueError(f"count_minutes below {FEWEST_MINUTES} would tell when somebody answered")
+        if self.link_secret is not None and self.link_secret == self.ballot_secret:
+            raise ValueError("ballot_secret must differ from link_secret, which notifications holds too")
+        return self
 
     @property
     def secrets(self) -> Secrets:

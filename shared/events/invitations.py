@@ -35,4 +35,4 @@ class InvitationIssued(InvitationFact, type="medled.invitation.issued.v1"):
 
 
 class InvitationRevoked(InvitationFact, type="medled.invitation.revoked.v1"):
-    """The right to answer was taken back before it was used."""
+    """The right to answer ended early. Used ones are taken back like unused ones: it never tells who answered."""

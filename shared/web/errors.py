@@ -27,4 +27,6 @@ def error_page(request: Request, problem: Problem) -> Response:
         if f"{key}.title" in texts
     )
     who = getattr(request.state, "who", None)
-    return render(request, who, "error.html", status=problem.status, headers=problem.headers, problem=problem, key=key)
+    # The address of a page that failed may hold a link's token; from here it goes nowhere.
+    headers = {"Referrer-Policy": "no-referrer", **(problem.headers or {})}
+    return render(request, who, "error.html", status=problem.status, headers=headers, problem=problem, key=key)

@@ -30,7 +30,8 @@ create table rounds (
     check ((state = 'withheld') = (reason is not null))
 );
 create index rounds_of_subject on rounds (subject_person_id, id);
-create index rounds_open_by_enrolment on rounds (enrolment_id) where state = 'open';
+-- A milestone has one round: it may have another only after that one was withheld.
+create unique index rounds_one_per_milestone on rounds (enrolment_id, milestone) where state <> 'withheld';
 
 -- A milestone undone or (milestone = '') an enrolment withdrawn, by the enrolment's sequence: what was reached before it
 -- opens no round, in whatever order the events come.
@@ -42,7 +43,7 @@ create table endings (
 );
 
 -- A respondent's single-use right to answer. No time stands here, so none can be compared with a ballot's; whom it was
--- for is forgotten when the round closes.
+-- for, and whether it was used, is forgotten when the round closes.
 create table invitations (
     id               uuid primary key,
     round_id         uuid not null references rounds,
@@ -65,7 +66,8 @@ create table ballots (
 alter table ballots alter column sealed set storage external;
 create index ballots_of_round on ballots (round_id);
 
--- What was said, cut apart by practice and shuffled at closing: nothing here leads to a person or to another row.
+-- What was said, cut apart by practice and shuffled at closing: nothing here leads to a person or to another row. Of a
+-- group that fewer than k answered, nothing is kept.
 create table answers (
     id               uuid primary key,
     round_id         uuid not null references rounds,

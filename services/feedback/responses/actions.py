@@ -28,21 +28,23 @@ def questions_for(invited: Invited) -> tuple[Question, ...]:
     return instrument(invited.instrument_version).asking(invited.practices)
 
 
-async def answer(conn: Connection, token: str, given: Mapping[str, object], now: datetime) -> None:
+async def answer(conn: Connection, token: str, given: Mapping[str, object], now: datetime) -> Invited:
     """Seal the answers and use up the link. Raises LinkRefusedError or AnswersRefusedError, with nothing changed."""
     invited = admit(await store.find_and_hold(conn, token_hash(token)), now)
     ballot = Ballot(invited.group, check_answers(questions_for(invited), given))
     sealed = seal(invited.public_key, ballot)
     await _use_up(conn, invited, InvitationState.used)
     await store.insert_ballot(conn, invited.round_id, sealed)
+    return invited
 
 
-async def decline(conn: Connection, token: str, now: datetime) -> None:
+async def decline(conn: Connection, token: str, now: datetime) -> Invited:
     """Use up the link without an answer. Raises LinkRefusedError."""
     invited = admit(await store.find_and_hold(conn, token_hash(token)), now)
     await _use_up(conn, invited, InvitationState.declined)
+    return invited
 
 
 async def _use_up(conn: Connection, invited: Invited, state: InvitationState) -> None:
     if not await store.use_up(conn, invited.invitation_id, state):
-        raise LinkRefusedError(Refusal.used)  # the same link, answered twice at once: somebody was faster
+        raise LinkRefusedError(Refusal.used, invited.locale)  # twice at once: the other was faster

@@ -20,6 +20,8 @@ from shared.http import FieldError, Problem, now, pool
 
 router = APIRouter(prefix="/feedback/v1/responses", tags=["responses"])
 
+MOST_BYTES = 64 * 1024  # anybody may send here, and answers are small
+
 Token = Annotated[str, Path(max_length=200, description="The token at the end of the link in the invitation.")]
 
 
@@ -80,7 +82,7 @@ async def read_form(request: Request, token: Token) -> Form:
     )
 
 
-@router.post("/{token}", status_code=201)
+@router.post("/{token}", status_code=201, max_body_size=MOST_BYTES)
 async def respond(request: Request, token: Token, body: Answers) -> Receipt:
     """Answer, once. 410 when the link was used before; 422 names the questions at fault and uses up nothing."""
     try:
@@ -93,7 +95,7 @@ async def respond(request: Request, token: Token, body: Answers) -> Receipt:
     return Receipt(state="used")
 
 
-@router.post("/{token}/decline")
+@router.post("/{token}/decline", max_body_size=MOST_BYTES)
 async def decline(request: Request, token: Token) -> Receipt:
     """Use up the link without answering."""
     try:
@@ -110,17 +112,21 @@ def status_of(reason: Refusal) -> int:
 
 
 def problem(refused: LinkRefusedError) -> Problem:
-    title, detail = _REFUSALS[refused.reason]
-    return Problem(status_of(refused.reason), f"link-{refused.reason}", title, detail)
+    title, detail, remedy = _REFUSALS[refused.reason]
+    return Problem(status_of(refused.reason), f"link-{refused.reason}", title, detail, field="token", remedy=remedy)
 
 
+_NOTHING_TO_DO = "There is nothing to do."
 _REFUSALS = {
-    Refusal.unknown: ("Unknown link", "There is no invitation with this token, or it is long over."),
-    Refusal.used: ("Link already used", "An answer was received with this link; each link is good for one."),
-    Refusal.declined: ("Declined", "The respondent declined with this link."),
-    Refusal.expired: ("Round ended", "The round has ended and takes no more answers."),
-    Refusal.revoked: ("Invitation taken back", "The invitation was taken back before it was used."),
-}
+    Refusal.unknown: (
+        "Unknown link", "There is no invitation with this token, or it is long over.",
+        "Send the whole token, as it stands at the end of the link in the mail.",
+    ),
+    Refusal.used: ("Link already used", "An answer was received; each link is good for one.", _NOTHING_TO_DO),
+    Refusal.declined: ("Declined", "The respondent declined with this link.", _NOTHING_TO_DO),
+    Refusal.expired: ("Round ended", "The round has ended and takes no more answers.", _NOTHING_TO_DO),
+    Refusal.revoked: ("Invitation taken back", "The round, or the invitation to it, ended early.", _NOTHING_TO_DO),
+}  # fmt: skip
 
 
 def _invalid(refused: AnswersRefusedError) -> Problem:

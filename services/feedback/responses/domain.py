@@ -36,7 +36,7 @@ class Invited:
     k: int
     public_key: bytes
     subject_name: str
-    locale: str
+    locale: str | None  # the respondent's; None once it is forgotten whom the invitation was for
 
 
 class Refusal(StrEnum):
@@ -50,11 +50,12 @@ class Refusal(StrEnum):
 
 
 class LinkRefusedError(Exception):
-    """The link does not lead to a form (any more); `reason` says why."""
+    """The link does not lead to a form (any more); `reason` says why, `locale` what the respondent reads, if known."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: Refusal, locale: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.locale = locale
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ def admit(invited: Invited | None, now: datetime) -> Invited:
     if invited is None:
         raise LinkRefusedError(Refusal.unknown)
     if invited.state is not InvitationState.issued:
-        raise LinkRefusedError(Refusal(invited.state))
+        raise LinkRefusedError(Refusal(invited.state), invited.locale)
     if not invited.round_open or now >= invited.closes_at:
-        raise LinkRefusedError(Refusal.expired)
+        raise LinkRefusedError(Refusal.expired, invited.locale)
     return invited
 
 

@@ -1,6 +1,6 @@
 """The page behind the link in an invitation. No session is needed, and looking at it uses up nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from services.feedback.instrument import HIGHEST, LOWEST
 from services.feedback.responses import actions
-from services.feedback.responses.api import Token, status_of
+from services.feedback.responses.api import MOST_BYTES, Token, status_of
 from services.feedback.responses.domain import (
     CANNOT_JUDGE,
     AnswersRefusedError,
@@ -39,20 +39,23 @@ async def form(request: Request, token: Token) -> HTMLResponse:
     return _form(request, invited)
 
 
-@router.post("/{token}")
+@router.post("/{token}", max_body_size=MOST_BYTES)
 async def answer(request: Request, token: Token) -> HTMLResponse:
     """Take the answers, or show the form again with them and what is missing."""
     async with request.form(max_files=0, max_fields=200) as fields:
-        given = {name: value for name, value in fields.items() if isinstance(value, str)}
+        sent = {name: value for name, value in fields.items() if isinstance(value, str)}
     try:
+        invited = await _look(request, token)
+        # What a browser's helpers add to a form is not the respondent's mistake.
+        given = {question.id: sent[question.id] for question in actions.questions_for(invited) if question.id in sent}
         async with transaction(pool(request)) as conn:
             await actions.answer(conn, token, from_form(given), now(request))
     except LinkRefusedError as refused:
         return _refusal(request, refused)
     except AnswersRefusedError as refused:
         faulty = {fault.question_id for fault in refused.faults}
-        return _form(request, await _look(request, token), given=given, faulty=faulty, status=422)
-    return _page(request, "done.html", done="thanks")
+        return _form(request, invited, given=given, faulty=faulty, status=422)
+    return _page(request, "done.html", locale=invited.locale, done="thanks")
 
 
 @router.api_route("/{token}/decline", methods=["GET", "HEAD"])
@@ -66,15 +69,15 @@ async def ask_decline(request: Request, token: Token) -> HTMLResponse:
     return _page(request, "decline.html", locale=invited.locale, back=back)
 
 
-@router.post("/{token}/decline")
+@router.post("/{token}/decline", max_body_size=MOST_BYTES)
 async def decline(request: Request, token: Token) -> HTMLResponse:
     """Use up the link without an answer."""
     try:
         async with transaction(pool(request)) as conn:
-            await actions.decline(conn, token, now(request))
+            invited = await actions.decline(conn, token, now(request))
     except LinkRefusedError as refused:
         return _refusal(request, refused)
-    return _page(request, "done.html", done="declined")
+    return _page(request, "done.html", locale=invited.locale, done="declined")
 
 
 async def _look(request: Request, token: str) -> Invited:
@@ -87,7 +90,7 @@ def _form(
     invited: Invited,
     *,
     given: Mapping[str, str] | None = None,
-    faulty: frozenset[str] | set[str] = frozenset(),
+    faulty: Collection[str] = (),
     status: int = 200,
 ) -> HTMLResponse:
     questions = actions.questions_for(invited)
@@ -99,7 +102,8 @@ def _form(
 
 
 def _refusal(request: Request, refused: LinkRefusedError) -> HTMLResponse:
-    return _page(request, "refused.html", status=status_of(refused.reason), reason=refused.reason.value)
+    status = status_of(refused.reason)
+    return _page(request, "refused.html", status=status, locale=refused.locale, reason=refused.reason.value)
 
 
 def _page(

@@ -11,7 +11,7 @@ from shared.events import Group, Practice
 _FIND = """
     select i.id, i.round_id, i.state, i.respondent_group, r.state = 'open' as round_open, r.closes_at, r.practices,
            r.instrument_version, r.k, r.public_key, concat_ws(' ', s.given_name, s.family_name) as subject_name,
-           coalesce(p.locale, 'en') as locale
+           p.locale
     from invitations i
     join rounds r on r.id = i.round_id
     left join people s on s.id = r.subject_person_id

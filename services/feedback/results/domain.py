@@ -8,7 +8,7 @@ What keeps an answer from being worked out of a report:
   standard deviation of LEAST_DEVIATION allows, so that a unanimous group does not show what everybody in it said.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -83,6 +83,16 @@ def cut(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[Sheet]
     return sheets
 
 
+def kept(ballots: Sequence[Ballot], k: int) -> list[Ballot]:
+    """The ballots of which answers may be kept: those of groups that k or more answered, and attributable ones.
+
+    Who answered may be known from a copy of the database taken during the round; with fewer than k that would be nearly
+    knowing who said what. So of a smaller group nothing is kept, not only nothing shown.
+    """
+    answered = Counter(ballot.group for ballot in ballots)
+    return [ballot for ballot in ballots if answered[ballot.group] >= _needed(ballot.group, k)]
+
+
 def report(
     ballots: Sequence[Ballot],
     questions: Sequence[Question],
@@ -115,7 +125,7 @@ def worth_releasing(cells: Sequence[Cell]) -> bool:
 
 
 def _cell(practice: Practice, group: Group, scores: Sequence[float], answered: int, k: int) -> Cell:
-    needed = 1 if group in ATTRIBUTABLE else k
+    needed = _needed(group, k)
     if answered < needed or len(scores) < needed:
         return Cell(practice, group, CellState.suppressed)
     mean = fmean(scores)
@@ -128,6 +138,10 @@ def _cell(practice: Practice, group: Group, scores: Sequence[float], answered: i
     half = _half_width(scores)
     low, high = _round(max(LOWEST, mean - half)), _round(min(HIGHEST, mean + half))
     return Cell(practice, group, CellState.released, len(scores), _round(mean), low, high)
+
+
+def _needed(group: Group, k: int) -> int:
+    return 1 if group in ATTRIBUTABLE else k
 
 
 def _half_width(scores: Sequence[float]) -> float:

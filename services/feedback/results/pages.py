@@ -21,6 +21,11 @@ from shared.web import render
 router = APIRouter(prefix="/feedback", include_in_schema=False)
 
 
+_COLUMNS = (
+    "purpose", "closed_on", "practice", "group", "state", "hidden_because", "k", "n", "mean", "at_limit", "low", "high",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One practice: its figures, and the statements that were rated."""
@@ -51,22 +56,7 @@ async def my_results_as_csv(request: Request, round_id: UUID, who: Who) -> Respo
     own, cells = await own_report(request, round_id, who)
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(
-        [
-            "purpose",
-            "closed_on",
-            "practice",
-            "group",
-            "state",
-            "hidden_because",
-            "k",
-            "n",
-            "mean",
-            "at_limit",
-            "low",
-            "high",
-        ]
-    )
+    writer.writerow(_COLUMNS)
     writer.writerows(
         [
             PURPOSE, own.closed_on, cell.practice, cell.group, cell.state, hidden_because(cell), own.k, cell.n,

@@ -118,13 +118,19 @@ class RoundHandlers:
         await store.forget_invitations(conn, [UUID(one.key) for one in due])
 
     async def _open(self, conn: Connection, reached: Sequence[Received[Any]], now: datetime) -> list[Parked]:
+        """A round for each milestone that has none: one reached, undone and reached again is asked about once.
+
+        Only after a round was withheld may the same milestone open another.
+        """
         endings = await store.endings_of(conn, {event.data.enrolment_id for event in reached})
-        current = [event for event in reached if not ended_since(event.data, event.sequence, endings)]
-        around, parked = await _look_around(conn, current, self._k)
+        current = _latest([event for event in reached if not ended_since(event.data, event.sequence, endings)])
+        standing = await store.keep_standing(conn, {key: event.sequence for key, event in current.items()})
+        new = [event for key, event in current.items() if key not in standing]
+        around, parked = await _look_around(conn, new, self._k)
         rounds: list[store.NewRound] = []
         invitations: list[store.NewInvitation] = []
         pairs: list[Caused] = []
-        for event in current:
+        for event in new:
             if event.id not in around:
                 continue
             plan = event.data.feedback
@@ -208,6 +214,12 @@ def _endings(
             if key not in latest or latest[key].sequence < event.sequence:
                 latest[key] = event
     return {key: event.sequence for key, event in latest.items()}, latest
+
+
+def _latest(reached: Sequence[Received[Any]]) -> dict[tuple[UUID, str], Received[Any]]:
+    """The latest reaching of each milestone, by (enrolment, milestone)."""
+    in_order = sorted(reached, key=lambda event: event.sequence)
+    return {(event.data.enrolment_id, event.data.milestone): event for event in in_order}
 
 
 def _has_left(event: Received[Any]) -> bool:

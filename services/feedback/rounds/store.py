@@ -91,6 +91,26 @@ async def endings_of(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[
     return {(row["enrolment_id"], row["milestone"]): row["sequence"] for row in rows}
 
 
+async def keep_standing(conn: Connection, reached: Mapping[tuple[UUID, str], int]) -> set[tuple[UUID, str]]:
+    """Which of these milestones, by (enrolment, milestone), have a round that is open or released.
+
+    From now on it stands for the reaching with the given sequence, so that an undoing older than that, should it come
+    later, does not take it back.
+    """
+    rows = await conn.fetch(
+        """
+        update rounds r set caused_sequence = greatest(r.caused_sequence, e.sequence)
+        from unnest($1::uuid[], $2::text[], $3::bigint[]) as e(enrolment_id, milestone, sequence)
+        where r.enrolment_id = e.enrolment_id and r.milestone = e.milestone and r.state <> 'withheld'
+        returning r.enrolment_id, r.milestone
+        """,
+        [enrolment for enrolment, _ in reached],
+        [milestone for _, milestone in reached],
+        list(reached.values()),
+    )
+    return {(row["enrolment_id"], row["milestone"]) for row in rows}
+
+
 async def insert_rounds(conn: Connection, new: Sequence[NewRound]) -> None:
     await conn.executemany(
         """
@@ -210,10 +230,10 @@ async def take_ballots(conn: Connection, round_ids: Collection[UUID]) -> dict[UU
 
 
 async def settle_invitations(conn: Connection, round_ids: Collection[UUID]) -> None:
-    """Expire what was not used, and forget whom every invitation of these rounds was for."""
+    """The links of these rounds are over. Whom each was for is forgotten, and so is whether it was used."""
     await conn.execute(
         """
-        update invitations set state = case state when 'issued' then 'expired' else state end, respondent_id = null
+        update invitations set state = case state when 'revoked' then state else 'expired' end, respondent_id = null
         where round_id = any($1::uuid[])
         """,
         list(round_ids),
@@ -221,10 +241,10 @@ async def settle_invitations(conn: Connection, round_ids: Collection[UUID]) -> N
 
 
 async def revoke_of_rounds(conn: Connection, round_ids: Collection[UUID]) -> list[tuple[UUID, UUID]]:
-    """Take back what is still issued in these rounds; (invitation, round) of each."""
+    """Take back every invitation of these rounds, used or not; (invitation, round) of each."""
     rows = await conn.fetch(
         """
-        update invitations set state = 'revoked' where round_id = any($1::uuid[]) and state = 'issued'
+        update invitations set state = 'revoked' where round_id = any($1::uuid[]) and state <> 'revoked'
         returning id, round_id
         """,
         list(round_ids),
@@ -233,11 +253,20 @@ async def revoke_of_rounds(conn: Connection, round_ids: Collection[UUID]) -> lis
 
 
 async def revoke_of_people(conn: Connection, person_ids: Collection[UUID]) -> list[tuple[UUID, UUID, UUID]]:
-    """Take back what is still issued to these people; (invitation, round, person) of each."""
+    """Take back what is still issued to these people, and forget that any of it was theirs.
+
+    Gives (invitation, round, person) of each invitation they had in open rounds, used ones too: what is announced of
+    them must not tell who had answered.
+    """
     rows = await conn.fetch(
         """
-        update invitations set state = 'revoked' where respondent_id = any($1::uuid[]) and state = 'issued'
-        returning id, round_id, respondent_id
+        with theirs as (
+            select id, respondent_id from invitations where respondent_id = any($1::uuid[]) order by id for update
+        )
+        update invitations i
+        set state = case i.state when 'issued' then 'revoked' else i.state end, respondent_id = null
+        from theirs where i.id = theirs.id
+        returning i.id, i.round_id, theirs.respondent_id
         """,
         list(person_ids),
     )
