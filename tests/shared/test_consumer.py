@@ -1,0 +1,244 @@
+"""What becomes of a batch: handled once, halved, parked or set aside. Real Postgres; the records are handed over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.clock import Clock
+from shared.consumer import Consumer, applied_offsets
+from shared.db import Connection, Pool, create_pool
+from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
+from shared.ids import new_id
+from shared.inbox import Handler, Parked, Received
+from shared.outbox import MAX_PAYLOAD_BYTES
+from shared.settings import Settings
+from tests.shared.records import raw_record, record_of
+from tests.support.backbone import requested
+from tests.support.databases import Databases
+from tests.support.settings import make_settings
+
+UNLUCKY = UUID(int=13)
+
+
+class Hands(Clock):
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.moment = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+@pytest.fixture
+async def pool(database: Databases) -> AsyncIterator[Pool]:
+    pool = await create_pool(make_settings(Settings, await database("portal")), name="test")
+    await pool.execute("create table effects (handler text, caused_by uuid, subject text, sequence bigint)")
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands()
+
+
+def consumer(pool: Pool, clock: Clock, *handlers: Handler) -> Consumer:
+    return Consumer(pool, clock, service="portal", handlers=handlers, park_timeout=timedelta(hours=1))
+
+
+def counting(name: str = "test.count", *, fails: bool = False) -> Handler:
+    async def apply(conn: Connection, events: Sequence[Received[EnrolmentRequested]], now: datetime) -> None:
+        await conn.executemany(
+            "insert into effects values ($1, $2, $3, $4)", [(name, e.id, e.subject, e.sequence) for e in events]
+        )
+        if fails and any(event.data.cohort_id == UNLUCKY for event in events):
+            raise ValueError("an unlucky cohort")
+
+    return Handler(name, (EnrolmentRequested,), apply, "every_fact", effect="effects.caused_by")
+
+
+def unlucky() -> EnrolmentRequested:
+    return requested().model_copy(update={"cohort_id": UNLUCKY})
+
+
+async def effects(pool: Pool, handler: str = "test.count") -> list[str]:
+    rows = await pool.fetch("select subject from effects where handler = $1 order by subject", handler)
+    return [row["subject"] for row in rows]
+
+
+def subjects(*records: Any) -> list[str]:
+    return sorted(dict(record.headers)["ce_subject"].decode() for record in records)
+
+
+async def test_a_record_that_comes_again_has_no_second_effect(pool: Pool, clock: Hands) -> None:
+    records = [record_of(requested()) for _ in range(5)]
+    it = consumer(pool, clock, counting())
+    await it.handle([*records, *records[:2]])
+    await it.handle(records)
+    assert await effects(pool) == subjects(*records)
+
+
+async def test_two_workers_with_the_same_records_have_their_effect_once(pool: Pool, clock: Hands) -> None:
+    records = [record_of(requested()) for _ in range(50)]
+    await asyncio.gather(*[consumer(pool, clock, counting()).handle(records) for _ in range(4)])
+    assert await effects(pool) == subjects(*records)
+
+
+async def test_exactly_the_record_at_fault_becomes_a_dead_letter_and_only_for_the_handler_that_failed(
+    pool: Pool, clock: Hands
+) -> None:
+    bad = record_of(unlucky())
+    good = [record_of(requested()) for _ in range(20)]
+    await consumer(pool, clock, counting(fails=True), counting("test.other")).handle([*good[:7], bad, *good[7:]])
+    assert await effects(pool) == subjects(*good)
+    assert await effects(pool, "test.other") == subjects(bad, *good)
+    [aside] = await pool.fetch("select * from set_aside")
+    assert (aside["state"], aside["handler"], aside["offset"]) == ("dead", "test.count", bad.offset)
+    assert aside["detail"] == "test.count: ValueError"
+    [told] = await pool.fetch("select topic, payload, headers from outbox")
+    assert (told["topic"], told["payload"]) == ("medled.portal.dead-letters.v1", bad.value)
+    assert f"dl_offset: {bad.offset}" in told["headers"]
+
+
+async def test_what_is_refused_only_at_commit_is_found_as_well(pool: Pool, clock: Hands) -> None:
+    await pool.execute("create table parents (id text primary key)")
+    await pool.execute("alter table effects add foreign key (subject) references parents deferrable initially deferred")
+    good, bad = record_of(requested()), record_of(requested())
+    await pool.execute("insert into parents select unnest($1::text[])", subjects(good))
+    await consumer(pool, clock, counting()).handle([bad, good])
+    assert await effects(pool) == subjects(good)
+    [aside] = await pool.fetch("select state, handler, detail from set_aside")
+    assert tuple(aside) == ("dead", None, "the transaction: ForeignKeyViolationError")
+
+
+async def test_an_absent_dependency_is_waited_for(pool: Pool, clock: Hands) -> None:
+    failures = [ConnectionRefusedError(), TimeoutError()]
+
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        await counting().apply(conn, events, now)
+        if failures:
+            raise failures.pop()
+
+    record = record_of(requested())
+    await consumer(pool, clock, Handler("h", (EnrolmentRequested,), apply, "every_fact")).handle([record])
+    assert await effects(pool) == subjects(record)
+    assert await pool.fetchval("select count(*) from set_aside") == 0
+
+
+async def test_a_record_nobody_can_read_is_set_aside_once_as_it_came(pool: Pool, clock: Hands) -> None:
+    headers = [*record_of(requested()).headers, ("odd\0name", b"\xff"), ("empty", None)]
+    topic = EnrolmentRequested.topic
+    unreadable = [
+        raw_record(topic, b"\xff\0", b"{", headers),
+        raw_record(topic, None, None, []),
+        raw_record(topic, b"k", b"{}", [("ce_type", None)]),
+    ]
+    it = consumer(pool, clock, counting())
+    await it.handle(unreadable)
+    await it.handle(unreadable)
+    rows = await pool.fetch('select key, value, reason, state from set_aside order by "offset"')
+    assert [tuple(row) for row in rows] == [(r.key, r.value, "undecodable", "dead") for r in unreadable]
+    assert await pool.fetchval("select count(*) from outbox") == 3
+
+
+async def test_a_dead_letter_too_large_for_kafka_is_told_without_its_value(pool: Pool, clock: Hands) -> None:
+    large = raw_record(EnrolmentRequested.topic, b"k", b"x" * (MAX_PAYLOAD_BYTES + 1), [])
+    await consumer(pool, clock, counting()).handle([large])
+    assert await pool.fetchval("select payload is null and headers like '%dl_truncated: true%' from outbox")
+    assert await pool.fetchval("select value from set_aside") == large.value
+
+
+async def test_types_of_others_are_skipped_and_counted(pool: Pool, clock: Hands) -> None:
+    declined = EnrolmentDeclined(**requested().model_dump(exclude={"approve_before"}))
+    it = consumer(pool, clock, counting())
+    await it.handle([record_of(declined), record_of(declined)])
+    await it.handle([record_of(declined)])
+    assert await pool.fetchval("select records from inbox_skipped where type = $1", declined.type) == 3
+    assert await pool.fetchval("select count(*) from set_aside") == 0
+
+
+async def test_an_older_state_never_replaces_a_newer_one(pool: Pool, clock: Hands) -> None:
+    applied: list[int] = []
+
+    async def apply(conn: Connection, events: Sequence[Received[UnitState]], now: datetime) -> None:
+        applied.extend(event.sequence for event in events)
+
+    it = consumer(pool, clock, Handler("h", (UnitState,), apply, "latest_state"))
+    unit = UnitState(unit_id=new_id(), name="Care North")
+    await it.handle([record_of(unit, sequence=n) for n in (2, 4, 3)])
+    await it.handle([record_of(unit, sequence=1)])
+    await it.handle([record_of(unit, sequence=5)])
+    assert applied == [4, 5]
+    outcomes = await pool.fetch("select outcome, count(*) as n from inbox group by 1 order by 1")
+    assert [tuple(row) for row in outcomes] == [("applied", 2), ("superseded", 3)]
+
+
+def waiting(known: set[str]) -> Handler:
+    async def apply(
+        conn: Connection, events: Sequence[Received[EnrolmentRequested]], now: datetime
+    ) -> Sequence[Parked]:
+        await counting().apply(conn, [event for event in events if str(event.data.cohort_id) in known], now)
+        return [Parked(e.id, f"cohort {e.data.cohort_id}") for e in events if str(e.data.cohort_id) not in known]
+
+    return Handler("test.count", (EnrolmentRequested,), apply, "every_fact")
+
+
+async def test_a_record_waits_for_its_parent_and_is_handled_once_it_is_there(pool: Pool, clock: Hands) -> None:
+    known: set[str] = set()
+    orphan = requested()
+    it = consumer(pool, clock, waiting(known))
+    await it.handle([record_of(orphan)])
+    clock.moment += timedelta(seconds=2)
+    assert await it.retry_set_aside() == 1
+    assert await effects(pool) == []
+    known.add(str(orphan.cohort_id))
+    clock.moment += timedelta(minutes=2)
+    assert await it.retry_set_aside() == 1
+    assert await effects(pool) == [orphan.subject]
+    assert await pool.fetchval("select count(*) from set_aside") == 0
+    assert await pool.fetchval("select outcome from inbox") == "applied"
+
+
+async def test_a_parent_that_never_comes_ends_in_a_dead_letter_which_can_be_replayed(pool: Pool, clock: Hands) -> None:
+    known: set[str] = set()
+    orphan = requested()
+    it = consumer(pool, clock, waiting(known))
+    await it.handle([record_of(orphan)])
+    clock.moment += timedelta(hours=2)
+    assert await it.retry_set_aside() == 1
+    assert await pool.fetchval("select (state, reason)::text from set_aside") == "(dead,parent_never_came)"
+    assert await pool.fetchval("select outcome from inbox") == "dead"
+    known.add(str(orphan.cohort_id))
+    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    assert await it.retry_set_aside() == 1
+    assert await effects(pool) == [orphan.subject]
+
+
+async def test_a_replay_that_fails_again_is_a_dead_letter_again_and_others_go_on(pool: Pool, clock: Hands) -> None:
+    it = consumer(pool, clock, counting(fails=True))
+    await it.handle([record_of(unlucky()), record_of(unlucky())])
+    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    assert await it.retry_set_aside() == 2
+    rows = await pool.fetch("select state, attempts from set_aside")
+    assert [tuple(row) for row in rows] == [("dead", 4), ("dead", 4)]
+    assert await effects(pool) == []
+
+
+async def test_offsets_are_kept_with_the_effects_per_life_of_the_broker(pool: Pool, clock: Hands) -> None:
+    it = consumer(pool, clock, counting())
+    it.epoch = first = new_id()
+    records = [record_of(requested()) for _ in range(3)]
+    await it.handle(records)
+    await it.handle(records[:1])
+    it.epoch = second = new_id()
+    await it.handle(records[:2])
+    async with pool.acquire() as conn:
+        place = EnrolmentRequested.topic, 0
+        assert await applied_offsets(conn, "portal", first) == {place: records[2].offset + 1}
+        assert await applied_offsets(conn, "portal", second) == {place: records[1].offset + 1}
