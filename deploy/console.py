@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from deploy.output import fail
-from deploy.stack import NoStack, find_stack
+from deploy.stack import NoStack, find_stack, named_databases
 from services.enrolment.access import actions
 from shared.clock import Clock
 from shared.db import Pool, create_pool, transaction
@@ -20,9 +20,13 @@ _LENT_FOR = timedelta(hours=2)
 
 
 def settings_of(service: str, data: Path | None) -> Settings:
-    """A service's settings: the MEDLED_* variables where MEDLED_DATABASE_URL is set, else the embedded stack's."""
+    """A service's settings: the MEDLED_* variables where MEDLED_DATABASE_URL is set, or MEDLED_DATABASES names the
+    service's; else the embedded stack's.
+    """
     if "MEDLED_DATABASE_URL" in os.environ:
         return Settings()
+    if (dsn := named_databases().get(service)) is not None:
+        return Settings(database_url=dsn)
     try:
         environment = find_stack(data).environment_for(service)
     except NoStack as reason:

@@ -67,6 +67,14 @@ class Stack(BaseModel):
         return {**self.environment, "MEDLED_DATABASE_URL": self.databases[service]}
 
 
+def named_databases() -> dict[str, str]:
+    """Each service's DSN as MEDLED_DATABASES names them, `SERVICE=DSN` separated by spaces; nothing when it is unset.
+
+    For commands about all services of a deployment that `medled up` did not start.
+    """
+    return dict(pair.split("=", 1) for pair in os.environ.get("MEDLED_DATABASES", "").split() if "=" in pair)
+
+
 def data_directory(data: Path | None) -> Path:
     """The given directory, or MEDLED_DATA, or ./.medled."""
     return (data or Path(os.environ.get("MEDLED_DATA") or DEFAULT_DATA)).resolve()

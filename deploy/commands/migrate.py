@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json
-from deploy.stack import SERVICES, NoStack, find_stack
+from deploy.stack import SERVICES, NoStack, find_stack, named_databases
 
 
 def migrate(
     service: Annotated[
-        str | None, typer.Argument(help="One service; all of the embedded stack's when left out.")
+        str | None, typer.Argument(help="One service; all of MEDLED_DATABASES or the embedded stack when left out.")
     ] = None,
     database: Annotated[
         str | None, typer.Option(help="That service's database (DSN) [MEDLED_DATABASE_URL, else the embedded stack's].")
@@ -46,7 +46,11 @@ def _targets(service: str | None, dsn: str | None, data: DataOption) -> dict[str
             fail("Name the service whose database this is: medled migrate SERVICE --database DSN", status=2)
         return {service: dsn}
     try:
-        databases = find_stack(data).databases
+        databases = named_databases() or find_stack(data).databases
     except NoStack as reason:
-        fail(f"{reason} For another database, set MEDLED_DATABASE_URL or use --database.")
-    return dict(databases) if service is None else {service: databases[service]}
+        fail(f"{reason} For another database, set MEDLED_DATABASE_URL, MEDLED_DATABASES or use --database.")
+    if service is None:
+        return dict(databases)
+    if service not in databases:
+        fail(f"MEDLED_DATABASES does not name a database for {service}.", status=2)
+    return {service: databases[service]}

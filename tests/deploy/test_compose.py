@@ -17,7 +17,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from deploy.issuer.settings import IssuerSettings
-from deploy.stack import SERVICES
+from deploy.stack import SERVICES, named_databases
 from services.enrolment.settings import EnrolmentSettings
 from services.feedback.settings import FeedbackSettings
 from services.notifications.settings import NotificationsSettings
@@ -164,6 +164,16 @@ def test_secrets_reach_only_who_needs_them(resolve: Resolve) -> None:
         assert holders(role) - {"medled"} == {f"{service}-api", f"{service}-worker", "migrate"}
 
 
+@pytest.mark.parametrize("name", ["migrate", "medled"])
+def test_commands_know_every_database(resolve: Resolve, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found = resolve("tools")
+    monkeypatch.setenv("MEDLED_DATABASES", _environment(found[name])["MEDLED_DATABASES"])
+
+    assert named_databases() == {
+        service: _environment(found[f"{service}-api"])["MEDLED_DATABASE_URL"] for service in SERVICES
+    }
+
+
 def test_the_local_issuer_and_the_mail_sink_are_for_trying_out_only(resolve: Resolve) -> None:
     assert {"issuer", "mail-sink"} & resolve().keys() == set()
     with_them = resolve("dev", MEDLED_ENVIRONMENT="development")
@@ -257,7 +267,12 @@ def _listed() -> dict[str, list[str]]:
 
 
 def test_dot_env_example_lists_exactly_the_settings_there_are() -> None:
-    of_programs = {"MEDLED_MAIL_DIR", "MEDLED_DATA", "MEDLED_TOKEN"}  # read by the mail sink and by `medled`
+    of_programs = {
+        "MEDLED_MAIL_DIR",
+        "MEDLED_DATA",
+        "MEDLED_TOKEN",
+        "MEDLED_DATABASES",
+    }  # read by the mail sink and by `medled`
     known = set.union(*(_variables(settings) for settings in SETTINGS.values())) | of_programs
 
     assert {name for name in _listed() if name.startswith("MEDLED_")} == known
