@@ -1,5 +1,7 @@
 """Feedback, wired: everything its two processes are made of."""
 
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
 
 from services.feedback.responses import api as responses_api
@@ -12,7 +14,9 @@ from services.feedback.settings import FeedbackSettings
 from shared import directory
 from shared.db import Pool
 from shared.http import create_app
-from shared.worker import Worker
+
+if TYPE_CHECKING:
+    from shared.worker import Worker
 
 SERVICE = "feedback"
 
@@ -29,8 +33,10 @@ def create_api(settings: FeedbackSettings) -> FastAPI:
     )
 
 
-def create_worker(settings: FeedbackSettings, pool: Pool) -> Worker:
+def create_worker(settings: FeedbackSettings, pool: Pool) -> "Worker":
     """Opening, counting and closing. Raises ValueError when one of the two secrets is not set."""
+    from shared.worker import Worker  # the API runs without what Kafka needs
+
     opening = rounds.RoundHandlers(
         settings.secrets, k=settings.feedback_k, count_every=settings.count_every, links_kept=settings.links_kept
     )

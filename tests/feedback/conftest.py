@@ -1,11 +1,14 @@
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
+from services.feedback.app import create_api
 from services.feedback.settings import FeedbackSettings
 from shared.db import create_pool
 from tests.feedback.house import SECRETS, House
 from tests.support.databases import Databases
+from tests.support.serving import client_of
 from tests.support.settings import make_settings
 
 
@@ -22,3 +25,11 @@ async def house(feedback_settings: FeedbackSettings) -> AsyncIterator[House]:
     await home.move_in()
     yield home
     await pool.close()
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A visitor of feedback's API process, which runs without either secret."""
+    settings = house.settings.model_copy(update={"link_secret": None, "ballot_secret": None})
+    async with client_of(create_api(settings)) as visitor:
+        yield visitor
