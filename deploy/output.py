@@ -1,12 +1,14 @@
 """How commands speak: plain lines for people, one JSON document for programs, an honest exit status."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -15,8 +17,12 @@ DataOption = Annotated[
     typer.Option("--data", help="Data directory of the embedded stack [MEDLED_DATA, else .medled]."),
 ]
 
-_out = Console(highlight=False, soft_wrap=True)
+# Into a file or a pipe a table may be wide: nobody reads it in a window of 80 columns.
+_out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+_WIDE = 10_000  # an id that was cut is of no use; a narrow terminal wraps by itself
 
 
 def say(line: str) -> None:
@@ -35,13 +41,16 @@ def show_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows for a person; says nothing when there are none."""
+    """Rows for a person; says nothing when there are none. Numbers stand on the right; nothing is cut or folded."""
     if not rows:
         return
-    view = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    view = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+        numbers = all(isinstance(cell, int) or cell == "" for cell in cells) and any(cell != "" for cell in cells)
+        view.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
-        view.add_row(*(str(cell) for cell in row))
-    _out.print(view)
+        view.add_row(*(escape(str(cell)) for cell in row))
+    _out.print(view, width=_WIDE)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

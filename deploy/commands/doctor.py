@@ -2,16 +2,19 @@
 
 import asyncio
 import http.client
+import json
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 
 from deploy.output import DataOption, JsonOption, show_json, table
 from deploy.stack import NoStack, Stack, find_stack
+
+OUTBOX_TOO_OLD_SECONDS = 120  # as a worker's readiness has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Finding:
 
 
 def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Check Python, optional tools, and every part of the running embedded stack.
+    """Check Python, optional tools, and every part of the running embedded stack, with what waits and what failed.
 
     Exit status: 0 when nothing is wrong, 1 otherwise. A stack that does not run is a note.
     """
@@ -61,7 +64,7 @@ def _machine() -> Iterator[Finding]:
 async def _stack(stack: Stack) -> list[Finding]:
     findings = [Finding("stack", "ok", f"{stack.public_url}, process {stack.pid}, data in {stack.data}")]
     for service, dsn in stack.databases.items():
-        findings.append(await _database(service, dsn))
+        findings += await _database(service, dsn)
     findings.append(await _topics(stack.kafka_bootstrap))
     for service, ports in stack.ports.items():
         findings.append(_health(f"{service}-api", ports.api))
@@ -72,7 +75,7 @@ async def _stack(stack: Stack) -> list[Finding]:
     return findings
 
 
-async def _database(service: str, dsn: str) -> Finding:
+async def _database(service: str, dsn: str) -> list[Finding]:
     import asyncpg
 
     from shared.db import pending_migrations
@@ -82,13 +85,35 @@ async def _database(service: str, dsn: str) -> Finding:
         conn = await asyncpg.connect(dsn, timeout=5)
         try:
             pending = await pending_migrations(conn, service)
+            if not pending:
+                return [Finding(what, "ok", "up to date"), *await _backlog(conn, service)]
         finally:
             await conn.close()
     except (OSError, asyncpg.PostgresError) as error:
-        return Finding(what, "bad", f"not reachable: {error}")
-    if pending:
-        return Finding(what, "bad", f"lacks migrations {', '.join(pending)}; run `medled migrate`")
-    return Finding(what, "ok", "up to date")
+        return [Finding(what, "bad", f"not reachable: {error}")]
+    return [Finding(what, "bad", f"lacks migrations {', '.join(pending)}; run `medled migrate`")]
+
+
+async def _backlog(conn: Any, service: str) -> list[Finding]:
+    """What waits to be published, and what could not be handled."""
+    row = await conn.fetchrow(
+        """
+        select (select count(*) from outbox where published_at is null) as waiting,
+               (select coalesce(extract(epoch from now() - min(created_at)), 0)::int from outbox
+                where published_at is null) as oldest,
+               (select count(*) from set_aside where state = 'parked') as parked,
+               (select count(*) from set_aside where state = 'dead') as dead
+        """
+    )
+    waiting, oldest = row["waiting"], row["oldest"]
+    outbox = f"{waiting} events to publish, the oldest for {oldest} s" if waiting else "all events published"
+    findings = [Finding(f"{service} outbox", "ok" if oldest < OUTBOX_TOO_OLD_SECONDS else "bad", outbox)]
+    if row["parked"]:
+        findings.append(Finding(f"{service} parked", "note", f"{row['parked']} records wait for what they build on"))
+    if row["dead"]:
+        remedy = f"look at them with `medled dead-letters list --service {service}`"
+        findings.append(Finding(f"{service} dead letters", "note", f"{row['dead']}; {remedy}"))
+    return findings
 
 
 async def _topics(bootstrap: str) -> Finding:
@@ -109,9 +134,25 @@ def _health(name: str, port: int) -> Finding:
     try:
         connection.request("GET", "/health/ready")
         response = connection.getresponse()
-        body = response.read(500).decode(errors="replace")
+        body = response.read(10_000)
     except (OSError, http.client.HTTPException) as error:
         return Finding(name, "bad", f"does not answer on port {port}: {error}")
     finally:
         connection.close()
-    return Finding(name, "ok" if response.status == http.HTTPStatus.OK else "bad", body)
+    if response.status == http.HTTPStatus.OK:
+        return Finding(name, "ok", _readiness(body))
+    return Finding(name, "bad", body.decode(errors="replace"))
+
+
+def _readiness(body: bytes) -> str:
+    """What a process that is ready says of itself, in a few words; when it is not, all it says is shown."""
+    try:
+        consumer, relay = (json.loads(body).get(part) for part in ("consumer", "relay"))
+    except (ValueError, AttributeError):
+        return "ready"
+    words = ["ready"]
+    if consumer and consumer["topics"]:
+        words.append("lag unknown" if consumer["lag"] is None else f"{consumer['lag']} records behind")
+    if relay:
+        words.append("publishes" if relay["leading"] else "another worker publishes")
+    return ", ".join(words)

@@ -87,7 +87,7 @@ def tree(spans: Sequence[dict[str, Any]], trace_id: str) -> list[Node]:
 def _show(trace_id: str, roots: Sequence[Node]) -> None:
     spans = [node.span for root in roots for node, _ in _walk(root)]
     begin, end = min(span["start"] for span in spans), max(span["end"] for span in spans)
-    services = sorted({span["service"] for span in spans})
+    services = sorted({_place(span) for span in spans})
     say(f"trace {trace_id}: {len(spans)} spans in {_duration(end - begin)}, by {', '.join(services)}\n")
     rows = [row for root in roots for node, depth in _walk(root) for row in _rows(node, "  " * depth, begin)]
     table(("began", "took", "where", "what"), rows)
@@ -95,13 +95,18 @@ def _show(trace_id: str, roots: Sequence[Node]) -> None:
 
 def _rows(node: Node, indent: str, begin: int) -> Iterator[tuple[str, str, str, str]]:
     span = node.span
-    failed = f"  FAILED {span['error'] or ''}" if span["status"] == "error" else ""
+    words = [f"{indent}{span['name']}"]
+    if span["status"] == "error":
+        words.append(f"FAILED {span['error'] or ''}")
+    words += [f"(in a batch: trace {batch['trace_id']})" for batch in node.batches]
     times = f"+{_duration(span['start'] - begin)}", _duration(span["end"] - span["start"])
-    yield *times, span["service"], f"{indent}{span['name']}{failed}"
-    for batch in node.batches:
-        yield "", "", "", f"{indent}  in the batch `{batch['name']}`, trace {batch['trace_id']}"
+    yield *times, _place(span), "  ".join(words)
     for link in span["links"]:
-        yield "", "", "", f"{indent}  linked to span {link['span_id']}, trace {link['trace_id']}"
+        yield "", "", "", f"{indent}  linked to span {link['span_id']} of trace {link['trace_id']}"
+
+
+def _place(span: dict[str, Any]) -> str:
+    return str(span["service"]).removeprefix("medled-")
 
 
 def _walk(node: Node, depth: int = 0) -> Iterator[tuple[Node, int]]:

@@ -75,7 +75,7 @@ def _service_and_dsn(text: str) -> tuple[str, str]:
 def _show(report: "Report") -> None:
     table(("event, and who takes it", "published", "arrived", ""), list(_lines(report)))
     for service, types in report.skipped.items():
-        say(f"{service} skipped, as not for it: {_counted(types)}")
+        say(f"{service} passed over {_passed_over(types)}")
     for remark in report.remarks:
         say(remark)
     for reason in report.under_way:
@@ -94,7 +94,9 @@ def _lines(report: "Report") -> Iterator[tuple[str, object, object, str]]:
         yield (name, fact.published, fact.on_kafka, _fate_of(fact)) if fact else (name, "", "", "")
         for each in report.subscriptions:
             if each.type == name:
-                yield f"  {each.handler}", each.published, each.applied, _fate_at(each)
+                # The directory's handlers have the same name in every service.
+                where = "" if each.handler.startswith(each.service) else f" in {each.service}"
+                yield f"  {each.handler}{where}", each.published, each.applied, _fate_at(each)
 
 
 def _fate_of(fact: "Fact") -> str:
@@ -117,5 +119,10 @@ def _words(*counts: tuple[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts if count)
 
 
-def _counted(types: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in types.items())
+def _passed_over(types: Mapping[str, int]) -> str:
+    """Types of ours that a service does not take are every day; those that nobody here knows are named."""
+    from shared.events import REGISTRY
+
+    known = sum(count for name, count in types.items() if name in REGISTRY)
+    unknown = [f"{count} of the unknown type {name}" for name, count in types.items() if name not in REGISTRY]
+    return ", ".join([f"{known} records that are for others", *unknown])
