@@ -110,7 +110,7 @@ class Timers:
                 await conn.execute(
                     """
                     insert into timers (kind, key, due_at, payload, attempts, last_error)
-                    values ($1, $2, $3, $4, $5, $6)
+                    values ($1, $2, $3, $4, $5, $6) on conflict do nothing -- scheduled anew meanwhile: that counts
                     """,
                     kind, due.key, now + delay, due.payload, due.attempts + 1, type(error).__name__,
                 )  # fmt: skip
