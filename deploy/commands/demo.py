@@ -123,4 +123,15 @@ def _invite(stack: Stack) -> None:
     say(f"\nThe portal is open: {stack.public_url}. Sign in as anybody, for example as")
     notes = worth_being(organisation)
     table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
-    say(f"Mail lies in {stack.mail}: open the link of an invitation and answer it. Ctrl-C ends everything.")
+    say(f"Mail lies in {stack.mail}. An invitation to answer: {_open_invitation(stack)}")
+    say("Ctrl-C ends everything.")
+
+
+def _open_invitation(stack: Stack) -> str:
+    """The link to the co-leader's own view of herself, which the demo leaves unanswered."""
+    from deploy.demo.mailbox import read_mail
+    from deploy.demo.sample import CO_LEADER, load_organisation
+
+    address = load_organisation().by_login[CO_LEADER].email
+    links = [mail.link for mail in read_mail(stack.mail) if mail.link and mail.address == address]
+    return links[-1] if links else ""

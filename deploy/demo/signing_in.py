@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, Colleague, Organisation
+from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, Cast, Colleague, Organisation
 from deploy.stack import write_private
 
 
@@ -11,7 +11,9 @@ def worth_being(organisation: Organisation) -> dict[str, str]:
     """People by login, and what is to be seen as each of them."""
     co_leader = organisation.by_login[CO_LEADER]
     manager = organisation.manager_of(co_leader)
-    peer = organisation.peers_of(co_leader)[2]
+    cast = Cast(organisation)
+    busy = {*cast.applicants, *cast.later_applicants}
+    peer = next(person for person in organisation.peers_of(co_leader) if person not in busy)
     return {
         OFFICE: "programme office: programmes and cohorts",
         co_leader.login: "co-leader: milestones, results",

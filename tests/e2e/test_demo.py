@@ -107,7 +107,7 @@ def test_a_programme_is_played_and_ties_up_and_a_second_start_reuses_it(tmp_path
     assert len(played.scenes) == 10
 
     with _demo(data, "--port", str(port)) as second:
-        second.wait_for("Ctrl-C ends everything")
+        second.wait_for("Ctrl-C ends everything.")
         assert "it is kept as it is" in second.text
         assert "differs" not in second.text
         assert _verified(second.text) == events  # the broker forgot them all; the relays brought them back
