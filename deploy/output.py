@@ -1,7 +1,6 @@
 """How commands speak: plain lines for people, one JSON document for programs, an honest exit status."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,12 +16,10 @@ DataOption = Annotated[
     typer.Option("--data", help="Data directory of the embedded stack [MEDLED_DATA, else .medled]."),
 ]
 
-# Into a file or a pipe a table may be wide: nobody reads it in a window of 80 columns.
-_out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+_out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-_WIDE = 10_000  # an id that was cut is of no use; a narrow terminal wraps by itself
+# A console's own width is the widest that a table can be: an id that was cut is of no use, and terminals wrap.
+_tables = Console(highlight=False, soft_wrap=True, width=10_000)
 
 
 def say(line: str) -> None:
@@ -50,7 +47,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         view.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         view.add_row(*(escape(str(cell)) for cell in row))
-    _out.print(view, width=_WIDE)
+    _tables.print(view)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -106,13 +106,9 @@ def _summarise(stack: Stack, outcome: "Outcome") -> None:
         note("The figures do not tie up; see the logs in " + str(stack.logs))
 
 
-def _row(line: "Line") -> tuple[str, ...]:
-    figures = (line.played, line.services, line.portal, line.mail)
-    return line.what, *map(_cell, figures), "" if line.ties_up else "differs"
-
-
-def _cell(figure: int | None) -> str:
-    return "" if figure is None else f"{figure:,}"
+def _row(line: "Line") -> tuple[str | int, ...]:
+    figures = ("" if figure is None else figure for figure in (line.played, line.services, line.portal, line.mail))
+    return line.what, *figures, "" if line.ties_up else "differs"
 
 
 def _invite(stack: Stack) -> None:

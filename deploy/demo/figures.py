@@ -67,7 +67,7 @@ _WORDS = {
     "withheld": "  withheld, too few answers",
     "invitations": "invitations mailed",
     "mails": "mails delivered",
-    "answers": "answers given (sealed: nobody counts them)",
+    "answers": "answers given, sealed",
     "figures_rest_on": "  that released figures rest on",
 }
 
