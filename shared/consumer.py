@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from shared.telemetry import batch_span, record_context
 
 log = structlog.get_logger(__name__)
 
+AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
+_PAUSE_AFTER = 100  # records decoded at a stretch, so that the database is answered meanwhile
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
 
 
@@ -44,22 +47,28 @@ class _Batch:
     """What a batch of records holds for this service."""
 
     events: dict[str, list[Received[Any]]] = field(default_factory=lambda: defaultdict(list))  # by handler
-    records: dict[tuple[str, int, int], Record] = field(default_factory=dict)  # by place, for what must be set aside
+    records: list[Record] = field(default_factory=list)  # those that hold the events
     undecodable: list[tuple[Record, str, str]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def give_up(self, reason: str, detail: str) -> None:
         """Set every record aside as it came, for no handler in particular."""
-        self.undecodable += [(record, reason, detail) for record in self.records.values()]
+        self.undecodable += [(record, reason, detail) for record in self.records]
         self.events.clear()
+
+    def record_of(self, event: Received[Any]) -> Record:
+        """What an event came in; looked for, since hardly any is ever asked for."""
+        place = event.topic, event.partition, event.offset
+        return next(each for each in self.records if (each.topic, each.partition, each.offset) == place)
 
 
 class Consumer:
     """Handles batches of records for one service. Knows nothing of how they are fetched."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta
-    ) -> None:
+        self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta,
+        batch_size: int = 1000,
+    ) -> None:  # fmt: skip
         self.service = service
         self.handlers = tuple(handlers)
         self.topics = sorted({event.topic for handler in handlers for event in handler.events})
@@ -68,6 +77,7 @@ class Consumer:
         self._pool = pool
         self._clock = clock
         self._park_timeout = park_timeout
+        self._batch_size = batch_size
         self._handlers = {handler.name: handler for handler in handlers}
         if len(self._handlers) != len(handlers):
             raise ValueError("two handlers have the same name; the inbox is kept by name")
@@ -83,22 +93,49 @@ class Consumer:
         becomes a dead letter after a few attempts, alone.
         """
         with batch_span(f"{self.service} process", records):
-            await self._with_patience(records, given_up={})
+            parts = [records[start : start + self._batch_size] for start in range(0, len(records), self._batch_size)]
+            batch = await self._sort_ahead(parts[0]) if parts else None
+            for part, following in zip_longest(parts, parts[1:], fillvalue=()):
+                batch = await self._handle_while_sorting(part, batch, following)
         self.handled += len(records)
 
-    async def _with_patience(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+    async def _handle_while_sorting(
+        self, records: Sequence[Record], batch: _Batch | None, following: Sequence[Record]
+    ) -> _Batch | None:
+        """Commit one batch; the next one is decoded while the database works."""
+        handling = asyncio.create_task(self._with_patience(records, batch))
+        try:
+            ready = await self._sort_ahead(following)
+            await handling
+        finally:
+            if not handling.done():
+                handling.cancel()
+                await asyncio.wait([handling])
+        return ready
+
+    async def _sort_ahead(self, records: Sequence[Record]) -> _Batch | None:
+        """None when a record is at fault in a way nobody thought of: halving will find which."""
+        try:
+            return await self._sort(records)
+        except Exception:
+            log.exception("batch cannot be decoded: looking for the record at fault")
+            return None
+
+    async def _with_patience(self, records: Sequence[Record], batch: _Batch | None) -> None:
         pause = 0.1
         while True:
             try:
-                return await self._halving(records, given_up)
+                return await self._halving(records, {}, batch)
             except UNAVAILABLE as error:
                 log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
 
-    async def _halving(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+    async def _halving(
+        self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
+    ) -> None:
         try:
-            await self._in_one_transaction(records, given_up)
+            await self._in_one_transaction(records, given_up, batch)
         except HandlerFailedError as failure:
             if _is_unavailable(failure):
                 raise failure.__cause__ from None  # type: ignore[misc]  # it has one
@@ -124,9 +161,11 @@ class Consumer:
                   error=type(failure.__cause__).__name__)  # fmt: skip
         await self._halving([record], {**given_up, failure.handler: _cause(failure)})
 
-    async def _in_one_transaction(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
+    async def _in_one_transaction(
+        self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
+    ) -> None:
         try:
-            await self._handle_all(records, given_up)
+            await self._handle_all(records, given_up, batch or await self._sort(records))
         except HandlerFailedError:
             raise
         except UNAVAILABLE:
@@ -134,8 +173,7 @@ class Consumer:
         except Exception as error:
             raise HandlerFailedError(WHOLE_RECORD) from error
 
-    async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str]) -> None:
-        batch = self._sort(records)
+    async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
         async with transaction(self._pool) as conn:
             if WHOLE_RECORD in given_up:
                 batch.give_up("handler_failed", given_up[WHOLE_RECORD])
@@ -153,9 +191,11 @@ class Consumer:
             await _count_skipped(conn, self.service, batch.skipped)
             await _remember_offsets(conn, self.service, self.epoch, records)
 
-    def _sort(self, records: Sequence[Record]) -> _Batch:
+    async def _sort(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
-        for record in records:
+        for nth, record in enumerate(records, 1):
+            if nth % _PAUSE_AFTER == 0:
+                await asyncio.sleep(0)
             try:
                 received = self._decode(record)
             except (UnknownType, Undecodable) as fault:
@@ -165,7 +205,7 @@ class Consumer:
                     reason = "foreign" if isinstance(fault, Foreign) else "undecodable"
                     batch.undecodable.append((record, reason, str(fault)))
                 continue
-            batch.records[record.topic, record.partition, record.offset] = record
+            batch.records.append(record)
             for handler in self._by_type[received.type]:
                 batch.events[handler.name].append(received)
         return batch
@@ -200,7 +240,7 @@ class Consumer:
             for event in events:
                 if event.id in waiting:
                     await set_aside.park(
-                        conn, batch.records[event.topic, event.partition, event.offset],
+                        conn, batch.record_of(event),
                         Place(self.service, self.epoch, handler.name, event.id),
                         waiting_for=waiting[event.id], now=now, timeout=self._park_timeout,
                     )  # fmt: skip
@@ -211,7 +251,7 @@ class Consumer:
         await inbox.mark(conn, handler.name, [event.id for event in events], "dead")
         for event in events:
             await set_aside.bury(
-                conn, batch.records[event.topic, event.partition, event.offset],
+                conn, batch.record_of(event),
                 Place(self.service, self.epoch, handler.name, event.id),
                 reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
             )  # fmt: skip

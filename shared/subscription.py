@@ -22,7 +22,7 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import epoch as epochs
-from shared.consumer import Consumer, applied_offsets
+from shared.consumer import AHEAD, Consumer, applied_offsets
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.set_aside import Record
 from shared.settings import Settings
@@ -98,7 +98,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         )  # fmt: skip
         subscriber = broker.subscriber(
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
-            max_records=self._settings.batch_size, batch_timeout_ms=FETCH_MILLISECONDS,
+            max_records=self._settings.batch_size * AHEAD, batch_timeout_ms=FETCH_MILLISECONDS,
             auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
             max_poll_interval_ms=300_000,

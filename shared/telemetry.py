@@ -202,6 +202,8 @@ def record_context(envelope: "Envelope", *, consumer: str) -> Context:
     Within `batch_span` the span is linked from the batch and ends with it, and a record that is tried again keeps it.
     """
     parent = context_from(envelope.traceparent, envelope.tracestate)
+    if _current is None or not _current.exports:
+        return parent
     records = _open_records.get()
     if records is not None and (known := records.get(envelope.id)) is not None:
         return trace.set_span_in_context(known, parent)

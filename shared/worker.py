@@ -50,7 +50,7 @@ class Worker:
         self.relay = Relay(settings, service=service)
         self.consumer = Consumer(
             pool, self.clock, service=service, handlers=handlers,
-            park_timeout=timedelta(hours=settings.park_timeout_hours),
+            park_timeout=timedelta(hours=settings.park_timeout_hours), batch_size=settings.batch_size,
         )  # fmt: skip
         self.subscription = Subscription(settings, pool, self.consumer)
         self._timers = Timers(pool, self.clock, timers)

@@ -117,7 +117,7 @@ class Event(BaseModel):
 
         Raises pydantic.ValidationError when the value does not follow the schema.
         """
-        return cls.model_validate_json(value, extra="ignore")
+        return cast(Self, cls.__pydantic_validator__.validate_json(value, extra="ignore"))
 
 
 def decode(envelope: Envelope, value: bytes | None) -> Event | None:

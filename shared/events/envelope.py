@@ -124,8 +124,6 @@ def parse_headers(headers: Iterable[Header]) -> Envelope:
         if isinstance(error, Undecodable):
             raise
         raise Undecodable(_reason(raw)) from None
-    if not 0 < envelope.sequence <= MAX_SEQUENCE:
-        raise Undecodable("ce_sequence is out of range")
     return envelope
 
 
@@ -134,20 +132,17 @@ def _read(raw: dict[str, bytes | None]) -> Envelope:
         raw["ce_specversion"], raw["ce_type"], raw["ce_source"], raw.get("content-type", CONTENT_TYPE)
     )
     id_ = _text(raw["ce_id"])
-    time = datetime.fromisoformat(_text(raw["ce_time"]))
-    if time.tzinfo is None:
-        raise Undecodable("ce_time has no time zone")
     return Envelope(
         UUID(id_),
         type_,
         source,
         _text(raw["ce_subject"]),
-        time,
-        int(_text(raw["ce_sequence"])),
+        _time(raw["ce_time"]),
+        _sequence(raw["ce_sequence"]),
         _scope(raw["ce_unit"]) if "ce_unit" in raw else None,
         _scope(raw["ce_programme"]) if "ce_programme" in raw else None,
-        _text(raw["ce_correlationid"]) if "ce_correlationid" in raw else id_,
-        UUID(_text(raw["ce_causationid"])) if "ce_causationid" in raw else None,
+        _shared_text(raw["ce_correlationid"]) if "ce_correlationid" in raw else id_,
+        _scope(raw["ce_causationid"]) if "ce_causationid" in raw else None,
         _trace(raw.get("traceparent")),
         _trace(raw.get("tracestate")),
     )
@@ -175,10 +170,29 @@ def _text(value: bytes | None) -> str:
     return text
 
 
+# What one transaction announces, and what an organisation is made of, comes again in record after record.
+_shared_text = lru_cache(maxsize=4096)(_text)
+
+
 @lru_cache(maxsize=4096)
 def _scope(value: bytes | None) -> UUID:
-    """Units and programmes are few and come again and again."""
     return UUID(_text(value))
+
+
+@lru_cache(maxsize=4096)
+def _time(value: bytes | None) -> datetime:
+    time = datetime.fromisoformat(_text(value))
+    if time.tzinfo is None:
+        raise Undecodable("ce_time has no time zone")
+    return time
+
+
+@lru_cache(maxsize=4096)
+def _sequence(value: bytes | None) -> int:
+    sequence = int(_text(value))
+    if not 0 < sequence <= MAX_SEQUENCE:
+        raise Undecodable("ce_sequence is out of range")
+    return sequence
 
 
 def _trace(value: bytes | None) -> str | None:
