@@ -83,6 +83,8 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Outcome]") -> None
 
 
 def _outcome_of(task: "asyncio.Task[Outcome]") -> "Outcome":
+    import httpx
+
     from deploy.demo.house import DemoFailed
     from deploy.verify import CannotVerify
 
@@ -90,6 +92,8 @@ def _outcome_of(task: "asyncio.Task[Outcome]") -> "Outcome":
         return task.result()
     except (DemoFailed, CannotVerify) as reason:
         fail(f"\nThe demo failed. {reason}")
+    except httpx.HTTPError as error:
+        fail(f"\nThe demo failed. A service cannot be reached: {str(error) or type(error).__name__}")
 
 
 def _summarise(stack: Stack, outcome: "Outcome") -> None:
