@@ -17,7 +17,7 @@ import structlog
 
 from shared import inbox, set_aside
 from shared.clock import Clock
-from shared.db import UNAVAILABLE, Connection, Pool, transaction
+from shared.db import UNAVAILABLE, Connection, Pool, is_unavailable, transaction
 from shared.events.base import Event, decode
 from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
 from shared.inbox import Handler, Received
@@ -168,9 +168,9 @@ class Consumer:
             await self._handle_all(records, given_up, batch or await self._sort(records))
         except HandlerFailedError:
             raise
-        except UNAVAILABLE:
-            raise
         except Exception as error:
+            if is_unavailable(error):
+                raise
             raise HandlerFailedError(WHOLE_RECORD) from error
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
@@ -294,10 +294,20 @@ class Consumer:
                 raise Undecodable(f"no handler is called {name} any more")
             if aside.handler is None and not await inbox.admit(conn, handler, [event]):
                 continue
+            if await inbox.is_overtaken(conn, handler, event):
+                await inbox.mark(conn, name, [event.id], "superseded")
+                continue
             try:
                 parked = await handler.apply(conn, [event], now)
             except Exception as error:
                 raise HandlerFailedError(name) from error
+            if parked and aside.handler is None:  # from here on it waits for this handler alone
+                await inbox.mark(conn, name, [event.id], "parked")
+                await set_aside.park(
+                    conn, aside.record, Place(self.service, self.epoch, name, event.id),
+                    waiting_for=parked[0].waiting_for, now=now, timeout=self._park_timeout,
+                )  # fmt: skip
+                continue
             if parked:
                 if aside.expires_at is not None and aside.expires_at <= now:
                     await self._abandon(conn, aside, "parent_never_came", parked[0].waiting_for)
@@ -315,7 +325,7 @@ class Consumer:
 
 
 def _is_unavailable(failure: BaseException) -> bool:
-    return isinstance(failure.__cause__, UNAVAILABLE)
+    return is_unavailable(failure.__cause__)
 
 
 def _cause(failure: BaseException) -> str:

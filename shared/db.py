@@ -57,6 +57,14 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
 )
 
 
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether an error is an outage; asyncpg calls an argument that does not fit an interface error too."""
+    is_argument = isinstance(error, asyncpg.InterfaceError) and (
+        isinstance(error, ValueError) or "the server expects" in str(error)
+    )
+    return isinstance(error, UNAVAILABLE) and not is_argument
+
+
 async def _prepare(conn: "asyncpg.Connection[asyncpg.Record]") -> None:
     await conn.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=lambda value: b"\x01" + json.dumps(value).encode(),

@@ -122,6 +122,16 @@ async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[
     return [event for event in events if event.id in accepted]
 
 
+async def is_overtaken(conn: Connection, handler: Handler, event: Received[Any]) -> bool:
+    """Whether a newer state was applied while this one was set aside; keeps the answer true until commit."""
+    if handler.mode != "latest_state":
+        return False
+    newest: int | None = await conn.fetchval(
+        "select sequence from inbox_latest where handler = $1 and subject = $2 for update", handler.name, event.subject
+    )
+    return newest is not None and newest > event.sequence
+
+
 async def mark(conn: Connection, handler: str, event_ids: Sequence[UUID], outcome: str) -> None:
     """Say what became of these ids: applied, superseded, parked or dead."""
     await conn.execute(

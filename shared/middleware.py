@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.db import UNAVAILABLE
+from shared.db import is_unavailable
 from shared.problems import Problem, on_http_exception, respond
 
 log = structlog.get_logger(__name__)
@@ -117,11 +117,7 @@ def problem_for(error: Exception) -> Problem:
             422, "invalid-request", "The request is not valid", "A text holds a character that cannot be stored.",
             remedy="Remove NUL characters and send the request again.",
         )  # fmt: skip
-    # asyncpg calls a wrong argument of ours an interface error too; that one is a bug and not an outage.
-    is_ours = isinstance(error, asyncpg.InterfaceError) and (
-        isinstance(error, ValueError) or "the server expects" in str(error)
-    )
-    if isinstance(error, UNAVAILABLE) and not is_ours:
+    if is_unavailable(error):
         return Problem(
             503, "unavailable", "Not available right now", "Medled cannot reach what it needs to answer.",
             remedy="Try again in a few seconds; with an Idempotency-Key that is safe for changes too.",

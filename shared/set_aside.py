@@ -97,7 +97,7 @@ async def give_up(conn: Connection, aside: Aside, place: Place, *, reason: str, 
     await conn.execute(
         "update set_aside set state = 'dead', reason = $2, detail = $3, attempts = attempts + 1, retry_at = null, "
         "set_aside_at = $4 where id = $1",
-        aside.id, reason, detail, now,
+        aside.id, reason, _storable(detail), now,
     )  # fmt: skip
     await _announce(conn, aside.record, place, reason, aside.attempts + 1)
 
@@ -114,7 +114,7 @@ async def _store(
         on conflict (consumer, epoch, topic, partition, "offset") where handler is null do nothing
         """,
         new_id(), place.consumer, place.handler, place.event_id, place.epoch, record.topic, record.partition,
-        record.offset, record.key, _headers_out(record), record.value, state, reason, detail[:2000], attempts, now,
+        record.offset, record.key, _headers_out(record), record.value, state, reason, _storable(detail), attempts, now,
         retry_at, expires_at,
     )  # fmt: skip
     return status.endswith(" 1")
@@ -136,7 +136,7 @@ async def _announce(conn: Connection, record: Record, place: Place, reason: str,
     await conn.execute(
         "insert into outbox (id, topic, key, subject, type, headers, payload) "
         "values ($1, $2, $3, '', 'dead-letter', $4, $5)",
-        new_id(), f"medled.{place.consumer}.dead-letters.v1", _text(record.key),
+        new_id(), f"medled.{place.consumer}.dead-letters.v1", _text(record.key)[:1000],
         "\n".join(f"{name}: {content}" for name, content in headers.items()), value,
     )  # fmt: skip
     will_publish()
@@ -148,6 +148,11 @@ def _text(key: bytes | None) -> str:
     except UnicodeDecodeError:
         text = "\0"
     return text if not text or text.isprintable() else base64.b64encode(key or b"").decode()
+
+
+def _storable(detail: str) -> str:
+    # It may name a field of the record, and a name in JSON may hold what Postgres does not store.
+    return detail[:2000].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _headers_out(record: Record) -> list[list[str | None]]:

@@ -9,7 +9,7 @@ import structlog
 from opentelemetry.context import Context
 
 from shared.clock import Clock
-from shared.db import UNAVAILABLE, Connection, Pool, transaction
+from shared.db import Connection, Pool, is_unavailable, transaction
 from shared.telemetry import context_from, traceparent_of
 
 log = structlog.get_logger(__name__)
@@ -83,19 +83,20 @@ class Timers:
 
     async def _run(self, kind: str, limit: int) -> int:
         now = self._clock.now()
+        due: list[Due] = []
         try:
             async with transaction(self._pool) as conn:
                 due = await _claim(conn, kind, now, limit)
                 if due:
                     await self._handlers[kind](conn, due, now)
             return len(due)
-        except UNAVAILABLE:
-            raise
         except Exception as error:
+            if is_unavailable(error) or not due:
+                raise
             if limit > 1:  # find the faulty one: everything once, alone
                 return sum([await self._run(kind, 1) for _ in range(limit) if await self._any_due(kind)])
             log.exception("timer failed", kind=kind)
-            return await self._postpone(kind, now, error)
+            return await self._postpone(due[0], now, error)
 
     async def _any_due(self, kind: str) -> bool:
         found: bool = await self._pool.fetchval(
@@ -103,17 +104,15 @@ class Timers:
         )
         return found
 
-    async def _postpone(self, kind: str, now: datetime, error: Exception) -> int:
-        async with transaction(self._pool) as conn:
-            for due in await _claim(conn, kind, now, 1):
-                delay = timedelta(seconds=min(2**due.attempts, 3600))
-                await conn.execute(
-                    """
-                    insert into timers (kind, key, due_at, payload, attempts, last_error)
-                    values ($1, $2, $3, $4, $5, $6) on conflict do nothing -- scheduled anew meanwhile: that counts
-                    """,
-                    kind, due.key, now + delay, due.payload, due.attempts + 1, type(error).__name__,
-                )  # fmt: skip
+    async def _postpone(self, failed: Due, now: datetime, error: Exception) -> int:
+        delay = timedelta(seconds=min(2 ** min(failed.attempts, 12), 3600))
+        await self._pool.execute(
+            """
+            update timers set due_at = $4, attempts = attempts + 1, last_error = $5
+            where kind = $1 and key = $2 and due_at = $3 -- scheduled anew meanwhile: that counts
+            """,
+            failed.kind, failed.key, failed.due_at, now + delay, type(error).__name__,
+        )  # fmt: skip
         return 1
 
 

@@ -11,10 +11,11 @@ import pytest
 from shared.clock import Clock
 from shared.consumer import Consumer, applied_offsets
 from shared.db import Connection, Pool, create_pool
-from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
+from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
 from shared.outbox import MAX_PAYLOAD_BYTES
+from shared.set_aside import Place, bury
 from shared.settings import Settings
 from tests.shared.records import raw_record, record_of
 from tests.support.backbone import requested
@@ -242,3 +243,69 @@ async def test_offsets_are_kept_with_the_effects_per_life_of_the_broker(pool: Po
         place = EnrolmentRequested.topic, 0
         assert await applied_offsets(conn, "portal", first) == {place: records[2].offset + 1}
         assert await applied_offsets(conn, "portal", second) == {place: records[1].offset + 1}
+
+
+async def test_a_value_that_the_database_cannot_take_is_the_records_fault_and_no_outage(
+    pool: Pool, clock: Hands
+) -> None:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        await conn.execute("select $1::int", 2**40)  # asyncpg calls this an interface error
+
+    async with asyncio.timeout(10):
+        await consumer(pool, clock, Handler("h", (EnrolmentRequested,), apply, "every_fact")).handle(
+            [record_of(requested())]
+        )
+    assert await pool.fetchval("select state from set_aside") == "dead"
+
+
+async def test_a_fault_whose_place_cannot_be_stored_is_set_aside_all_the_same(pool: Pool, clock: Hands) -> None:
+    access = AccessState(principal="machine:1", kind=PrincipalKind.machine, name="HR", roles={})
+    sound = record_of(access)
+    value = sound.value.replace(b'"roles":{}', b'"roles":{"\\u0000":[]}')
+    assert value != sound.value
+    handler = Handler("h", (AccessState,), counting().apply, "latest_state")
+    await consumer(pool, clock, handler).handle([raw_record(sound.topic, b"k" * 2000, value, sound.headers)])
+    assert await pool.fetchval("select (state, reason)::text from set_aside") == "(dead,undecodable)"
+    assert await pool.fetchval("select length(key) from outbox") == 1000
+
+
+async def test_a_state_replayed_after_a_newer_one_was_applied_is_superseded(pool: Pool, clock: Hands) -> None:
+    broken = True
+    applied: list[int] = []
+
+    async def apply(conn: Connection, events: Sequence[Received[UnitState]], now: datetime) -> None:
+        if broken:
+            raise ValueError
+        applied.extend(event.sequence for event in events)
+
+    it = consumer(pool, clock, Handler("h", (UnitState,), apply, "latest_state"))
+    unit = UnitState(unit_id=new_id(), name="Care North")
+    await it.handle([record_of(unit, sequence=1)])
+    broken = False
+    await it.handle([record_of(unit, sequence=2)])
+    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    assert await it.retry_set_aside() == 1
+    assert applied == [2]
+    assert await pool.fetchval("select count(*) from set_aside") == 0
+    outcomes = await pool.fetch("select outcome from inbox order by 1")
+    assert [row["outcome"] for row in outcomes] == ["applied", "superseded"]
+
+
+async def test_a_replayed_record_that_no_handler_was_blamed_for_may_wait_for_its_parent(
+    pool: Pool, clock: Hands
+) -> None:
+    known: set[str] = set()
+    orphan = requested()
+    it = consumer(pool, clock, waiting(known), counting("test.other"))
+    record = record_of(orphan)
+    place = Place("portal", it.epoch)
+    async with pool.acquire() as conn:
+        await bury(conn, record, place, reason="handler_failed", detail="", attempts=1, now=clock.now())
+    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    assert await it.retry_set_aside() == 1
+    assert (await effects(pool), await effects(pool, "test.other")) == ([], [orphan.subject])
+    known.add(str(orphan.cohort_id))
+    clock.moment += timedelta(seconds=2)
+    assert await it.retry_set_aside() == 1
+    assert (await effects(pool), await effects(pool, "test.other")) == ([orphan.subject], [orphan.subject])
+    assert await pool.fetchval("select count(*) from set_aside") == 0

@@ -8,7 +8,7 @@ import structlog
 
 from services.enrolment.imports import store
 from services.enrolment.imports.importing import Options, Run, apply
-from shared.db import UNAVAILABLE, Connection, Pool
+from shared.db import Connection, Pool, is_unavailable
 from shared.telemetry import tracer
 from shared.timers import Due, TimerHandler
 
@@ -39,10 +39,8 @@ async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
     try:
         async with conn.transaction():  # a savepoint: what fails leaves nothing but its report
             status = await apply(run, content)
-    except UNAVAILABLE:
-        raise
-    except Exception:
-        if due.attempts + 1 < _ATTEMPTS:
+    except Exception as error:
+        if is_unavailable(error) or due.attempts + 1 < _ATTEMPTS:
             raise  # the timer comes again, later
         log.exception("import failed", import_id=str(import_id))
         status = "failed"
