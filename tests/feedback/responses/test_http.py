@@ -247,6 +247,32 @@ async def test_the_form_speaks_the_respondents_language_and_can_be_switched_on_t
     assert "Leda möten" in switched.text
 
 
+async def test_every_page_behind_the_link_speaks_the_respondents_language(
+    visitor: httpx.AsyncClient, house: House, tokens: dict[Group, list[str]]
+) -> None:
+    await house.pool.execute("update people set locale = 'en'")
+    one, other = tokens[Group.peer][:2]
+    swedish = {"accept-language": "sv"}
+    pages = [
+        await visitor.post(PAGE.format(one), data={}, headers=swedish),
+        await visitor.post(PAGE.format(one), data=FORM, headers=swedish),
+        await visitor.get(PAGE.format(one), headers=swedish),
+        await visitor.get(PAGE.format(other) + "/decline", headers=swedish),
+        await visitor.post(PAGE.format(other) + "/decline", headers=swedish),
+    ]
+    assert [page.status_code for page in pages] == [422, 200, 410, 200, 200]
+    assert all('<html lang="en"' in page.text for page in pages)
+
+
+@pytest.mark.usefixtures("untouched")
+async def test_a_form_that_is_too_large_is_refused_on_a_page_that_keeps_the_address(
+    visitor: httpx.AsyncClient, peer: str
+) -> None:
+    page = await visitor.post(PAGE.format(peer), data=FORM | {"x": "x" * 70_000}, headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["referrer-policy"]) == (413, "no-referrer")
+    assert peer not in page.text
+
+
 # --- what a link must not leave behind --------------------------------------------------------------------------------
 
 

@@ -1,0 +1,106 @@
+"""Answering and reading in a real browser: usable by everybody, light and dark, down to a small phone."""
+
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from services.feedback.app import create_api
+from shared.events import Group
+from shared.web.session import COOKIE, seal
+from tests.feedback.house import House, received
+from tests.support.serving import on_a_port
+from tests.support.skipping import skip
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        skip("chromium is not installed")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def origin(house: House) -> AsyncIterator[str]:
+    async with on_a_port(create_api(house.settings)) as origin:
+        yield origin
+
+
+async def open_now(house: House, milestone: str) -> UUID:
+    """A round that is open by the clock on the wall."""
+    cause = received(house.milestone(milestone=milestone))
+    await house.handle(cause, now=datetime.now(UTC))
+    found: UUID = await house.pool.fetchval("select id from rounds where caused_by = $1", cause.id)
+    return found
+
+
+async def is_usable(page: Page) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    assert (await Axe().run(page, options=WCAG)).response["violations"] == []
+    await page.set_viewport_size({"width": 320, "height": 640})
+    assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_everybody_can_answer_and_put_right_what_was_missed(
+    browser: Browser, house: House, origin: str, scheme: str
+) -> None:
+    link = f"{origin}/feedback/r/{(await house.tokens(await open_now(house, 'first')))[Group.peer][0]}"
+    page = await browser.new_page(color_scheme=scheme, locale="en-GB")  # type: ignore[arg-type]  # one of its literals
+    await page.goto(f"{link}?lang=en")
+    await is_usable(page)
+    names = await page.eval_on_selector_all("fieldset", "sets => sets.map(one => one.id)")
+    for name in names[1:]:
+        await page.check(f'input[name="{name}"][value="4"]')
+    await page.get_by_role("button", name="Send the answers").click()
+    await expect(page.get_by_role("alert")).to_be_focused()
+    await is_usable(page)
+    await page.get_by_role("alert").get_by_role("link").click()
+    await page.check(f'input[name="{names[0]}"][value="none"]')
+    await page.get_by_role("button", name="Send the answers").click()
+    await expect(page.get_by_role("heading", name="Thank you for your feedback")).to_be_visible()
+    await is_usable(page)
+    await page.get_by_role("link", name="Svenska").click()
+    await expect(page.get_by_role("heading", name="Länken är redan använd")).to_be_visible()
+    assert await house.pool.fetchval("select count(*) from ballots") == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_everybody_can_read_their_results(browser: Browser, house: House, origin: str, scheme: str) -> None:
+    shown, hidden = await open_now(house, "first"), await open_now(house, "second")
+    now = datetime.now(UTC)
+    for round_id, peers in ((shown, 6), (hidden, 3)):
+        tokens = await house.tokens(round_id)
+        for number, token in enumerate([tokens[Group.manager][0], *tokens[Group.peer][:peers]]):
+            await house.answer(token, 2 + number % 3, now=now)
+        await house.close(round_id, now=now + timedelta(days=14))
+    claims = {"iss": house.settings.oidc_issuer, "sub": "anna", "name": "Anna Berg"}
+    context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
+    await context.add_cookies([{"name": COOKIE, "value": seal(house.settings, "session", claims, seconds=600),
+                                "url": origin}])  # fmt: skip
+    page = await context.new_page()
+    await page.goto(f"{origin}/feedback/?lang=en")
+    await expect(page.get_by_text("Results ready")).to_have_count(2)
+    await is_usable(page)
+    await page.goto(f"{origin}/feedback/rounds/{shown}")
+    await expect(page.get_by_role("img", name="Peers")).to_have_count(2)
+    await is_usable(page)
+    await page.goto(f"{origin}/feedback/rounds/{hidden}")
+    await expect(page.get_by_text("Fewer than 5 answers: the figure is not shown")).to_have_count(2)
+    await is_usable(page)
