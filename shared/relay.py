@@ -27,6 +27,7 @@ POLL_SECONDS = 0.5
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
+REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
 
 if TYPE_CHECKING:
     Direct = asyncpg.Connection[asyncpg.Record]
@@ -133,7 +134,9 @@ class Relay:
                 return
             async with conn.transaction():
                 if known is not None:
-                    rows = await conn.execute("update outbox set published_at = null where published_at is not null")
+                    rows = await conn.execute(
+                        "update outbox set published_at = null where published_at is not null", timeout=REFILL_SECONDS
+                    )
                     log.warning("the broker is new: publishing retained rows again", rows=rows.split()[-1])
                 await epochs.remember(conn, "relay", current)
 
@@ -142,14 +145,14 @@ class Relay:
 
         True when cut short by time.
         """
-        burst = await burst_of(producer, await self._fetch(conn, after=0))
+        burst = await burst_of(producer, await self._fetch(conn))
         acknowledged: Sequence[Row] = []
         while burst.rows:
             sending = asyncio.create_task(self._send(producer, burst))
             try:
                 await self._mark(conn, acknowledged)
                 more = len(burst.rows) == self._settings.relay_batch_size and time.monotonic() < until
-                following = await self._fetch(conn, after=burst.rows[-1]["seq"]) if more else []
+                following = await self._fetch(conn, under_way=burst.rows) if more else []
                 prepared = await burst_of(producer, following)
             finally:
                 await sending
@@ -157,14 +160,16 @@ class Relay:
         await self._mark(conn, acknowledged)
         return time.monotonic() > until
 
-    async def _fetch(self, conn: Direct, *, after: int) -> Sequence[Row]:
+    async def _fetch(self, conn: Direct, *, under_way: Sequence[Row] = ()) -> Sequence[Row]:
+        # Not "above the last one under way": a row below it may have been committed since, and it comes before the
+        # later rows of its aggregate.
         async with self._busy:
             rows: Sequence[Row] = await conn.fetch(
                 """
                 select seq, topic, key, headers, payload, (extract(epoch from created_at) * 1000)::bigint as millis
-                from outbox where published_at is null and seq > $1 order by seq limit $2
+                from outbox where published_at is null and seq <> all($1::bigint[]) order by seq limit $2
                 """,
-                after,
+                [row["seq"] for row in under_way],
                 self._settings.relay_batch_size,
             )
         return rows
@@ -203,14 +208,17 @@ def _producer(settings: Settings, service: str) -> AIOKafkaProducer:
 async def _depose_if_frozen(conn: Direct) -> None:
     """End the leader's connection when its heart has not beaten for a while: a stopped process keeps its lock for ever.
 
-    It loses lock and marking in one go; what it may still send when it thaws is fenced by the transactional id.
+    It loses lock and marking in one go; what it may still send when it thaws is fenced by the transactional id. One
+    whose statement Postgres is still working on, as a refill's, does not beat meanwhile, and is not frozen.
     """
     deposed = await conn.fetchval(
         """
-        select pg_terminate_backend(l.pid) from relay_leader r join pg_locks l on l.pid = r.pid
-        where l.locktype = 'advisory' and l.granted and l.database = (select oid from pg_database
-              where datname = current_database())
-          and ((l.classid::bigint << 32) | l.objid::bigint) = $1 and r.beat_at < now() - make_interval(secs => $2)
+        select pg_terminate_backend(l.pid)
+        from relay_leader r join pg_locks l on l.pid = r.pid join pg_stat_activity a on a.pid = r.pid
+        where r.beat_at < now() - make_interval(secs => $2)
+          and l.locktype = 'advisory' and l.granted and ((l.classid::bigint << 32) | l.objid::bigint) = $1
+          and l.database = (select oid from pg_database where datname = current_database())
+          and not (a.state = 'active' and a.wait_event_type is distinct from 'Client')
         """,
         LOCK,
         STALE_SECONDS,

@@ -1,0 +1,82 @@
+"""The relay by itself: which rows it takes, in which order, and whom it deposes. Real Postgres, no broker."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shared import outbox, relay
+from shared.bursts import Burst, Row
+from shared.db import connect, create_pool, transaction
+from shared.events import UnitState
+from shared.ids import new_id
+from shared.relay import LOCK, Relay, _depose_if_frozen
+from shared.settings import Settings
+from tests.support.databases import Databases
+from tests.support.settings import make_settings
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their_aggregate(
+    database: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(Settings, await database("enrolment"), relay_batch_size=3)
+    pool, conn = await create_pool(settings, name="test"), await connect(settings, name="test")
+    slow, others = UnitState(unit_id=new_id(), name="Slow"), [UnitState(unit_id=new_id(), name="Fast") for _ in "123"]
+    sent: list[tuple[str, str]] = []
+    late, release = asyncio.Event(), asyncio.Event()
+
+    async def write_slowly() -> None:
+        async with transaction(pool) as slowly:
+            await outbox.add(slowly, slow, now=NOW)  # numbered first, committed while the others are under way
+            late.set()
+            await release.wait()
+        async with transaction(pool) as again:
+            await outbox.add(again, slow, now=NOW)
+
+    class Recording(Relay):
+        async def _send(self, _: Any, burst: Burst) -> None:
+            sent.extend((row["key"], row["headers"].rpartition(" ")[2]) for row in burst.rows)
+
+        async def _mark(self, conn: Any, rows: Sequence[Row]) -> None:
+            if not release.is_set():
+                release.set()
+                await writing
+            await super()._mark(conn, rows)
+
+    async def as_it_is(_: Any, rows: Sequence[Row]) -> Burst:
+        return Burst(rows, [])
+
+    monkeypatch.setattr(relay, "burst_of", as_it_is)
+    writing = asyncio.create_task(write_slowly())
+    await late.wait()
+    async with transaction(pool) as quickly:
+        await outbox.add(quickly, *others, now=NOW)
+    it = Recording(settings, service="enrolment")
+    await it._drain(conn, None, until=float("inf"))  # type: ignore[arg-type]  # nothing is really sent
+    assert [sequence for key, sequence in sent if key == slow.key] == ["1", "2"]
+    assert len(sent) == it.published == 5
+    await conn.close()
+    await pool.close()
+
+
+async def test_a_leader_that_waits_for_postgres_is_not_deposed_and_one_that_does_nothing_is(
+    database: Databases,
+) -> None:
+    settings = make_settings(Settings, await database("enrolment"))
+    leader, rival = await connect(settings, name="test"), await connect(settings, name="test")
+    await leader.fetchval("select pg_try_advisory_lock($1)", LOCK)
+    await leader.execute("insert into relay_leader values (true, pg_backend_pid(), 1, now() - interval '1 minute')")
+    working = asyncio.create_task(leader.execute("select pg_sleep(2)"))
+    await asyncio.sleep(0.5)
+    await _depose_if_frozen(rival)
+    await working
+    assert not leader.is_closed()
+    await _depose_if_frozen(rival)
+    async with asyncio.timeout(10):
+        while not leader.is_closed():
+            await asyncio.sleep(0.05)
+    await rival.close()
