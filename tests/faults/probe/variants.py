@@ -58,9 +58,9 @@ class MarksBeforeAcknowledgement(Relay):
 
     _conn: Direct | None = None
 
-    async def _fetch(self, conn: Direct, *, after: int) -> Sequence[Row]:
+    async def _lead(self, conn: Direct, *, after_unclean_end: bool) -> None:
         self._conn = conn
-        return await super()._fetch(conn, after=after)
+        await super()._lead(conn, after_unclean_end=after_unclean_end)
 
 
 class CommitsBeforeProcessing(Consumer):
