@@ -162,12 +162,13 @@ class Relay:
 
     async def _fetch(self, conn: Direct, *, under_way: Sequence[Row] = ()) -> Sequence[Row]:
         # Not "above the last one under way": a row below it may have been committed since, and it comes before the
-        # later rows of its aggregate.
+        # later rows of its aggregate. A subquery, since `<> all($1)` is compared one by one in a generic plan.
         async with self._busy:
             rows: Sequence[Row] = await conn.fetch(
                 """
                 select seq, topic, key, headers, payload, (extract(epoch from created_at) * 1000)::bigint as millis
-                from outbox where published_at is null and seq <> all($1::bigint[]) order by seq limit $2
+                from outbox where published_at is null and seq not in (select unnest($1::bigint[]))
+                order by seq limit $2
                 """,
                 [row["seq"] for row in under_way],
                 self._settings.relay_batch_size,
