@@ -1,11 +1,14 @@
 """A small deployment for tests: one service that publishes, one that consumes, their workers in this process."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+
+import structlog
 
 from shared import outbox
 from shared.db import Connection, Pool, create_pool, transaction
@@ -18,7 +21,8 @@ from shared.worker import Worker
 
 @asynccontextmanager
 async def running(settings: Settings, service: str, handlers: Sequence[Handler] = ()) -> AsyncIterator[Pool]:
-    """A worker in this process, over a pool of its own."""
+    """A worker in this process, over a pool of its own. Its log keeps clear of what commands under test print."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     pool = await create_pool(settings, name="test")
     worker = asyncio.create_task(Worker(settings, pool, service=service, handlers=handlers, timers={}).run())
     try:
@@ -29,6 +33,7 @@ async def running(settings: Settings, service: str, handlers: Sequence[Handler] 
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
         await pool.close()
+        structlog.reset_defaults()
 
 
 async def until(truth: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:

@@ -1,0 +1,242 @@
+"""`medled verify` on real servers: clean when all is well, and it sees a loss, a doubling and what is under way."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from deploy.embedded.process import free_port
+from deploy.stack import SERVICES
+from deploy.verify import Report, Subscription, declared_handlers, declared_timers, verify
+from deploy.verify.report import UNDECODABLE
+from shared import outbox
+from shared.db import Connection, Pool
+from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
+from shared.ids import new_id
+from shared.inbox import Handler, Parked, Received
+from shared.settings import Settings
+from tests.support.backbone import count_effects, publish, requested, running
+from tests.support.commands import describe_stack, medled
+from tests.support.databases import Databases
+from tests.support.settings import make_settings
+
+COUNT = Handler("test.count", (EnrolmentRequested,), count_effects, "every_fact", effect="effects.caused_by")
+
+
+@dataclass(frozen=True)
+class House:
+    """A producer and a consumer, and how to judge them."""
+
+    bootstrap: str
+    databases: dict[str, str]
+    producer: Pool
+    consumer: Pool
+    handler: Handler
+
+    async def verify(self, wait: float = 20) -> Report:
+        return await verify(self.databases, self.bootstrap, {"portal": [self.handler]}, wait=wait)
+
+    async def send(self, value: bytes | None, **headers: str) -> None:
+        """A record that no outbox has told."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
+        await producer.start()
+        pairs = [(name, text.encode()) for name, text in headers.items()]
+        await producer.send_and_wait(EnrolmentRequested.topic, value, key=b"k", headers=pairs)
+        await producer.stop()
+
+
+@asynccontextmanager
+async def house(
+    database: Databases,
+    bootstrap: str,
+    handler: Handler = COUNT,
+    *,
+    transactions: bool = False,
+    producing: Sequence[Handler] = (),
+) -> AsyncIterator[House]:
+    databases = {service: await database(service) for service in ("enrolment", "portal")}
+    settings = [
+        make_settings(Settings, dsn, port=free_port(), kafka_bootstrap=bootstrap, kafka_transactions=transactions)
+        for dsn in databases.values()
+    ]
+    async with (
+        running(settings[0], "enrolment", producing) as producer,
+        running(settings[1], "portal", [handler]) as consumer,
+    ):
+        yield House(bootstrap, databases, producer, consumer, handler)
+
+
+def line(report: Report, type_: str = EnrolmentRequested.type) -> Subscription:
+    return next(each for each in report.subscriptions if each.type == type_)
+
+
+async def all_is_well(all_: House) -> None:
+    for _ in range(3):
+        await publish(all_.producer, [requested() for _ in range(20)])
+    await publish(all_.producer, [EnrolmentDeclined(**requested().model_dump(exclude={"approve_before"}))])
+    report = await all_.verify()
+    assert report.under_way == []
+    assert report.clean
+    found = line(report)
+    assert (found.published, found.applied, found.lost, found.doubled) == (60, 60, 0, 0)
+    assert {fact.type: fact.on_kafka for fact in report.facts} == {
+        EnrolmentRequested.type: 60,
+        EnrolmentDeclined.type: 1,
+    }
+    assert report.skipped == {"portal": {EnrolmentDeclined.type: 1}}
+
+
+async def test_what_went_well_is_clean(broker: str, database: Databases) -> None:
+    async with house(database, broker) as all_:
+        await all_is_well(all_)
+
+
+@pytest.mark.kafka
+async def test_on_apache_kafka_the_offsets_that_transactions_take_are_no_lag(kafka: str, database: Databases) -> None:
+    async with house(database, kafka, transactions=True) as all_:
+        await all_is_well(all_)
+
+
+async def test_losses_and_doublings_are_each_found_by_id_and_counted(broker: str, database: Databases) -> None:
+    async with house(database, broker) as all_:
+        ids = [str(each) for each in await publish(all_.producer, [requested() for _ in range(5)])]
+        assert (await all_.verify()).clean
+
+        await all_.consumer.execute("insert into effects select * from effects where caused_by = $1", ids[0])
+        report = await all_.verify()
+        assert not report.clean
+        assert (report.lost, report.doubled, line(report).doubled_ids) == (0, 1, [ids[0]])
+
+        await all_.consumer.execute("delete from inbox where event_id = $1", ids[2])
+        report = await all_.verify()
+        assert (report.lost, report.doubled) == (1, 1)
+        assert (line(report).applied, line(report).lost_ids) == (4, [ids[2]])
+
+        async with all_.producer.acquire() as conn, conn.transaction():  # what a relay would leave that marks first
+            await outbox.add(conn, requested(), now=datetime.now(UTC))
+            marked = "update outbox set published_at = now() where published_at is null returning id"
+            unsent = [str(row["id"]) for row in await conn.fetch(marked)]
+        report = await all_.verify()
+        assert report.facts[0].missing_ids == unsent
+        assert line(report).lost_ids == sorted([ids[2], *unsent])
+
+        await all_.consumer.execute("delete from inbox_offsets")
+        report = await all_.verify(wait=0.5)
+        assert report.under_way == ["portal is up to 5 records behind"], "and what is under way is not called lost"
+        assert (line(report).waiting, line(report).lost_ids) == (1, unsent)
+
+
+async def answer(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+    for event in events:
+        told = EnrolmentDeclined(**event.data.model_dump(exclude={"approve_before"}))
+        await outbox.add(conn, told, now=now, cause=event)
+
+
+async def test_an_event_told_twice_by_one_cause_is_a_doubling(broker: str, database: Databases) -> None:
+    async with house(database, broker, Handler("test.answer", (EnrolmentRequested,), answer, "every_fact")) as all_:
+        ids = await publish(all_.producer, [requested()])
+        assert (await all_.verify()).clean
+        await all_.consumer.execute(
+            """
+            insert into outbox (id, topic, key, subject, type, caused_by, headers, payload)
+            select gen_random_uuid(), topic, key, subject, type, caused_by,
+                   replace(headers, id::text, gen_random_uuid()::text), payload from outbox
+            """
+        )
+        report = await all_.verify()
+    assert report.doubled == 1
+    assert line(report, EnrolmentDeclined.type).doubled_ids == [str(ids[0])]
+
+
+async def test_a_record_nobody_can_decode_is_a_dead_letter_and_without_it_lost(
+    broker: str, database: Databases
+) -> None:
+    async with house(database, broker) as all_:
+        await publish(all_.producer, [requested()])
+        await all_.send(b"{}", ce_id="no event")
+        report = await all_.verify()
+        assert report.clean
+        assert (line(report, UNDECODABLE).published, line(report, UNDECODABLE).dead) == (1, 1)
+        await all_.consumer.execute("delete from set_aside")
+        assert line(await all_.verify(), UNDECODABLE).lost == 1
+
+
+async def test_what_waits_for_its_parent_is_parked_and_without_its_record_lost(
+    broker: str, database: Databases
+) -> None:
+    async def wait(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Parked]:
+        return [Parked(event.id, "a parent") for event in events]
+
+    async with house(database, broker, Handler("test.wait", (EnrolmentRequested,), wait, "every_fact")) as all_:
+        await publish(all_.producer, [requested()])
+        await all_.verify(wait=3)
+        await all_.consumer.execute("update set_aside set retry_at = now() + interval '1 hour'")
+        report = await all_.verify()
+        assert report.clean
+        assert line(report).parked == 1
+        await all_.consumer.execute("delete from set_aside")
+        assert line(await all_.verify()).lost == 1
+
+
+async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(broker: str, database: Databases) -> None:
+    unit = new_id()
+
+    async def keep(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        """The inbox alone matters here."""
+
+    async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
+        await publish(all_.producer, [UnitState(unit_id=unit, name=name) for name in ("old", "new")])
+        assert (await all_.verify()).clean
+        # As if compaction had come before the consumer: the outbox alone still knows of the older state.
+        await all_.producer.execute(
+            "update outbox set id = gen_random_uuid() where seq = (select min(seq) from outbox)"
+        )
+        report = await all_.verify()
+    assert report.clean
+    assert next(fact for fact in report.facts if fact.type == UnitState.type).replaced == 1
+    assert (line(report, UnitState.type).applied, line(report, UnitState.type).superseded) == (1, 2)
+
+
+async def test_a_producer_that_is_not_part_of_the_deployment_is_named(broker: str, database: Databases) -> None:
+    async with house(database, broker) as all_:
+        await publish(all_.producer, [requested()])
+        await all_.verify()
+        report = await verify({"portal": all_.databases["portal"]}, broker, {"portal": [COUNT]}, wait=20)
+    assert report.clean
+    assert line(report).applied == 1, "judged from what is on Kafka"
+    assert report.remarks == [
+        "portal takes events of enrolment, whose database is not part of this: judged from what is on Kafka alone"
+    ]
+
+
+async def test_the_command_prints_the_verdict_and_ends_with_it(
+    broker: str, database: Databases, tmp_path: Path
+) -> None:
+    """Enrolment's own handlers work here; those of the portal do not, so what it passes by is lost to them."""
+    async with house(database, broker, producing=await declared_handlers("enrolment")) as all_:
+        await publish(all_.producer, [requested()])
+        await all_.verify()
+        describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
+        clean = await medled(tmp_path, "verify", "--wait", 10)
+        assert clean.exit_code == 0, clean.output
+        assert "Clean: 1 events published" in clean.stdout
+        describe_stack(tmp_path, all_.databases, broker)
+        lost = await medled(tmp_path, "verify", "--wait", 0, "--json")
+    assert lost.exit_code == 1
+    verdict = json.loads(lost.stdout)
+    assert verdict["lost"] > 0
+    assert not verdict["clean"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_service_declares_what_it_takes_without_being_set_up(service: str) -> None:
+    handlers = await declared_handlers(service)
+    assert handlers
+    assert all(handler.name.count(".") >= 1 for handler in handlers)
+    assert await declared_timers(service) is not None
