@@ -89,6 +89,7 @@ async def relay_killed_before_the_mark(stage: Stage) -> Outcome:
     await until("it died between acknowledgement and mark", lambda: not victim.running)
     stage.start(PUBLISHER)
     outcome = Outcome(await stage.verdict())
+    await _states_came_in_order(stage)
     if not outcome.repeated:
         raise FaultDidNotHappen("nothing was published twice")
     return outcome
@@ -106,7 +107,9 @@ async def frozen_relay_replaced_and_thawed(stage: Stage) -> Outcome:
         written = load.written
         frozen.thaw()
         await until("both are alive and writes go on", lambda: load.written >= written + 200)
-    return Outcome(await stage.verdict(), {"written while frozen": written})
+    outcome = Outcome(await stage.verdict(), {"written while frozen": written})
+    await _states_came_in_order(stage)
+    return outcome
 
 
 async def broker_stopped_while_writes_go_on(stage: Stage) -> Outcome:
@@ -124,7 +127,9 @@ async def broker_stopped_while_writes_go_on(stage: Stage) -> Outcome:
             stage.kafka.start()
     if load.refused or backlog < accepted:
         raise FaultDidNotHappen(f"{load.refused} writes refused, {backlog} rows waiting of {accepted} accepted")
-    return Outcome(await stage.verdict(), {"accepted without a broker": accepted})
+    outcome = Outcome(await stage.verdict(), {"accepted without a broker": accepted})
+    await _states_came_in_order(stage)
+    return outcome
 
 
 async def broker_wiped_and_filled_again(stage: Stage) -> Outcome:
@@ -153,7 +158,9 @@ async def postgres_restarted_under_load(stage: Stage) -> Outcome:
         stage.postgres.start()
         written = load.written
         await until("writes are accepted again", lambda: load.written >= written + 200)
-    return Outcome(await stage.verdict(), {"refused": load.refused})
+    outcome = Outcome(await stage.verdict(), {"refused": load.refused})
+    await _states_came_in_order(stage)
+    return outcome
 
 
 async def every_record_twice_and_out_of_order(stage: Stage) -> Outcome:
@@ -241,6 +248,18 @@ LOSING: dict[str, Scenario] = {
     "offsets are kept before the effects": control_offsets_before_effects,
     "rows are marked before the acknowledgement": control_mark_before_acknowledgement,
 }
+
+
+async def _states_came_in_order(stage: Stage) -> None:
+    """On the log, each unit's states as they came first: repeated ones may follow, but no newer before an older."""
+    seen: dict[bytes, int] = {}
+    for record in await traffic.read(stage.kafka.bootstrap, UnitState.topic):
+        headers = dict(record.headers)
+        subject, sequence = headers["ce_subject"], int(headers["ce_sequence"])
+        last = seen.get(subject, 0)
+        if sequence > last + 1:
+            raise AssertionError(f"state {sequence} of a unit came when {last} was its newest")
+        seen[subject] = max(last, sequence)
 
 
 async def _units_are_in_their_last_state(stage: Stage) -> None:

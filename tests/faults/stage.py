@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -141,15 +141,15 @@ class Stage:
 
     @asynccontextmanager
     async def under_load(self) -> AsyncIterator["Load"]:
-        """Somebody writes all the time while the block runs."""
+        """Three write all the time while the block runs, about the same units: ids do not commit in order."""
         load = Load()
-        task = asyncio.create_task(load.go_on(self._write_once))
+        tasks = [asyncio.create_task(load.go_on(self._write_once)) for _ in range(3)]
         try:
             yield load
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def backlog(self) -> int:
         """Rows the publisher has not published."""
@@ -198,7 +198,7 @@ class Load:
                 self.written += 20
             except UNAVAILABLE:
                 self.refused += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 def some_request(cohort_id: UUID | None = None) -> EnrolmentRequested:
