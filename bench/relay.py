@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
+import uvloop
 from aiokafka import AIOKafkaProducer
 
 from bench import facts
@@ -32,8 +33,12 @@ class Prepared:
     millis: int
 
 
-async def run(servers: Servers, options: Options) -> Result:
+def run(servers: Servers, options: Options) -> Result:
     """Rates in events per second, each from no connection to the last one acknowledged (and, for relays, marked)."""
+    return uvloop.run(_run(servers, options))
+
+
+async def _run(servers: Servers, options: Options) -> Result:
     template = await servers.template("enrolment")
     await _fill(servers, template, facts.enrolment_events(options.size(BACKLOG)))
     records = await _prepared(servers, template)

@@ -18,6 +18,7 @@ from shared.settings import Settings
 from shared.topics import ensure_topics
 
 S = TypeVar("S", bound=Settings)
+_POSTGRES = {"shared_buffers": "512MB", "track_commit_timestamp": "on"}  # the latter says when an effect was there
 
 
 @dataclass
@@ -75,7 +76,7 @@ def running() -> Iterator[Servers]:
     with tempfile.TemporaryDirectory(prefix="medled-bench-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)  # as root, Postgres runs as nobody and has to reach its data
-        postgres = EmbeddedPostgres(directory / "postgres", settings={"shared_buffers": "512MB"})
+        postgres = EmbeddedPostgres(directory / "postgres", settings=_POSTGRES)
         kafka = KafkaBroker(directory / "kafka")
         try:
             kafka.start()

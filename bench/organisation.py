@@ -1,0 +1,114 @@
+"""An organisation in enrolment's database and, by its events, in everybody's: people who may ask for places."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+import asyncpg
+
+from bench.facts import NOW
+from deploy.stack import Stack
+from services.enrolment.settings import EnrolmentSettings
+from shared import outbox
+from shared.db import Connection, create_pool, transaction
+from shared.events import CohortOpened, Event, PersonState, PersonStatus, ProgrammePublished, Title, UnitState
+from shared.ids import new_id
+from shared.web.session import COOKIE, LASTS_SECONDS, seal
+
+_PEOPLE, _COHORTS = 200, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One request for a place that nobody has made yet: the person's cookies and the body."""
+
+    cookies: dict[str, str]
+    body: dict[str, str]
+
+
+async def found(stack: Stack) -> Iterator[Wish]:
+    """Set the organisation up, wait until notifications and portal know it, and give its wishes, each once."""
+    settings = _settings(stack)
+    unit, programme = new_id(), new_id()
+    people, cohorts = {new_id(): f"bench-{nth}" for nth in range(_PEOPLE)}, [new_id() for _ in range(_COHORTS)]
+    async with await create_pool(settings, name="bench") as pool, transaction(pool) as conn:
+        await _insert(conn, unit, programme, people, cohorts)
+        await outbox.add(conn, *_events(unit, programme, people, cohorts), now=NOW)
+    await _until_known(stack)
+    cookies = {person: {COOKIE: _session(settings, login)} for person, login in people.items()}
+    return (Wish(cookies[person], {"cohort_id": str(cohort)}) for cohort in cohorts for person in people)
+
+
+def _settings(stack: Stack) -> EnrolmentSettings:
+    environment = stack.environment_for("enrolment")
+    names = {name: environment.get(f"MEDLED_{name.upper()}") for name in EnrolmentSettings.model_fields}
+    return EnrolmentSettings.model_validate({name: value for name, value in names.items() if value is not None})
+
+
+def _session(settings: EnrolmentSettings, login: str) -> str:
+    claims = {"iss": settings.oidc_issuer, "sub": login, "name": login}
+    return seal(settings, "session", claims, seconds=LASTS_SECONDS)
+
+
+async def _insert(conn: Connection, unit: UUID, programme: UUID, people: dict[UUID, str], cohorts: list[UUID]) -> None:
+    await conn.execute("insert into units (id, name) values ($1, 'Bench')", unit)
+    await conn.execute(
+        """
+        insert into people (id, source, employee_id, login, given_name, family_name, unit_id, status, locale, time_zone,
+                            changed_at)
+        select id, 'bench', login, login, login, 'Berg', $3, 'active', 'sv', 'Europe/Stockholm', now()
+        from unnest($1::uuid[], $2::text[]) as t(id, login)
+        """,
+        list(people), list(people.values()), unit,
+    )  # fmt: skip
+    await conn.execute("insert into programmes values ($1, now())", programme)
+    await conn.execute(
+        """
+        insert into programme_versions (programme_id, version, status, title, milestones, created_at, published_at)
+        values ($1, 1, 'published', '{"sv": "Leda", "en": "Lead"}', '[]', now(), now())
+        """,
+        programme,
+    )
+    await conn.execute(
+        """
+        insert into cohorts
+            (id, programme_id, programme_version, name, capacity, starts_on, ends_on, status, created_at)
+        select id, $2, 1, id::text, 1000, '2026-12-01', '2027-12-01', 'open', now() from unnest($1::uuid[]) as t(id)
+        """,
+        cohorts, programme,
+    )  # fmt: skip
+
+
+def _events(unit: UUID, programme: UUID, people: dict[UUID, str], cohorts: list[UUID]) -> list[Event]:
+    return [
+        UnitState(unit_id=unit, name="Bench"),
+        *[
+            PersonState(
+                person_id=person, login=login, employee_id=login, given_name=login, family_name="Berg", unit_id=unit,
+                status=PersonStatus.active, locale="sv", time_zone="Europe/Stockholm",
+            )
+            for person, login in people.items()
+        ],
+        ProgrammePublished(programme_id=programme, version=1, title=Title(sv="Leda", en="Lead"), milestones=()),
+        *[
+            CohortOpened(
+                cohort_id=cohort, programme_id=programme, programme_version=1, name=str(cohort), capacity=1000,
+                starts_on=date(2026, 12, 1), ends_on=date(2027, 12, 1),
+            )
+            for cohort in cohorts
+        ],
+    ]  # fmt: skip
+
+
+async def _until_known(stack: Stack) -> None:
+    conn = await asyncpg.connect(stack.databases["notifications"])
+    known = """
+        select (select count(*) from people) >= $1
+           and (select count(*) from inbox where handler = 'notifications.routing.keep_titles') > $2
+    """
+    async with asyncio.timeout(120):
+        while not await conn.fetchval(known, _PEOPLE, _COHORTS):
+            await asyncio.sleep(0.2)
+    await conn.close()
