@@ -79,7 +79,7 @@ create table set_aside (
     key         bytea,
     headers     jsonb not null,         -- [[name, base64 value or null], ...], exactly as they came
     value       bytea,
-    state       text not null check (state in ('parked', 'dead', 'replayed', 'discarded')),
+    state       text not null check (state in ('parked', 'dead', 'discarded')),
     reason      text not null,
     detail      text,
     attempts    int not null default 0,
@@ -105,11 +105,12 @@ create table timers (
 );
 create index timers_due on timers (kind, due_at, key);
 
--- One row: which life of the broker this database has published to and consumed from, and who leads the relay.
+-- Which life of the broker this database has published to, and which it has consumed from.
 create table broker_epoch (
     role  text primary key,             -- 'relay' or 'consumer'
     epoch uuid not null
 );
+-- One row: who leads the relay, and when it last said so.
 create table relay_leader (
     only_row  boolean primary key default true check (only_row),
     pid       int not null,

@@ -72,6 +72,8 @@ async def test_round_mail_is_listed_without_recipient_and_other_mail_with_the_pe
     assert answer.status_code == 200
     newest, oldest = answer.json()["items"]
     assert (newest["kind"], newest["recipient_id"]) == ("enrolment_active", str(person))
+    seen = await pool.fetch("select action, subject from audit_log")
+    assert [tuple(row) for row in seen] == [("delivery.read", person)]
     assert (oldest["kind"], oldest["recipient_id"]) == ("invitation", None)
     row = await pool.fetchrow("select recipient_id, caused_by, params from notifications where kind = 'invitation'")
     assert row is not None

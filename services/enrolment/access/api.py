@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.enrolment.access import actions, store
 from services.enrolment.access.domain import Access, must_be_grantable
 from services.enrolment.requests import Who
-from shared.access import Principal, require
-from shared.db import Connection
+from shared.access import Principal, audit_all, require
+from shared.db import Connection, transaction
 from shared.events import PrincipalKind, Role
-from shared.http import Cursor, Limit, Page, change, cut, decode_cursor, pool
+from shared.http import Cursor, Limit, Page, change, cut, decode_cursor, now, pool
 
 router = APIRouter(prefix="/enrolment/v1", tags=["access"])
 
@@ -73,10 +73,13 @@ class Token(BaseModel):
 async def list_access(request: Request, who: Who, cursor: Cursor = None, limit: Limit = 50) -> Page[Holder]:
     """Every person and machine that holds a role."""
     after = decode_cursor(cursor, str)[0] if cursor else None
-    async with pool(request).acquire() as conn:
+    async with transaction(pool(request)) as conn:
         await require(conn, who, Role.operator, Role.programme_office)
         found = await store.page(conn, after, limit + 1)
-    return cut([Holder.of(each) for each in found], limit, lambda holder: (holder.principal,))
+        page = cut([Holder.of(each) for each in found], limit, lambda holder: (holder.principal,))
+        others = [each.person_id for each in page.items if each.person_id and each.person_id != who.person_id]
+        await audit_all(conn, who, "access.read", others, now(request))
+    return page
 
 
 @router.post("/grants", status_code=201, response_model=Holder)

@@ -1,5 +1,6 @@
 """The delivery log over HTTP. Round mail appears without recipient and without what it was about."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,10 +14,10 @@ from services.notifications.channels import store
 from services.notifications.channels.domain import Attempt, Kind, NotFailedError, Reason, Status, event_of, retried
 from services.notifications.channels.store import Delivery, MailServerState
 from shared import outbox
-from shared.access import Role, audit, require
+from shared.access import Role, audit, audit_all, require
 from shared.auth import Principal, principal
-from shared.db import Connection
-from shared.http import Change, Cursor, Limit, Page, Problem, change, cut, decode_cursor, pool
+from shared.db import Connection, transaction
+from shared.http import Change, Cursor, Limit, Page, Problem, change, cut, decode_cursor, now, pool
 
 router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
 
@@ -90,9 +91,11 @@ async def summarise_deliveries(request: Request, who: Who) -> Summary:
 @router.get("/{notification_id}")
 async def read_delivery(request: Request, notification_id: UUID, who: Who) -> DeliveryBody:
     """One message of the log."""
-    async with pool(request).acquire() as conn:
+    async with transaction(pool(request)) as conn:
         await may_read(conn, who)
-        return body_of(found(await store.delivery(conn, notification_id)))
+        one = found(await store.delivery(conn, notification_id))
+        await _note(conn, who, [one], now(request))
+    return body_of(one)
 
 
 @router.post("/{notification_id}/retry", response_model=DeliveryBody)
@@ -107,10 +110,18 @@ async def log_page(
 ) -> Page[Delivery]:
     """A page of the log for who may read it."""
     before = decode_cursor(cursor, UUID)[0] if cursor else None
-    async with pool(request).acquire() as conn:
+    async with transaction(pool(request)) as conn:
         await may_read(conn, who)
         rows = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit + 1)
-    return cut(rows, limit, lambda one: (one.id,))
+        page = cut(rows, limit, lambda one: (one.id,))
+        await _note(conn, who, page.items, now(request))
+    return page
+
+
+async def _note(conn: Connection, who: Principal, shown: Sequence[Delivery], now: datetime) -> None:
+    """Whose mail somebody looked at. Round mail is shown without whom it was for, and is nobody's here either."""
+    others = {one.recipient_id for one in shown if one.recipient_id and not one.kind.is_round_mail} - {who.person_id}
+    await audit_all(conn, who, "delivery.read", [person for person in others if person], now)
 
 
 async def summary(request: Request, who: Principal) -> Summary:

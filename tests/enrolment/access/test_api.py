@@ -152,3 +152,12 @@ async def test_holders_are_listed_by_page_without_their_hashes(world: World) -> 
     assert [page["items"][0]["kind"] for page in (first, second)] == ["machine", "person"]
     assert second["next"] is None
     assert "token_hash" not in first["items"][0]
+
+
+async def test_looking_at_what_others_hold_is_put_on_record(world: World) -> None:
+    operator = await an_operator(world)
+    await ok(operator.get(ACCESS))
+    assert "access.read" not in await on_record(world)
+    await world.grant(await world.person("anna"), Role.hr_integration)
+    await ok(operator.get(ACCESS))
+    assert (await on_record(world)).count("access.read") == 1
