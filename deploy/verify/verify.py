@@ -83,7 +83,7 @@ class _Case:
             try:
                 reasons = await self._under_way()
             except (*UNAVAILABLE, KafkaError) as error:
-                reasons = [f"no answer yet: {error or type(error).__name__}"]
+                reasons = [f"no answer yet from {_named(error)}"]
             if not reasons or time.monotonic() > deadline:
                 return reasons
             await asyncio.sleep(_POLL_SECONDS)
@@ -95,7 +95,7 @@ class _Case:
                 return await self._gather(inbox_days)
             except (*UNAVAILABLE, KafkaError) as error:
                 if time.monotonic() > deadline:
-                    raise CannotVerify(f"no answer: {error or type(error).__name__}") from error
+                    raise CannotVerify(f"no answer from {_named(error)}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _gather(self, inbox_days: int) -> Evidence:
@@ -142,11 +142,21 @@ class _Case:
 
     @asynccontextmanager
     async def _connect(self, service: str) -> AsyncIterator[store.Connection]:
-        conn = await asyncpg.connect(self._databases[service], timeout=5, command_timeout=120)
+        try:
+            conn = await asyncpg.connect(self._databases[service], timeout=5, command_timeout=120)
+        except UNAVAILABLE as error:
+            raise ConnectionError(f"{service}'s database: {error or type(error).__name__}") from error
+        except asyncpg.PostgresError as error:  # waiting will not help
+            raise CannotVerify(f"{service}'s database: {error}") from error
         try:
             yield conn
         finally:
             await conn.close(timeout=5)
+
+
+def _named(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return f"the broker: {text}" if isinstance(error, KafkaError) else text
 
 
 def _reasons(service: str, found: store.Backlog, contents: Contents) -> list[str]:

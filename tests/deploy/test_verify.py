@@ -240,3 +240,10 @@ async def test_every_service_declares_what_it_takes_without_being_set_up(service
     assert handlers
     assert all(handler.name.count(".") >= 1 for handler in handlers)
     assert await declared_timers(service) is not None
+
+
+async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    describe_stack(tmp_path, {"portal": "postgresql://nobody@127.0.0.1:1/portal"})
+    ended = await medled(tmp_path, "verify", "--wait", 0)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("Nothing could be judged: no answer from portal's database: ")
