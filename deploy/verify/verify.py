@@ -145,7 +145,7 @@ class _Case:
         try:
             conn = await asyncpg.connect(self._databases[service], timeout=5, command_timeout=120)
         except UNAVAILABLE as error:
-            raise ConnectionError(f"{service}'s database: {error or type(error).__name__}") from error
+            raise ConnectionError(f"{service}'s database: {str(error) or type(error).__name__}") from error
         except asyncpg.PostgresError as error:  # waiting will not help
             raise CannotVerify(f"{service}'s database: {error}") from error
         try:
