@@ -120,8 +120,8 @@ async def log_page(
 
 async def _note(conn: Connection, who: Principal, shown: Sequence[Delivery], now: datetime) -> None:
     """Whose mail somebody looked at. Round mail is shown without whom it was for, and is nobody's here either."""
-    others = {one.recipient_id for one in shown if one.recipient_id and not one.kind.is_round_mail} - {who.person_id}
-    await audit_all(conn, who, "delivery.read", [person for person in others if person], now)
+    seen = {one.recipient_id for one in shown if one.recipient_id is not None and not one.kind.is_round_mail}
+    await audit_all(conn, who, "delivery.read", [person for person in seen if person != who.person_id], now)
 
 
 async def summary(request: Request, who: Principal) -> Summary:
