@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import time
 from typing import Literal
 
 import structlog
@@ -48,10 +49,33 @@ def setup(log_format: Literal["json", "console"], service: str) -> None:
     )
     handler = _ToStderr()
     handler.setFormatter(_formatter(log_format, service, shared))
+    handler.addFilter(Sparse())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     _tame_libraries()
+
+
+class Sparse(logging.Filter):
+    """Lets each message of aiokafka's through once in a while: with Kafka away it repeats itself many times a second.
+
+    Our own loops tell of the outage in their words; nothing but repetition is lost.
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._told: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        message, moment = (record.name, str(record.msg)), time.monotonic()
+        if moment - self._told.get(message, -self._seconds) < self._seconds:
+            return False
+        self._told[message] = moment
+        return True
 
 
 class _ToStderr(logging.Handler):

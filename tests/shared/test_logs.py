@@ -98,3 +98,14 @@ def test_the_console_format_is_for_people(lines: Lines, capsys: pytest.CaptureFi
     written = capsys.readouterr().err
     assert "round closed" in written
     assert "anna" not in written
+
+
+def test_a_library_that_repeats_itself_is_heard_once_and_our_own_lines_always() -> None:
+    sparse = logs.Sparse(seconds=60)
+
+    def passes(name: str, message: str) -> bool:
+        return sparse.filter(logging.LogRecord(name, logging.ERROR, "", 0, message, (), None))
+
+    assert [passes("aiokafka.conn", "Unable to connect to %s") for _ in range(3)] == [True, False, False]
+    assert passes("aiokafka.conn", "Something else")
+    assert all(passes("shared.relay", "broker unavailable") for _ in range(3))
