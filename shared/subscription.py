@@ -128,11 +128,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
         records: Sequence[Record] = message.raw_message
         async with self._idle:
-            held = self._client.assignment() if self._client else frozenset()
-            mine = [record for record in records if TopicPartition(record.topic, record.partition) in held]
-            if not mine or self._failed.is_set():
+            if self._failed.is_set():
                 return
             try:
+                mine = await self._still_ours(records)
+                if not mine:
+                    return
                 await self._consumer.handle(mine)
             except BaseException as error:
                 # FastStream would swallow it and go on with the next batch, and this one would be lost.
@@ -142,6 +143,22 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 raise
             await self._commit(mine)
             self._progress = time.monotonic()
+
+    async def _still_ours(self, records: Sequence[Record]) -> list[Record]:
+        """Without partitions that were taken away, or set to another offset, after this batch was fetched.
+
+        The latter happens at an assignment: aiokafka may fetch from Kafka's committed offset before we have said where
+        the database stands. Handling that batch would record offsets past what a restored database has yet to see.
+        """
+        client, lasts = self._client, {}
+        for record in records:
+            lasts[TopicPartition(record.topic, record.partition)] = record.offset
+        held = client.assignment() if client else frozenset()
+        current = set()
+        for place, last in lasts.items():
+            if client is not None and place in held and await client.position(place) > last:
+                current.add(place)
+        return [record for record in records if TopicPartition(record.topic, record.partition) in current]
 
     async def _commit(self, records: Sequence[Record]) -> None:
         offsets: dict[TopicPartition, int] = defaultdict(int)
@@ -175,15 +192,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin where the database says that this life of the broker was handled to."""
         log.info("partitions assigned", partitions=len(assigned))
-        try:
-            async with transaction(self._pool) as conn:
-                handled = await applied_offsets(conn, self._consumer.service, self._consumer.epoch)
-        except UNAVAILABLE:
-            self._failed.set()  # aiokafka would go on from elsewhere
-            raise
-        if self._client is not None:
-            for place in assigned:
-                self._client.seek(place, handled.get((place.topic, place.partition), 0))
+        async with self._idle:
+            try:
+                async with transaction(self._pool) as conn:
+                    handled = await applied_offsets(conn, self._consumer.service, self._consumer.epoch)
+            except UNAVAILABLE:
+                self._failed.set()  # aiokafka would go on from elsewhere
+                raise
+            if self._client is not None:
+                for place in assigned:
+                    self._client.seek(place, handled.get((place.topic, place.partition), 0))
 
 
 async def _as_it_came(message: tuple[ConsumerRecord[bytes, bytes], ...]) -> StreamMessage[Any]:
