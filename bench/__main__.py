@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
 
@@ -38,9 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Every speed claim beside its bare limit.")
     parser.add_argument("name", nargs="*", choices=[*BENCHES, []], help="which ones; all when none is named")
     parser.add_argument("--rounds", type=int, default=5, help="how often to take ours, peers and limit in turn")
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny volumes, to see that it runs; its figures mean nothing"
-    )
+    parser.add_argument("--quick", action="store_true", help="tiny volumes, to see that it runs")
+    parser.add_argument("--results", type=Path, default=measure.RESULTS, help="where the JSON goes")
     return parser
 
 
