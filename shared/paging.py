@@ -40,7 +40,9 @@ def decode_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...
     """
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return tuple(parse(str(value)) for parse, value in zip(parsers, values, strict=True))
+        texts = [str(value) for value in values]
+        "".join(texts).encode()  # a lone surrogate is no text that could be compared with anything: a ValueError
+        return tuple(parse(text) for parse, text in zip(parsers, texts, strict=True))
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
         raise Problem(
             400, "invalid-cursor", "The cursor is not valid", "This cursor was not given out by this list.",

@@ -1,5 +1,6 @@
 """What goes wrong, told as RFC 9457 problem details; to browsers as a page."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypedDict
@@ -89,7 +90,17 @@ def respond(request: Request, problem: Problem) -> Response:
     span = trace.get_current_span().get_span_context()
     if problem.status >= 500 and span.is_valid:
         content["trace_id"] = f"{span.trace_id:032x}"
-    return JSONResponse(content, problem.status, problem.headers, media_type=MEDIA_TYPE)
+    return _ProblemResponse(content, problem.status, problem.headers)
+
+
+class _ProblemResponse(JSONResponse):
+    """JSON that may name a field of the client's that holds half a surrogate pair, which UTF-8 has no bytes for."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="backslashreplace")  # `\ud800`, JSON's own way to write it
 
 
 def wants_page(request: Request) -> bool:

@@ -322,7 +322,9 @@ async def test_a_list_is_walked_by_cursor_to_its_end(app: FastAPI, client: httpx
     assert (seen, cursor) == (["n1", "n2", "n3", "n4", "n5"], None)
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "W10", "e30", "MQ", "WyJhIiwgImIiXQ", "%00", "bnVsbA"])
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", "W10", "e30", "MQ", "WyJhIiwgImIiXQ", "%00", "bnVsbA", "WyJcdWQ4MDAiXQ"]
+)
 async def test_a_cursor_of_somewhere_else_is_a_problem(client: httpx.AsyncClient, cursor: str) -> None:
     answer = await client.get("/feedback/v1/notes", params={"cursor": cursor})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")

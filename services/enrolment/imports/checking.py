@@ -70,7 +70,8 @@ class Checked:
     """The outcome.
 
     rows: usable ones, by employee id, whose people are or become active. left: people the file says have left.
-    kept: known people whose row cannot be used. unidentified: lines of which nobody can say whom they are about.
+    kept: known people whose row cannot be used. unidentified: lines of which nobody can say whom they are about,
+    broken rows that begin with no known id among them.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -99,7 +100,8 @@ def check(
         employee_id = reader.peek(record, "employee_id")
         if employee_id:
             faulty.add(employee_id)
-        else:
+        # A broken row's first value may be half an id, or the whole line behind a stray quotation mark.
+        if not employee_id or (record.fault is not None and employee_id not in known):
             unnamed.append((record, reader.peek(record, "email")))
     result.issues = reader.issues
     _settle_duplicates(found, faulty, result, reader)

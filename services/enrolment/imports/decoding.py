@@ -55,7 +55,7 @@ def decode(content: bytes, encoding: str | None = None) -> Decoded:
 def _as_told(content: bytes, encoding: str) -> Decoded:
     try:
         return Decoded(content.decode(encoding).removeprefix("\ufeff"), encoding, guessed=False)
-    except (LookupError, UnicodeDecodeError) as error:
+    except (LookupError, ValueError) as error:  # ValueError: codecs that decode nothing, names that hold a NUL
         raise FileRefused(
             "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file."
         ) from error

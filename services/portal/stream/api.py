@@ -16,6 +16,7 @@ from services.portal.stream.wording import as_json
 from shared.db import transaction
 from shared.http import Problem, pool
 
+_FURTHEST = 10**18 - 1  # positions are 64-bit numbers; like `Last-Event-ID`, none has more than 18 digits
 _TYPES = frozenset(event.type for event in PUBLIC)
 
 
@@ -51,7 +52,9 @@ router = APIRouter(prefix="/portal/v1", tags=["stream"])
 async def stream(
     request: Request,
     wanted: Annotated[Wanted, Depends(wanted)],
-    after: Annotated[int | None, Query(ge=0, description="Position to resume from; 0 is the beginning.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=_FURTHEST, description="Position to resume from; 0 is the beginning.")
+    ] = None,
     last_event_id: Annotated[str | None, Header(description="Position to resume from; wins over `after`.")] = None,
 ) -> LiveResponse:
     """The stream as it happens, as server-sent events.
@@ -74,7 +77,7 @@ async def stream(
 async def events(
     request: Request,
     wanted: Annotated[Wanted, Depends(wanted)],
-    after: Annotated[int, Query(ge=0, description="Position to read on from; 0 is the beginning.")] = 0,
+    after: Annotated[int, Query(ge=0, le=_FURTHEST, description="Position to read on from; 0 is the beginning.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EventPage:
     """The stream in pages, oldest first. 410 when events after `after` are no longer kept."""

@@ -201,6 +201,14 @@ async def test_a_row_about_nobody_knows_whom_keeps_everybody_who_is_missing(impo
     assert (await importer.people())["1"]["status"] == "active"
 
 
+async def test_a_stray_quotation_mark_before_an_employee_id_removes_nobody(importer: Importer) -> None:
+    await importer(export(line("1"), line("2")))
+    done = await importer(export('"' + line("1"), line("2")), max_deactivations="100%")
+    assert done.report is not None
+    assert done.report["withheld_deactivations"] == 1
+    assert (await importer.people())["1"]["status"] == "active"
+
+
 async def test_an_address_written_twice_stays_with_who_had_it(importer: Importer) -> None:
     await importer(export(line("1"), line("2")))
     done = await importer(export(line("1"), line("2", email="1@example.org"), line("3", email="1@example.org")))

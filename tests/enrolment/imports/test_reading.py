@@ -125,6 +125,8 @@ def test_a_mapping_file_that_is_wrong_refuses_the_import_and_says_where(mapping:
 def test_an_encoding_that_the_file_is_not_in_is_said() -> None:
     assert refusal(TEXT.encode("latin-1"), 'encoding = "utf-8"').code == "encoding"
     assert refusal(TEXT, 'encoding = "klingon"').code == "encoding"
+    assert refusal(TEXT, 'encoding = "undefined"').code == "encoding"
+    assert refusal(TEXT, 'encoding = "a\\u0000b"').code == "encoding"
 
 
 @pytest.mark.parametrize("content", [b"", b"\r\n \n", codecs.BOM_UTF8, HEADER.encode(), HEADER.encode() + b"\r\n\r\n"])

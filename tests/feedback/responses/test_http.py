@@ -1,6 +1,7 @@
 """Answering through a link: the page and the API, and everything that must not use a link up, or tell on its owner."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -156,6 +157,17 @@ async def test_answers_that_do_not_fit_use_nothing_up(
     page = await visitor.post(PAGE.format(peer), data=data)
     assert page.status_code == 422
     assert "<b>" not in page.text
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("key", ["\\ud800", "\\u0000", "improving.99"])
+async def test_an_answer_to_no_question_is_refused_whatever_it_is_called(
+    visitor: httpx.AsyncClient, peer: str, key: str
+) -> None:
+    sent = json.dumps({"answers": answers()})[:-2] + f', "{key}": 1}}}}'
+    refused = await visitor.post(API.format(peer), content=sent, headers={"content-type": "application/json"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "answers." + json.loads(f'"{key}"')
 
 
 async def test_what_a_browsers_helpers_add_to_the_form_is_not_the_respondents_mistake(

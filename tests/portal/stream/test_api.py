@@ -115,6 +115,7 @@ async def test_a_page_from_before_the_window_is_gone_and_says_where_to_go_on(
         ({"type": "medled.invitation.issued.v1"}, {}, "type"),
         ({"unit": "north"}, {}, "unit"),
         ({"after": "-1"}, {}, "after"),
+        ({"after": str(2**63)}, {}, "after"),
         ({}, {"last-event-id": "12; drop"}, "Last-Event-ID"),
     ],
 )
