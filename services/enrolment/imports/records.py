@@ -13,6 +13,7 @@ from services.enrolment.imports.columns import Header, MappingFile, complain_abo
 from services.enrolment.imports.refusal import FileRefused
 
 _DELIMITERS = (",", ";", "\t", "|")
+_LONGEST_HEADER = 100_000  # characters; a csv.reader gives up on a longer value
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
 
 
@@ -115,7 +116,9 @@ def _best_header(line: str, mapping: MappingFile, delimiters: tuple[str, ...]) -
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    names = [name.strip() for name in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])]
+    # No more than a csv.reader takes as one value, and no NUL: the report names columns, and cannot be stored with one.
+    shown = line.rstrip("\r\n")[:_LONGEST_HEADER].replace("\0", "")
+    names = [name.strip() for name in next(csv.reader([shown], delimiter=delimiter), [])]
     while names and not names[-1]:
         names.pop()
     return names

@@ -122,6 +122,13 @@ def test_a_mapping_file_that_is_wrong_refuses_the_import_and_says_where(mapping:
     assert refusal(TEXT, mapping).code == "mapping"
 
 
+@pytest.mark.parametrize("content", [b"\0" * 100, b"a\0b,c\n1,2\n", b"x" * 200_000, b"[" * 200_000 + b"\n1\n"])
+def test_bytes_that_are_no_export_are_refused_in_words_that_can_be_stored(content: bytes) -> None:
+    refused = refusal(content)
+    assert refused.code in {"missing_columns", "empty"}
+    assert "\0" not in str(vars(refused))
+
+
 def test_an_encoding_that_the_file_is_not_in_is_said() -> None:
     assert refusal(TEXT.encode("latin-1"), 'encoding = "utf-8"').code == "encoding"
     assert refusal(TEXT, 'encoding = "klingon"').code == "encoding"
