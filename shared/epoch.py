@@ -33,7 +33,10 @@ class EpochWatcher:
         try:
             found = await self._first_record()
             if found is None:
-                await ensure_topics(self._settings.kafka_client(), file=self._settings.topics_file)
+                await ensure_topics(
+                    self._settings.kafka_client(), file=self._settings.topics_file,
+                    replication_factor=self._settings.kafka_replication_factor,
+                )  # fmt: skip
                 await self._propose()
                 found = await self._first_record()
         except BaseException:

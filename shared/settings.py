@@ -18,6 +18,7 @@ class KafkaSettings(BaseSettings):
         description="Publish with idempotence and a transactional id, which fences a frozen relay (ADR 0002). Off only "
         "for the embedded memory broker, which knows neither; the relay then waits out the delivery timeout instead.",
     )
+    kafka_replication_factor: int = Field(default=1, ge=1, description="Replicas of each topic that is created.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None

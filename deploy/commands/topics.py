@@ -14,7 +14,9 @@ def topics(
     broker: Annotated[
         str | None, typer.Option(help="Bootstrap address [MEDLED_KAFKA_* settings, else the embedded stack's].")
     ] = None,
-    replication_factor: Annotated[int, typer.Option(min=1, help="Replicas of each topic that is created.")] = 1,
+    replication_factor: Annotated[
+        int, typer.Option(min=1, envvar="MEDLED_KAFKA_REPLICATION_FACTOR", help="Replicas of each topic it creates.")
+    ] = 1,
     declared: Annotated[bool, typer.Option("--list", help="Only print what is declared; talks to no broker.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
