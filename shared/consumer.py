@@ -345,10 +345,7 @@ async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str])
 
 
 async def _remember_offsets(conn: Connection, consumer: str, epoch: UUID, records: Sequence[Record]) -> None:
-    furthest: dict[tuple[str, int], int] = {}
-    for record in records:
-        place = record.topic, record.partition
-        furthest[place] = max(furthest.get(place, 0), record.offset + 1)
+    furthest = {(record.topic, record.partition): record.offset + 1 for record in records}  # in log order: the last one
     places = sorted(furthest)
     await conn.execute(
         """

@@ -78,7 +78,6 @@ class Handler:
 
 async def admit(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
     """Record these ids as handled and return the events that were not handled before, in their order."""
-    first = {event.id: event for event in reversed(events)}  # the same record twice in one batch: keep its first place
     # The ids come back only when some were known: nearly always all are new, and reading them costs as much as writing.
     some = await conn.fetchval(
         """
@@ -88,12 +87,13 @@ async def admit(conn: Connection, handler: Handler, events: Sequence[Received[An
         )
         select case when count(*) < $3 then coalesce(array_agg(event_id), '{}') end from admitted
         """,
-        handler.name, list(first), len(events),
+        handler.name, [event.id for event in events], len(events),
     )  # fmt: skip
     if some is None:
         fresh = list(events)
     else:
         new = set(some)
+        first = {event.id: event for event in reversed(events)}  # the same record twice in one batch: its first place
         fresh = [event for event in events if event.id in new and first[event.id] is event]
     return await _newest(conn, handler, fresh) if handler.mode == "latest_state" else fresh
 
