@@ -26,9 +26,9 @@ _SETTINGS: dict[str, Any] = {
     "kafka_bootstrap": "127.0.0.1:9092",
     "public_url": "https://medled.example.org",
     "oidc_issuer": "https://login.example.org",
-    "session_secret": "-" * 32,
-    "link_secret": "-" * 32,
-    "ballot_secret": "-" * 32,
+    "session_secret": "s" * 32,
+    "link_secret": "l" * 32,
+    "ballot_secret": "b" * 32,
     "mail_sender": "medled@example.org",
     "smtp_host": "127.0.0.1",
 }

@@ -105,6 +105,7 @@ def _tame_libraries() -> None:
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+        logger.setLevel(logging.NOTSET)  # the root's, whatever a server was told before
     access = logging.getLogger("uvicorn.access")  # writes raw paths, and a path can hold a link's token
     access.handlers = []
     access.propagate = False
