@@ -28,6 +28,8 @@ from tests.support.settings import make_settings
 
 COUNT = Handler("test.count", (EnrolmentRequested,), count_effects, "every_fact", effect="effects.caused_by")
 
+pytestmark = pytest.mark.timeout(150)  # joining a group takes seconds, and verify is patient
+
 
 @dataclass(frozen=True)
 class House:
@@ -39,7 +41,7 @@ class House:
     consumer: Pool
     handler: Handler
 
-    async def verify(self, wait: float = 20) -> Report:
+    async def verify(self, wait: float = 40) -> Report:
         return await verify(self.databases, self.bootstrap, {"portal": [self.handler]}, wait=wait)
 
     async def send(self, value: bytes | None, **headers: str) -> None:
