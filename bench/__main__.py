@@ -10,6 +10,7 @@ import structlog
 
 from bench import consumer, journey, measure, relay, servers
 from deploy.embedded.process import StartFailed
+from shared.run import collect_rarely
 
 BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run}
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in [name for name in os.environ if name.startswith("MEDLED_") and name != "MEDLED_CACHE"]:
         del os.environ[name]  # measured with the defaults that ship
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
+    collect_rarely()  # as in a worker; every side is measured in this process
     results = []
     try:
         for name in chosen.name or BENCHES:
