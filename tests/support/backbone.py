@@ -22,6 +22,7 @@ from shared.worker import Worker
 @asynccontextmanager
 async def running(settings: Settings, service: str, handlers: Sequence[Handler] = ()) -> AsyncIterator[Pool]:
     """A worker in this process, over a pool of its own. Its log keeps clear of what commands under test print."""
+    structlog.reset_defaults()  # an earlier test may have left processors that this logger cannot serve
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     pool = await create_pool(settings, name="test")
     worker = asyncio.create_task(Worker(settings, pool, service=service, handlers=handlers, timers={}).run())
