@@ -7,6 +7,7 @@ an effect is its transaction's commit timestamp in Postgres, so that nothing has
 import asyncio
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -82,16 +83,16 @@ async def _run(servers: Servers, stack: Stack, options: Options) -> Result:
     )  # fmt: skip
 
 
-class _Side:
+class _Side(ABC):
     """Sends requests at a rate whatever becomes of them, then asks the databases when each had its effects."""
 
+    @abstractmethod
     async def begin(self) -> UUID:
         """Make one request; gives what its effects are found by."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def effects(self) -> dict[UUID, float]:
         """When the later of both effects was committed, in seconds since 1970."""
-        raise NotImplementedError
 
     async def at_rate(self, rate: float, number: int) -> Latencies:
         """Milliseconds from sending to the later effect, for each request."""
