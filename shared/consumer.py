@@ -27,7 +27,7 @@ from shared.telemetry import batch_span, record_context
 log = structlog.get_logger(__name__)
 
 AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
-_PAUSE_AFTER = 50  # records decoded at a stretch, so that the database is answered meanwhile
+_PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
 
 

@@ -72,6 +72,14 @@ async def _prepare(conn: "asyncpg.Connection[asyncpg.Record]") -> None:
     )  # fmt: skip
 
 
+async def _nothing_to_reset(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Instead of asyncpg's RESET ALL and the like, a round trip for each transaction.
+
+    Nothing pooled leaves state behind: what needs a session has a connection of its own (`connect`). An open
+    transaction and listeners are ended by asyncpg before this.
+    """
+
+
 async def create_pool(settings: Settings, *, name: str) -> Pool:
     """A pool whose connections speak UTC and turn jsonb into Python values.
 
@@ -82,6 +90,7 @@ async def create_pool(settings: Settings, *, name: str) -> Pool:
         min_size=0,
         max_size=settings.database_pool_size,
         init=_prepare,
+        reset=_nothing_to_reset,
         timeout=5,
         command_timeout=60,
         server_settings={**_SERVER_SETTINGS, "application_name": name},

@@ -34,7 +34,7 @@ create table inbox (
     event_id   uuid not null,
     outcome    text not null default 'applied' check (outcome in ('applied', 'superseded', 'parked', 'dead')),
     handled_at timestamptz not null default now(),
-    primary key (handler, event_id)
+    primary key (event_id, handler)
 );
 create index inbox_by_age on inbox using brin (handled_at);
 

@@ -10,7 +10,7 @@ import pytest
 
 from shared.clock import Clock
 from shared.consumer import Consumer, applied_offsets
-from shared.db import Connection, Pool, create_pool
+from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
@@ -89,6 +89,23 @@ async def test_two_workers_with_the_same_records_have_their_effect_once(pool: Po
     records = [record_of(requested()) for _ in range(50)]
     await asyncio.gather(*[consumer(pool, clock, counting()).handle(records) for _ in range(4)])
     assert await effects(pool) == subjects(*records)
+
+
+async def test_a_record_that_another_worker_is_about_to_commit_is_waited_for(pool: Pool, clock: Hands) -> None:
+    handler, record = counting(), record_of(requested())
+    other = consumer(pool, clock, handler)
+    async with transaction(pool) as conn:
+        await conn.execute(
+            "insert into inbox (handler, event_id) values ($1, $2)", handler.name,
+            UUID(dict(record.headers)["ce_id"].decode()),
+        )  # fmt: skip
+        waiting = asyncio.create_task(other.handle([record]))
+        blocked = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and query like '%inbox%')"
+        while not await pool.fetchval(blocked):
+            await asyncio.sleep(0.01)
+    await waiting
+    assert await effects(pool) == []  # the other one has had it
+    assert await pool.fetchval("select count(*) from set_aside") == 0
 
 
 async def test_exactly_the_record_at_fault_becomes_a_dead_letter_and_only_for_the_handler_that_failed(
