@@ -8,7 +8,7 @@ import asyncio
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Set
 from contextlib import AsyncExitStack
 from datetime import datetime
 from itertools import islice
@@ -107,10 +107,15 @@ class _Side(ABC):
             for nth in range(number):
                 await asyncio.sleep(max(0.0, start + nth / rate - time.perf_counter()))
                 group.create_task(one())
-        async with asyncio.timeout(60):
-            while not began.keys() <= (done := await self.effects()).keys():
-                await asyncio.sleep(0.2)
+        done = await self.until_done(began.keys())
         return [(done[each] - moment) * 1000 for each, moment in began.items()]
+
+    async def until_done(self, began: Set[UUID]) -> dict[UUID, float]:
+        """Wait for the effects of all of these; gives `effects` then."""
+        async with asyncio.timeout(60):
+            while not began <= (done := await self.effects()).keys():
+                await asyncio.sleep(0.2)
+        return done
 
 
 class _House(_Side):
@@ -157,18 +162,18 @@ class _House(_Side):
         }
 
     async def flat_out(self, number: int) -> float:
-        """Requests per second that sixteen people get answered when each asks again at once."""
+        """Journeys per second when sixteen people ask without pause: until the last one's effects are there."""
+        began: set[UUID] = set()
         wishes = iter(range(number))
 
         async def person() -> None:
             for _ in wishes:
-                await self.begin()
+                began.add(await self.begin())
 
         watch = Stopwatch()
         await asyncio.gather(*[person() for _ in islice(range(16), number)])
-        rate = number / watch.seconds
-        await self.at_rate(50, 1)  # let the effects catch up
-        return rate
+        await self.until_done(began)
+        return number / watch.seconds
 
 
 class _Bare(_Side):

@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
 
 from shared import epoch as epochs
 from shared.bursts import Burst, Row, burst_of, transmit
@@ -28,6 +29,10 @@ BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
+
+# A transaction can begin once Kafka has marked the end of the one before, some 2 ms later. aiokafka asks again after 20
+# and has no setting for it: a burst took 27 ms instead of 5.
+sender.BACKOFF_OVERRIDE = 0.002
 
 if TYPE_CHECKING:
     Direct = asyncpg.Connection[asyncpg.Record]

@@ -8,9 +8,9 @@ that is alive but stuck.
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -29,7 +29,9 @@ from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-FETCH_MILLISECONDS = 20
+FETCH_MILLISECONDS = 1000  # records are taken when they arrive; this only bounds an idle wait
+FETCH_BYTES = 400  # less than any event of ours, more than the mark at a transaction's end, which nobody waits for
+COMMIT_SECONDS = 1.0
 SESSION_MILLISECONDS = 10_000  # a killed worker's partitions are taken over after this
 STALL_SECONDS = 30.0
 START_SECONDS = 60.0
@@ -45,6 +47,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._watcher = epochs.EpochWatcher(settings)
         self._subscriber: Any = None
         self._idle = asyncio.Lock()  # held while a batch is handled
+        self._uncommitted: dict[TopicPartition, int] = {}  # next offsets that Kafka has not been told yet
         self._failed = asyncio.Event()  # this subscriber may have lost its place: take nothing more from it
         self._progress = time.monotonic()
         self.ready = False
@@ -98,14 +101,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         )  # fmt: skip
         subscriber = broker.subscriber(
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
-            max_records=self._settings.batch_size * AHEAD, batch_timeout_ms=FETCH_MILLISECONDS,
-            auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
+            fetch_min_bytes=FETCH_BYTES, auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
             max_poll_interval_ms=300_000,
         )  # fmt: skip
         subscriber(self._on_batch, parser=_as_it_came, decoder=_untouched)
+        subscriber.get_msg = self._fetch  # type: ignore[assignment,method-assign]
         self._failed.clear()
+        self._uncommitted.clear()
         self._subscriber = subscriber
+        committing = asyncio.create_task(self._keep_committing())
         try:
             async with asyncio.timeout(START_SECONDS):
                 await broker.start()
@@ -121,9 +126,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             log.warning("consumer is stuck: starting a new one")
         finally:
             self._failed.set()
+            committing.cancel()
+            await asyncio.wait([committing])
+            await self._commit()
             self._subscriber = None
             with suppress(KafkaError):
                 await broker.stop()
+
+    async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
+        """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
+        fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=self._settings.batch_size * AHEAD)
+        return tuple(chain.from_iterable(fetched.values()))
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
         records: Sequence[Record] = message.raw_message
@@ -141,7 +154,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 if isinstance(error, Exception):
                     log.exception("batch failed: subscribing anew from its beginning")
                 raise
-            await self._commit(mine)
+            for record in mine:  # in log order: the last one stays
+                self._uncommitted[TopicPartition(record.topic, record.partition)] = record.offset + 1
             self._progress = time.monotonic()
 
     async def _still_ours(self, records: Sequence[Record]) -> list[Record]:
@@ -160,16 +174,23 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 current.add(place)
         return [record for record in records if TopicPartition(record.topic, record.partition) in current]
 
-    async def _commit(self, records: Sequence[Record]) -> None:
-        offsets: dict[TopicPartition, int] = defaultdict(int)
-        for record in records:
-            place = TopicPartition(record.topic, record.partition)
-            offsets[place] = max(offsets[place], record.offset + 1)
+    async def _keep_committing(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """Tell Kafka how far we are, beside the work: only tools that show lag read it."""
+        client, offsets, self._uncommitted = self._client, self._uncommitted, {}
+        if client is None or not offsets:
+            return
+        held = client.assignment()
         try:
-            if self._client is not None:
-                await self._client.commit(offsets)
-        except KafkaError as error:  # a rebalance took them: whoever has them now finds the ids in the inbox
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await client.commit({place: offset for place, offset in offsets.items() if place in held})
+        except (KafkaError, TimeoutError) as error:
             log.info("offsets not committed", error=type(error).__name__)
+            self._uncommitted = offsets | self._uncommitted
 
     async def _stuck(self) -> bool:
         """Alive, with records waiting, and yet nothing handled for long (aiokafka #1154)."""
@@ -188,6 +209,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Let the batch under way finish and commit before somebody else gets its partitions."""
         async with self._idle:
             log.info("partitions revoked", partitions=len(revoked))
+            await self._commit()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin where the database says that this life of the broker was handled to."""

@@ -33,9 +33,10 @@ def _die_once() -> None:
 class DiesBeforeOffsetCommit(Subscription):
     """Gone between the database's commit and Kafka's."""
 
-    async def _commit(self, records: Sequence[Record]) -> None:
-        _die_once()
-        await super()._commit(records)
+    async def _commit(self) -> None:
+        if self._uncommitted:
+            _die_once()
+        await super()._commit()
 
 
 class DiesBeforeMark(Relay):
