@@ -11,67 +11,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.embedded.process import Child, StartFailed, free_port, wait_until_listening
+from deploy.embedded.process import Child, StartFailed, free_port
+from deploy.embedded.server import Server
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POM = _ROOT / "deploy" / "kafka" / "pom.xml"
-_START_SECONDS = 60
 
 
 class KafkaUnavailable(StartFailed):
     """Apache Kafka cannot be run here; the message says what to install."""
 
 
-class KafkaBroker:
-    """One Apache Kafka node, broker and controller in one, its data kept in `directory` until wiped."""
+class KafkaBroker(Server):
+    """One Apache Kafka node, broker and controller in one; ready in about 4 s, its data kept in `directory`.
+
+    Starting raises `KafkaUnavailable` without Java or jars. Wiped, it is a new cluster.
+    """
+
+    start_seconds = 60
+    stop_seconds = 20
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
         self.directory = directory.resolve()
         self._data = self.directory / "data"
         self._properties = self.directory / "server.properties"
         self._controller_port = free_port()
-        self.child = Child(name="kafka", command=[], log=self.directory / "kafka.log")
+        child = Child(name="kafka", command=[], log=self.directory / "kafka.log")
+        super().__init__(child, port or free_port())
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Format the data directory if need be, start, and return when clients are accepted (about 4 s).
-
-        Raises `KafkaUnavailable` without Java or jars, `StartFailed` when it does not come up.
-        """
+    def _prepare(self) -> None:
         lib = jars()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(self._configuration())
         if not (self._data / "meta.properties").exists():
             self._format(lib)
-        self.child.command = [
-            *_java(lib, heap="512m"),
-            *("kafka.Kafka", str(self._properties)),
-        ]
-        self.child.start()
-        wait_until_listening(self.child, self.port, _START_SECONDS)
+        self.child.command = [*_java(lib, heap="512m"), "kafka.Kafka", str(self._properties)]
 
-    def stop(self) -> None:
-        """Stop it in order; its data stays."""
-        self.child.stop(grace=20)
-
-    def kill(self) -> None:
-        self.child.kill()
-
-    def freeze(self) -> None:
-        self.child.freeze()
-
-    def thaw(self) -> None:
-        self.child.thaw()
-
-    def wipe(self) -> None:
-        """Lose all data and start as a new cluster on the same port."""
-        self.kill()
+    def _forget(self) -> None:
         shutil.rmtree(self._data)
-        self.start()
 
     def _configuration(self) -> str:
         return f"""\

@@ -11,20 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.embedded.process import Child, StartFailed, free_port, package_directory, wait_until_listening
+from deploy.embedded.process import Child, StartFailed, free_port, package_directory
+from deploy.embedded.server import Server
 
-_START_SECONDS = 30
 # What a start says when the server before it was killed a moment ago and has not quite gone.
 _STILL_ENDING = ("pre-existing shared memory", 'lock file "postmaster.pid" already exists', "Is another postmaster")
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Server):
     """One PostgreSQL server, TCP on 127.0.0.1 only.
 
     `password` is the superuser's (`postgres`) and makes every connection need one; without it all of loopback is
     trusted, which suits tests. `durable=False` skips fsync: data survives a killed server, not a crashed machine.
     Runs as root too: the server itself then runs as `nobody`.
     """
+
+    start_seconds = 30
+    stop_seconds = 15
 
     def __init__(
         self,
@@ -37,12 +40,12 @@ class EmbeddedPostgres:
         log: Path | None = None,
     ) -> None:
         self.directory = directory.resolve()
-        self.port = port or free_port()
         self.password = password
         self._data = self.directory / "data"
+        port = port or free_port()
         options = {
             "listen_addresses": "127.0.0.1",
-            "port": str(self.port),
+            "port": str(port),
             "unix_socket_directories": "",
             "max_connections": "300",
             "shared_buffers": "128MB",
@@ -53,7 +56,7 @@ class EmbeddedPostgres:
             **({} if durable else {"fsync": "off", "full_page_writes": "off", "autovacuum_naptime": "5min"}),
             **(settings or {}),
         }
-        self.child = Child(
+        child = Child(
             name="postgres",
             command=[
                 _program("postgres"),
@@ -65,6 +68,7 @@ class EmbeddedPostgres:
             death_signal=signal.SIGQUIT,  # "immediate": nobody is left to wait for; replays its log at the next start
             unprivileged=True,
         )
+        super().__init__(child, port)
 
     def dsn(self, database: str = "postgres", *, role: str = "postgres", password: str | None = None) -> str:
         """The address of a database for a role; the superuser's password is filled in."""
@@ -72,18 +76,18 @@ class EmbeddedPostgres:
         credentials = role if secret is None else f"{role}:{quote(secret, safe='')}"
         return f"postgresql://{credentials}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
-    def start(self) -> None:
-        """Create the data directory if need be, start, and return when connections are accepted.
-
-        Raises `StartFailed`.
-        """
+    def _prepare(self) -> None:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        deadline = time.monotonic() + _START_SECONDS
+
+    def _forget(self) -> None:
+        shutil.rmtree(self._data)
+
+    def _start_child(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
         while True:
-            self.child.start()
             try:
-                wait_until_listening(self.child, self.port, _START_SECONDS)
+                super()._start_child()
                 self._wait_until_ready(deadline)
             except StartFailed:
                 if time.monotonic() > deadline or not any(sign in self.child.tail(3) for sign in _STILL_ENDING):
@@ -91,25 +95,6 @@ class EmbeddedPostgres:
                 time.sleep(0.2)
             else:
                 return
-
-    def stop(self) -> None:
-        self.child.stop(grace=15)
-
-    def kill(self) -> None:
-        """`kill -9` the server; its own children notice and end."""
-        self.child.kill()
-
-    def freeze(self) -> None:
-        self.child.freeze()
-
-    def thaw(self) -> None:
-        self.child.thaw()
-
-    def wipe(self) -> None:
-        """Lose all data and start empty."""
-        self.kill()
-        shutil.rmtree(self._data)
-        self.start()
 
     def _initialise(self) -> None:
         self._data.mkdir(parents=True, exist_ok=True)

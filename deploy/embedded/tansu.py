@@ -7,16 +7,20 @@ durability; what must be proven is proven on `KafkaBroker`.
 import os
 from pathlib import Path
 
-from deploy.embedded.process import Child, free_port, package_directory, wait_until_listening
+from deploy.embedded.process import Child, free_port, package_directory
+from deploy.embedded.server import Server
 
 
-class TansuBroker:
+class TansuBroker(Server):
     """One broker on loopback. `stop` and `start` give an empty broker on the same port."""
 
+    start_seconds = 10
+    stop_seconds = 2
+
     def __init__(self, directory: Path, port: int | None = None, *, log: Path | None = None) -> None:
-        self.port = port or free_port()
-        address = f"tcp://127.0.0.1:{self.port}"
-        self.child = Child(
+        port = port or free_port()
+        address = f"tcp://127.0.0.1:{port}"
+        child = Child(
             name="broker",
             command=[
                 _binary(),
@@ -29,33 +33,11 @@ class TansuBroker:
             environment={**os.environ, "RUST_LOG": "warn"},
             log=log or directory / "broker.log",
         )
+        super().__init__(child, port)
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it and return when it accepts connections; raises `StartFailed`."""
-        self.child.start()
-        wait_until_listening(self.child, self.port, timeout=10)
-
-    def stop(self) -> None:
-        """Stop it; everything it held is gone."""
-        self.child.stop(grace=2)
-
-    def kill(self) -> None:
-        self.child.kill()
-
-    def freeze(self) -> None:
-        self.child.freeze()
-
-    def thaw(self) -> None:
-        self.child.thaw()
-
-    def wipe(self) -> None:
-        """Lose all data: for this broker a restart is enough."""
-        self.kill()
-        self.start()
 
 
 def _binary() -> str:
