@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from opentelemetry.context import Context
 
-from shared.db import Connection
+from shared.db import Connection, Pool, transaction
 from shared.events.base import Event
 
 E = TypeVar("E", bound=Event)
@@ -149,6 +149,16 @@ async def mark(conn: Connection, handler: str, event_ids: Sequence[UUID], outcom
     )
 
 
-async def forget_before(conn: Connection, moment: datetime) -> None:
-    """Drop ids handled before `moment`; nothing that old can be delivered again."""
-    await conn.execute("delete from inbox where handled_at < $1 and outcome in ('applied', 'superseded')", moment)
+async def forget_before(pool: Pool, moment: datetime, *, chunk: int = 10_000) -> None:
+    """Drop ids handled before `moment`, `chunk` to a transaction; nothing that old can be delivered again."""
+    dropped = chunk
+    while dropped == chunk:
+        async with transaction(pool) as conn:
+            status = await conn.execute(
+                """
+                delete from inbox where ctid = any(array(
+                    select ctid from inbox where handled_at < $1 and outcome in ('applied', 'superseded') limit $2))
+                """,
+                moment, chunk,
+            )  # fmt: skip
+        dropped = int(status.split()[-1])

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from opentelemetry.context import Context
 
-from shared.db import Connection, will_publish
+from shared.db import Connection, Pool, transaction, will_publish
 from shared.events.base import Event, header_lines
 from shared.ids import new_id
 from shared.telemetry import correlation_id, traceparent_of
@@ -121,13 +121,36 @@ async def _insert(conn: Connection, rows: Sequence[_Row]) -> None:
     )
 
 
-async def prune(conn: Connection, published_before: datetime) -> None:
-    """Drop rows published before that moment, but of compacted topics never the newest of a key: it is the refill."""
+async def prune(pool: Pool, published_before: datetime, *, chunk: int = 10_000) -> None:
+    """Drop rows published before that moment, but of compacted topics never the newest of a key: it is the refill.
+
+    Walks the table from its oldest row, `chunk` rows to a transaction, so that a long backlog of old rows neither runs
+    into the statement timeout nor holds its locks for long.
+    """
+    done: int | None = 0
+    while done is not None:
+        async with transaction(pool) as conn:
+            done = await _prune_after(conn, done, published_before, chunk)
+
+
+async def _prune_after(conn: Connection, start: int, published_before: datetime, rows: int) -> int | None:
+    # By seq, since no index knows when a row was published: one would cost the relay's mark its heap-only updates. Rows
+    # further on were made later: from where all are too young to have been published by then, there is nothing to drop.
+    end: int | None = await conn.fetchval(
+        """
+        select max(seq) from (select seq, created_at from outbox where seq > $1 order by seq limit $2) as next
+        having min(created_at) < $3
+        """,
+        start, rows, published_before,
+    )  # fmt: skip
+    if end is None:
+        return None
     await conn.execute(
         """
-        delete from outbox o where published_at < $1 and (
+        delete from outbox o where seq > $1 and seq <= $2 and published_at < $3 and (
             not compacted or exists (
                 select from outbox n where n.compacted and n.topic = o.topic and n.key = o.key and n.seq > o.seq))
         """,
-        published_before,
-    )
+        start, end, published_before,
+    )  # fmt: skip
+    return end

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from shared import inbox, outbox
 from shared.clock import Clock
 from shared.consumer import Consumer
-from shared.db import UNAVAILABLE, Pool, transaction
+from shared.db import UNAVAILABLE, Pool
 from shared.health import readiness
 from shared.inbox import Handler
 from shared.relay import Relay
@@ -93,9 +93,8 @@ class Worker:
     async def _prune(self) -> None:
         # The machine's time: what is kept here is for brokers and backups, which do not follow a shifted clock.
         now = datetime.now(UTC)
-        async with transaction(self._pool) as conn:
-            await outbox.prune(conn, now - timedelta(days=self._settings.outbox_retention_days))
-            await inbox.forget_before(conn, now - timedelta(days=self._settings.inbox_retention_days))
+        await outbox.prune(self._pool, now - timedelta(days=self._settings.outbox_retention_days))
+        await inbox.forget_before(self._pool, now - timedelta(days=self._settings.inbox_retention_days))
 
     async def _serve_health(self) -> None:
         app = Starlette(routes=[Route("/health/live", _live), Route("/health/ready", self._ready)])

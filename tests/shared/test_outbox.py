@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import outbox
+from shared import inbox, outbox
 from shared.db import Pool, create_pool, transaction
 from shared.events import EnrolmentDeclined, ProgrammePublished, UnitState
 from shared.events.enrolment import Milestone, Title
@@ -17,6 +17,7 @@ from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -75,6 +76,51 @@ async def test_of_old_rows_the_unpublished_and_each_keys_newest_state_are_kept(p
     async with transaction(pool) as conn:
         waiting = requested()
         await outbox.add(conn, waiting, now=NOW)
-        await outbox.prune(conn, NOW + timedelta(days=1))
+    await outbox.prune(pool, datetime.now(UTC) + timedelta(days=1))
     rows = await pool.fetch("select subject, payload is null as tombstone from outbox order by seq")
     assert [tuple(row) for row in rows] == [(unit.subject, False), ("gone", True), (waiting.subject, False)]
+
+
+async def test_old_rows_go_a_few_at_a_time_beside_newer_ones_and_those_that_stay(pool: Pool) -> None:
+    async with transaction(pool) as conn:
+        for name in "ABC":  # the newest of its key: nothing of the first chunk may go, and that is not the end
+            await outbox.add(conn, UnitState(unit_id=new_id(), name=name), now=NOW)
+        await outbox.add(conn, *[requested() for _ in range(20)], now=NOW)
+    await pool.execute("update outbox set created_at = $1, published_at = $1", LONG_AGO)
+    async with transaction(pool) as conn:
+        await outbox.add(conn, requested(), now=NOW)
+    await pool.execute("update outbox set published_at = now() where published_at is null")
+    await log_deletes(pool, "outbox")
+    await outbox.prune(pool, LONG_AGO + timedelta(days=1), chunk=3)
+    assert await pool.fetchval("select count(*) from outbox") == 4
+    assert await pool.fetchval("select (sum(rows), max(rows), count(distinct xid))::text from deletes") == "(20,3,8)"
+
+
+async def test_old_ids_of_the_inbox_go_a_few_at_a_time_but_never_those_set_aside(pool: Pool) -> None:
+    await pool.execute(
+        """
+        insert into inbox (handler, event_id, outcome, handled_at)
+        select 'h', gen_random_uuid(), case n when 5 then 'dead' when 6 then 'parked' else 'applied' end,
+               case n when 12 then now() else $1 end
+        from generate_series(1, 12) as n
+        """,
+        LONG_AGO,
+    )
+    await log_deletes(pool, "inbox")
+    await inbox.forget_before(pool, LONG_AGO + timedelta(days=1), chunk=3)
+    left = await pool.fetch("select outcome from inbox order by outcome")
+    assert [row["outcome"] for row in left] == ["applied", "dead", "parked"]
+    assert await pool.fetchval("select (sum(rows), max(rows), count(distinct xid))::text from deletes") == "(9,3,4)"
+
+
+async def log_deletes(pool: Pool, table: str) -> None:
+    """Have Postgres write down how many rows each delete took, and in which transaction."""
+    await pool.execute(
+        f"""
+        create table deletes (xid xid8, rows bigint);
+        create function log_delete() returns trigger language plpgsql as $$
+        begin insert into deletes select pg_current_xact_id(), count(*) from gone; return null; end $$;
+        create trigger log_delete after delete on {table} referencing old table as gone
+            for each statement execute function log_delete();
+        """
+    )
