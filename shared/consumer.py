@@ -18,28 +18,18 @@ import structlog
 from shared import inbox, set_aside
 from shared.clock import Clock
 from shared.db import UNAVAILABLE, Connection, Pool, is_unavailable, transaction
-from shared.events.base import Event, decode
-from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
+from shared.events.envelope import Foreign, Undecodable, UnknownType
+from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply
 from shared.inbox import Handler, Received
+from shared.offsets import remember_offsets
 from shared.set_aside import Place, Record
-from shared.telemetry import batch_span, record_context
+from shared.telemetry import batch_span
 
 log = structlog.get_logger(__name__)
 
 AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
 _PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
-
-
-WHOLE_RECORD = ""  # what is given up when no single handler is to blame
-
-
-class HandlerFailedError(Exception):
-    """A handler raised, or what it wrote was refused at commit (then no handler is named); the cause says what."""
-
-    def __init__(self, handler: str) -> None:
-        super().__init__(handler or "the transaction")
-        self.handler = handler
 
 
 @dataclass(slots=True)
@@ -70,21 +60,14 @@ class Consumer:
         batch_size: int = 1000,
     ) -> None:  # fmt: skip
         self.service = service
-        self.handlers = tuple(handlers)
-        self.topics = sorted({event.topic for handler in handlers for event in handler.events})
+        self.handlers = Handlers(service, handlers)
+        self.topics = self.handlers.topics
+        self.park_timeout = park_timeout
         self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
         self.handled = 0
         self._pool = pool
         self._clock = clock
-        self._park_timeout = park_timeout
         self._batch_size = batch_size
-        self._handlers = {handler.name: handler for handler in handlers}
-        if len(self._handlers) != len(handlers):
-            raise ValueError("two handlers have the same name; the inbox is kept by name")
-        self._by_type: dict[str, list[Handler]] = defaultdict(list)
-        for handler in handlers:
-            for event in handler.events:
-                self._by_type[event.type].append(handler)
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle these records, which are in log order per partition, and return once that is committed.
@@ -137,8 +120,8 @@ class Consumer:
         try:
             await self._in_one_transaction(records, given_up, batch)
         except HandlerFailedError as failure:
-            if _is_unavailable(failure):
-                raise failure.__cause__ from None  # type: ignore[misc]  # it has one
+            if failure.outage:
+                raise failure.outage from None
             if len(records) > 1:
                 middle = len(records) // 2
                 await self._halving(records[:middle], given_up)
@@ -153,13 +136,13 @@ class Consumer:
                 await self._in_one_transaction([record], given_up)
             except HandlerFailedError as again:
                 failure = again
-                if _is_unavailable(failure):
-                    raise failure.__cause__ from None  # type: ignore[misc]  # it has one
+                if failure.outage:
+                    raise failure.outage from None
             else:
                 return
         log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
                   error=type(failure.__cause__).__name__)  # fmt: skip
-        await self._halving([record], {**given_up, failure.handler: _cause(failure)})
+        await self._halving([record], {**given_up, failure.handler: failure.detail})
 
     async def _in_one_transaction(
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
@@ -182,14 +165,14 @@ class Consumer:
                 place = Place(self.service, self.epoch)
                 await set_aside.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
             for name, events in batch.events.items():
-                handler = self._handlers[name]
+                handler = self.handlers.by_name[name]
                 fresh = await inbox.admit(conn, handler, events)
                 if fresh and name in given_up:
                     await self._bury(conn, handler, fresh, batch, given_up[name])
                 elif fresh:
                     await self._apply(conn, handler, fresh, batch)
             await _count_skipped(conn, self.service, batch.skipped)
-            await _remember_offsets(conn, self.service, self.epoch, records)
+            await remember_offsets(conn, self.service, self.epoch, records)
 
     async def _sort(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
@@ -197,7 +180,7 @@ class Consumer:
             if nth % _PAUSE_AFTER == 0:
                 await asyncio.sleep(0)
             try:
-                received = self._decode(record)
+                received = self.handlers.decode(record)
             except (UnknownType, Undecodable) as fault:
                 if isinstance(fault, UnknownType):
                     batch.skipped[fault.type] += 1
@@ -206,34 +189,13 @@ class Consumer:
                     batch.undecodable.append((record, reason, str(fault)))
                 continue
             batch.records.append(record)
-            for handler in self._by_type[received.type]:
+            for handler in self.handlers.by_type[received.type]:
                 batch.events[handler.name].append(received)
         return batch
 
-    def _decode(self, record: Record) -> Received[Any]:
-        """The event in a record. Raises UnknownType for one that no handler here takes, subscribed elsewhere or not."""
-        envelope = parse_headers(record.headers)
-        try:
-            key = (record.key or b"").decode()
-        except UnicodeDecodeError:
-            raise Undecodable("the record key is not UTF-8") from None
-        if envelope.type not in self._by_type:
-            raise UnknownType(envelope.type)
-        data: Event | None = decode(envelope, record.value)
-        return Received(
-            id=envelope.id, type=envelope.type, source=envelope.source, subject=envelope.subject, time=envelope.time,
-            sequence=envelope.sequence, unit=envelope.unit, programme=envelope.programme,
-            correlation_id=envelope.correlation_id, causation_id=envelope.causation_id, data=data,
-            topic=record.topic, partition=record.partition, offset=record.offset, key=key,
-            context=record_context(envelope, consumer=self.service),
-        )  # fmt: skip
-
     async def _apply(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch) -> None:
         now = self._clock.now()
-        try:
-            parked = await handler.apply(conn, events, now)
-        except Exception as error:
-            raise HandlerFailedError(handler.name) from error
+        parked = await apply(conn, handler, events, now)
         if parked:
             waiting = {answer.event_id: answer.waiting_for for answer in parked}
             await inbox.mark(conn, handler.name, list(waiting), "parked")
@@ -242,7 +204,7 @@ class Consumer:
                     await set_aside.park(
                         conn, batch.record_of(event),
                         Place(self.service, self.epoch, handler.name, event.id),
-                        waiting_for=waiting[event.id], now=now, timeout=self._park_timeout,
+                        waiting_for=waiting[event.id], now=now, timeout=self.park_timeout,
                     )  # fmt: skip
 
     async def _bury(
@@ -256,81 +218,6 @@ class Consumer:
                 reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
             )  # fmt: skip
 
-    async def retry_set_aside(self, limit: int = 200) -> int:
-        """Try parked and replayed records whose time has come, each in a transaction of its own. Returns how many."""
-        tried = 0
-        while tried < limit and await self._retry_one():
-            tried += 1
-        return tried
-
-    async def _retry_one(self) -> bool:
-        tried: set_aside.Aside | None = None
-        try:
-            async with transaction(self._pool) as conn:
-                tried = await set_aside.claim(conn, self.service, self._clock.now())
-                if tried is not None:
-                    await self._try_again(conn, tried)
-            return tried is not None
-        except UNAVAILABLE:
-            raise
-        except Exception as error:
-            if tried is None:
-                raise
-            if _is_unavailable(error):
-                raise error.__cause__ from None  # type: ignore[misc]  # it has one
-            failure = error
-        async with transaction(self._pool) as conn:
-            if await set_aside.claim(conn, self.service, self._clock.now(), only=tried.id):
-                await self._abandon(conn, tried, "handler_failed", _cause(failure))
-        return True
-
-    async def _try_again(self, conn: Connection, aside: set_aside.Aside) -> None:
-        event = self._decode(aside.record)
-        names = [aside.handler] if aside.handler else [handler.name for handler in self._by_type[event.type]]
-        now = self._clock.now()
-        for name in names:
-            handler = self._handlers.get(name)
-            if handler is None:
-                raise Undecodable(f"no handler is called {name} any more")
-            if aside.handler is None and not await inbox.admit(conn, handler, [event]):
-                continue
-            if await inbox.is_overtaken(conn, handler, event):
-                await inbox.mark(conn, name, [event.id], "superseded")
-                continue
-            try:
-                parked = await handler.apply(conn, [event], now)
-            except Exception as error:
-                raise HandlerFailedError(name) from error
-            if parked and aside.handler is None:  # from here on it waits for this handler alone
-                await inbox.mark(conn, name, [event.id], "parked")
-                await set_aside.park(
-                    conn, aside.record, Place(self.service, self.epoch, name, event.id),
-                    waiting_for=parked[0].waiting_for, now=now, timeout=self._park_timeout,
-                )  # fmt: skip
-                continue
-            if parked:
-                if aside.expires_at is not None and aside.expires_at <= now:
-                    await self._abandon(conn, aside, "parent_never_came", parked[0].waiting_for)
-                else:
-                    await set_aside.wait_longer(conn, aside, parked[0].waiting_for, now)
-                return
-            await inbox.mark(conn, name, [event.id], "applied")
-        await set_aside.settle(conn, [aside.id])
-
-    async def _abandon(self, conn: Connection, aside: set_aside.Aside, reason: str, detail: str) -> None:
-        place = Place(self.service, self.epoch, aside.handler, aside.event_id)
-        if aside.handler and aside.event_id:
-            await inbox.mark(conn, aside.handler, [aside.event_id], "dead")
-        await set_aside.give_up(conn, aside, place, reason=reason, detail=detail, now=self._clock.now())
-
-
-def _is_unavailable(failure: BaseException) -> bool:
-    return is_unavailable(failure.__cause__)
-
-
-def _cause(failure: BaseException) -> str:
-    return f"{failure}: {type(failure.__cause__).__name__}" if failure.__cause__ else str(failure)
-
 
 async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str]) -> None:
     if skipped:
@@ -342,26 +229,3 @@ async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str])
             """,
             consumer, list(skipped), list(skipped.values()),
         )  # fmt: skip
-
-
-async def _remember_offsets(conn: Connection, consumer: str, epoch: UUID, records: Sequence[Record]) -> None:
-    furthest = {(record.topic, record.partition): record.offset + 1 for record in records}  # in log order: the last one
-    places = sorted(furthest)
-    await conn.execute(
-        """
-        insert into inbox_offsets as o (consumer, epoch, topic, partition, next_offset)
-        select $1, $2, * from unnest($3::text[], $4::int[], $5::bigint[])
-        on conflict (consumer, epoch, topic, partition) do update
-        set next_offset = greatest(o.next_offset, excluded.next_offset)
-        """,
-        consumer, epoch, [topic for topic, _ in places], [partition for _, partition in places],
-        [furthest[place] for place in places],
-    )  # fmt: skip
-
-
-async def applied_offsets(conn: Connection, consumer: str, epoch: UUID) -> dict[tuple[str, int], int]:
-    """By topic and partition: the offset below which everything is handled, in that life of the broker."""
-    rows = await conn.fetch(
-        "select topic, partition, next_offset from inbox_offsets where consumer = $1 and epoch = $2", consumer, epoch
-    )
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}

@@ -22,8 +22,9 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared import epoch as epochs
-from shared.consumer import AHEAD, Consumer, applied_offsets
+from shared.consumer import AHEAD, Consumer
 from shared.db import UNAVAILABLE, Pool, transaction
+from shared.offsets import applied_offsets
 from shared.set_aside import Record
 from shared.settings import Settings
 

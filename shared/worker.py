@@ -21,6 +21,7 @@ from shared.db import UNAVAILABLE, Pool
 from shared.health import readiness
 from shared.inbox import Handler
 from shared.relay import Relay
+from shared.retries import Retries
 from shared.settings import Settings
 from shared.subscription import Subscription
 from shared.timers import TimerHandler, Timers
@@ -71,7 +72,7 @@ class Worker:
                 self.relay.run,
                 self.subscription.run,
                 *[self._each(TICK_SECONDS, partial(self._timers.tick, kind)) for kind in self._timers.kinds],
-                self._each(TICK_SECONDS, self.consumer.retry_set_aside),
+                self._each(TICK_SECONDS, Retries(self._pool, self.clock, self.consumer).tick),
                 self._each(PRUNE_SECONDS, self._prune),
                 self._serve_health,
                 *self._loops,

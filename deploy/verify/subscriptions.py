@@ -21,7 +21,7 @@ _PLACEHOLDERS = {
 
 async def declared_handlers(service: str) -> Sequence[Handler]:
     """The handlers of a service's worker, for their names, types and effects."""
-    return (await _worker(service)).consumer.handlers
+    return (await _worker(service)).consumer.handlers.all
 
 
 async def declared_timers(service: str) -> Sequence[str]:

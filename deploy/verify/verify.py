@@ -16,10 +16,10 @@ from deploy.verify.judge import Evidence, judge, producer_of
 from deploy.verify.log import Contents, Log
 from deploy.verify.report import Report
 from shared.clock import Clock
-from shared.consumer import applied_offsets
 from shared.db import UNAVAILABLE
 from shared.events import REGISTRY
 from shared.inbox import Handler
+from shared.offsets import applied_offsets
 
 _POLL_SECONDS = 0.25
 _INBOX_DAYS = 29  # the shortest that a deployment may choose is 30

@@ -9,12 +9,14 @@ from uuid import UUID
 import pytest
 
 from shared.clock import Clock
-from shared.consumer import Consumer, applied_offsets
+from shared.consumer import Consumer
 from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
+from shared.offsets import applied_offsets
 from shared.outbox import MAX_PAYLOAD_BYTES
+from shared.retries import Retries
 from shared.set_aside import Place, bury
 from shared.settings import Settings
 from tests.shared.records import raw_record, record_of
@@ -213,11 +215,11 @@ async def test_a_record_waits_for_its_parent_and_is_handled_once_it_is_there(poo
     it = consumer(pool, clock, waiting(known))
     await it.handle([record_of(orphan)])
     clock.moment += timedelta(seconds=2)
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert await effects(pool) == []
     known.add(str(orphan.cohort_id))
     clock.moment += timedelta(minutes=2)
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert await effects(pool) == [orphan.subject]
     assert await pool.fetchval("select count(*) from set_aside") == 0
     assert await pool.fetchval("select outcome from inbox") == "applied"
@@ -229,12 +231,12 @@ async def test_a_parent_that_never_comes_ends_in_a_dead_letter_which_can_be_repl
     it = consumer(pool, clock, waiting(known))
     await it.handle([record_of(orphan)])
     clock.moment += timedelta(hours=2)
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert await pool.fetchval("select (state, reason)::text from set_aside") == "(dead,parent_never_came)"
     assert await pool.fetchval("select outcome from inbox") == "dead"
     known.add(str(orphan.cohort_id))
     await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert await effects(pool) == [orphan.subject]
 
 
@@ -242,7 +244,7 @@ async def test_a_replay_that_fails_again_is_a_dead_letter_again_and_others_go_on
     it = consumer(pool, clock, counting(fails=True))
     await it.handle([record_of(unlucky()), record_of(unlucky())])
     await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
-    assert await it.retry_set_aside() == 2
+    assert await Retries(pool, clock, it).tick() == 2
     rows = await pool.fetch("select state, attempts from set_aside")
     assert [tuple(row) for row in rows] == [("dead", 4), ("dead", 4)]
     assert await effects(pool) == []
@@ -301,7 +303,7 @@ async def test_a_state_replayed_after_a_newer_one_was_applied_is_superseded(pool
     broken = False
     await it.handle([record_of(unit, sequence=2)])
     await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert applied == [2]
     assert await pool.fetchval("select count(*) from set_aside") == 0
     outcomes = await pool.fetch("select outcome from inbox order by 1")
@@ -319,10 +321,10 @@ async def test_a_replayed_record_that_no_handler_was_blamed_for_may_wait_for_its
     async with pool.acquire() as conn:
         await bury(conn, record, place, reason="handler_failed", detail="", attempts=1, now=clock.now())
     await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert (await effects(pool), await effects(pool, "test.other")) == ([], [orphan.subject])
     known.add(str(orphan.cohort_id))
     clock.moment += timedelta(seconds=2)
-    assert await it.retry_set_aside() == 1
+    assert await Retries(pool, clock, it).tick() == 1
     assert (await effects(pool), await effects(pool, "test.other")) == ([orphan.subject], [orphan.subject])
     assert await pool.fetchval("select count(*) from set_aside") == 0

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from shared import consumer as consumers
 from shared import inbox
 from shared.bursts import Burst, Row
 from shared.consumer import Consumer
 from shared.db import Connection, transaction
 from shared.inbox import Handler, Received
+from shared.offsets import remember_offsets
 from shared.relay import Direct, Relay
 from shared.set_aside import Record
 from shared.subscription import Subscription
@@ -69,7 +69,7 @@ class CommitsBeforeProcessing(Consumer):
 
     async def handle(self, records: Sequence[Record]) -> None:
         async with transaction(self._pool) as conn:
-            await consumers._remember_offsets(conn, self.service, self.epoch, records)
+            await remember_offsets(conn, self.service, self.epoch, records)
         await super().handle(records)
 
 

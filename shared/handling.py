@@ -1,0 +1,78 @@
+"""A service's handlers: what a record holds for them, and what it means when one fails.
+
+Both ways to a handler stand on it: the first one, in a batch (`consumer`), and every later one, alone (`retries`).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from shared.db import Connection, is_unavailable
+from shared.events.base import Event, decode
+from shared.events.envelope import Undecodable, UnknownType, parse_headers
+from shared.inbox import Handler, Parked, Received
+from shared.set_aside import Record
+from shared.telemetry import record_context
+
+WHOLE_RECORD = ""  # what is given up when no single handler is to blame
+
+
+class HandlerFailedError(Exception):
+    """A handler raised, or what it wrote was refused at commit (then no handler is named); the cause says what."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(handler or "the transaction")
+        self.handler = handler
+
+    @property
+    def outage(self) -> BaseException | None:
+        """The cause, when it is a dependency that is away: waited for, and no record's fault."""
+        return self.__cause__ if is_unavailable(self.__cause__) else None
+
+    @property
+    def detail(self) -> str:
+        """Who failed, and how; never what the record holds, which the cause may quote."""
+        return f"{self}: {type(self.__cause__).__name__}"
+
+
+class Handlers:
+    """The handlers of one service, by name and by the types they take."""
+
+    def __init__(self, service: str, handlers: Sequence[Handler]) -> None:
+        self.service = service
+        self.all = tuple(handlers)
+        self.by_name = {handler.name: handler for handler in handlers}
+        if len(self.by_name) != len(handlers):
+            raise ValueError("two handlers have the same name; the inbox is kept by name")
+        self.by_type: dict[str, list[Handler]] = defaultdict(list)
+        for handler in handlers:
+            for event in handler.events:
+                self.by_type[event.type].append(handler)
+        self.topics = sorted({event.topic for handler in handlers for event in handler.events})
+
+    def decode(self, record: Record) -> Received[Any]:
+        """The event in a record. Raises UnknownType for one that no handler here takes, subscribed elsewhere or not."""
+        envelope = parse_headers(record.headers)
+        try:
+            key = (record.key or b"").decode()
+        except UnicodeDecodeError:
+            raise Undecodable("the record key is not UTF-8") from None
+        if envelope.type not in self.by_type:
+            raise UnknownType(envelope.type)
+        data: Event | None = decode(envelope, record.value)
+        return Received(
+            id=envelope.id, type=envelope.type, source=envelope.source, subject=envelope.subject, time=envelope.time,
+            sequence=envelope.sequence, unit=envelope.unit, programme=envelope.programme,
+            correlation_id=envelope.correlation_id, causation_id=envelope.causation_id, data=data,
+            topic=record.topic, partition=record.partition, offset=record.offset, key=key,
+            context=record_context(envelope, consumer=self.service),
+        )  # fmt: skip
+
+
+async def apply(conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime) -> Sequence[Parked]:
+    """Have a handler take these events; what must wait for its parent comes back. Raises HandlerFailedError."""
+    try:
+        return await handler.apply(conn, events, now) or ()
+    except Exception as error:
+        raise HandlerFailedError(handler.name) from error

@@ -1,0 +1,107 @@
+"""Later tries of records that were set aside: parked ones, and dead letters that a person replays (ADR 0003).
+
+Each is tried alone, in a transaction of its own that begins by locking it: workers share the work, and none waits for a
+record that fails.
+"""
+
+from typing import Any
+
+from shared import inbox, set_aside
+from shared.clock import Clock
+from shared.consumer import Consumer
+from shared.db import UNAVAILABLE, Connection, Pool, transaction
+from shared.events.envelope import Undecodable
+from shared.handling import HandlerFailedError, apply
+from shared.inbox import Handler, Received
+from shared.set_aside import Aside, Place
+
+
+class Retries:
+    """Tries again what `consumer`, or an earlier process of its service, has set aside."""
+
+    def __init__(self, pool: Pool, clock: Clock, consumer: Consumer) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._consumer = consumer
+
+    async def tick(self, limit: int = 200) -> int:
+        """Try what is due, at most `limit` records; returns how many. Raises when the database is away."""
+        tried = 0
+        while tried < limit and await self._one():
+            tried += 1
+        return tried
+
+    async def _one(self) -> bool:
+        tried: Aside | None = None
+        try:
+            async with transaction(self._pool) as conn:
+                tried = await set_aside.claim(conn, self._consumer.service, self._clock.now())
+                if tried is not None:
+                    await self._try(conn, tried)
+            return tried is not None
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            if tried is None:
+                raise
+            if isinstance(error, HandlerFailedError) and error.outage:
+                raise error.outage from None
+            failure = error
+        async with transaction(self._pool) as conn:
+            if await set_aside.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):
+                await self._give_up(conn, tried, "handler_failed", _detail(failure))
+        return True
+
+    async def _try(self, conn: Connection, aside: Aside) -> None:
+        event = self._consumer.handlers.decode(aside.record)
+        if aside.handler is None:
+            await self._with_all_handlers(conn, aside, event)
+        elif handler := self._consumer.handlers.by_name.get(aside.handler):
+            await self._with_its_handler(conn, aside, handler, event)
+        else:
+            raise Undecodable(f"no handler is called {aside.handler} any more")
+
+    async def _with_its_handler(self, conn: Connection, aside: Aside, handler: Handler, event: Received[Any]) -> None:
+        waits_for = await self._apply(conn, handler, event)
+        now = self._clock.now()
+        if waits_for is None:
+            await set_aside.settle(conn, [aside.id])
+        elif aside.expires_at is not None and aside.expires_at <= now:
+            await self._give_up(conn, aside, "parent_never_came", waits_for)
+        else:
+            await set_aside.wait_longer(conn, aside, waits_for, now)
+
+    async def _with_all_handlers(self, conn: Connection, aside: Aside, event: Received[Any]) -> None:
+        """For a record that no single handler was blamed for; from here on it waits for each of them alone."""
+        for handler in self._consumer.handlers.by_type[event.type]:
+            if not await inbox.admit(conn, handler, [event]):
+                continue  # it has had it
+            waits_for = await self._apply(conn, handler, event)
+            if waits_for is not None:
+                await inbox.mark(conn, handler.name, [event.id], "parked")
+                await set_aside.park(
+                    conn, aside.record, Place(self._consumer.service, self._consumer.epoch, handler.name, event.id),
+                    waiting_for=waits_for, now=self._clock.now(), timeout=self._consumer.park_timeout,
+                )  # fmt: skip
+        await set_aside.settle(conn, [aside.id])
+
+    async def _apply(self, conn: Connection, handler: Handler, event: Received[Any]) -> str | None:
+        """What it still has to wait for; None when it is handled."""
+        if await inbox.is_overtaken(conn, handler, event):
+            await inbox.mark(conn, handler.name, [event.id], "superseded")
+            return None
+        parked = await apply(conn, handler, [event], self._clock.now())
+        if parked:
+            return parked[0].waiting_for
+        await inbox.mark(conn, handler.name, [event.id], "applied")
+        return None
+
+    async def _give_up(self, conn: Connection, aside: Aside, reason: str, detail: str) -> None:
+        if aside.handler and aside.event_id:
+            await inbox.mark(conn, aside.handler, [aside.event_id], "dead")
+        place = Place(self._consumer.service, self._consumer.epoch, aside.handler, aside.event_id)
+        await set_aside.give_up(conn, aside, place, reason=reason, detail=detail, now=self._clock.now())
+
+
+def _detail(failure: Exception) -> str:
+    return failure.detail if isinstance(failure, HandlerFailedError) else str(failure)
