@@ -23,7 +23,7 @@ from shared.clock import Clock
 from shared.db import Pool, create_pool
 from shared.health import health_router
 from shared.idempotency import BodyDigest, Change, Replay, change, on_replay
-from shared.middleware import Faults, SecurityHeaders, TooLarge
+from shared.middleware import Faults, OneHost, OwnRedirects, SecurityHeaders, TooLarge
 from shared.oidc import TokenVerifier
 from shared.paging import Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from shared.problems import (
@@ -107,7 +107,7 @@ class _App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings
-        inner = TooLarge(super().build_middleware_stack())
+        inner = OneHost(OwnRedirects(TooLarge(super().build_middleware_stack())))
         return SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer)
 
 

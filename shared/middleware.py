@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import structlog
 from opentelemetry import trace
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import URL, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,6 +51,52 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, with_headers)
+
+
+class OneHost:
+    """Refuses a request that does not say once, and well-formed, whom it is for (RFC 9112 section 3.2).
+
+    Proxies and services may pick different ones of two; then a page made for one host is kept or shown for another.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _has_one_host(scope):
+            await self.app(scope, receive, send)
+            return
+        problem = Problem(
+            400, "invalid-host", "The host is not valid", "The request has no `Host`, several, or one that is none.",
+            field="Host", remedy="Send one `Host` header with the name, and the port, that you connect to.",
+        )  # fmt: skip
+        await respond(Request(scope, receive), problem)(scope, receive, send)
+
+
+class OwnRedirects:
+    """Makes the framework's redirects, which add or drop a slash, relative: it builds their origin from `Host`.
+
+    Behind a proxy that origin is another than the browser's, and it is whatever the client cared to send.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        origin = f"{scope['scheme']}://{URL(scope=scope).netloc}"
+
+        async def relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 307:
+                headers = MutableHeaders(scope=message)
+                path = headers.get("location", "").removeprefix(origin)
+                if path.startswith("/") and not path.startswith("//"):  # that would be another host
+                    headers["location"] = path
+            await send(message)
+
+        await self.app(scope, receive, relative)
 
 
 class Faults:
@@ -108,6 +154,14 @@ class TooLarge:
         await self.app(scope, receive, as_problem)
         if replaced:
             await (await on_http_exception(Request(scope, receive), HTTPException(413)))(scope, receive, send)
+
+
+def _has_one_host(scope: Scope) -> bool:
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if not hosts:
+        return bool(scope["http_version"] == "1.0")  # some health checks still speak it
+    # The framework reads a host that is not well-formed as if it had not been sent.
+    return len(hosts) == 1 and hosts[0] in ("", URL(scope=scope).netloc)
 
 
 def problem_for(error: Exception) -> Problem:

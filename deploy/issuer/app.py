@@ -18,7 +18,7 @@ from deploy.issuer.codes import Codes
 from deploy.issuer.people import PeopleList
 from deploy.issuer.settings import IssuerSettings
 from deploy.issuer.tokens import ACCESS_SECONDS, Signer
-from shared.middleware import SecurityHeaders
+from shared.middleware import OwnRedirects, SecurityHeaders
 from shared.web.locale import choose_language
 from shared.web.render import STATIC, Web
 
@@ -33,7 +33,10 @@ def create_issuer(settings: IssuerSettings) -> Starlette:
     issuer = _Issuer(settings)
     return Starlette(
         max_body_size=64 * 1024,
-        middleware=[Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.issuer)],
+        middleware=[
+            Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.issuer),
+            Middleware(OwnRedirects),
+        ],
         routes=[
             Mount(
                 "/issuer",

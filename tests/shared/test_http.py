@@ -1,6 +1,7 @@
 """What every service's HTTP side does: problems, limits, Idempotency-Key, health, headers, paging."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from shared.http import MIB, Cursor, Limit, Page, Problem, change, create_app, c
 from shared.ids import new_id
 from shared.settings import Settings
 from tests.support.databases import Databases
-from tests.support.serving import client_of
+from tests.support.serving import client_of, exchange, on_a_port
 from tests.support.settings import make_settings
 
 router = APIRouter(prefix="/feedback/v1")
@@ -226,6 +227,30 @@ async def test_ready_needs_the_database_and_its_migrations_but_no_broker(
     pending = await client.get("/health/ready")
     assert (pending.status_code, pending.json()["database"]["pending_migrations"]) == (503, ["20260101000002"])
     assert (await client.get("/feedback/health/live")).status_code == 200
+
+
+async def test_a_slash_too_many_leads_to_the_right_address_on_whatever_origin_the_client_knows(app: FastAPI) -> None:
+    async with on_a_port(app) as origin:
+        head, _ = await exchange(origin, b"GET /feedback/v1/notes/?limit=1 HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    assert b"HTTP/1.1 307 " in head
+    assert b"\r\nlocation: /feedback/v1/notes?limit=1\r\n" in head
+    assert b"evil" not in head
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: one\r\nHost: one\r\n", b"Host: one\r\nHost: two\r\n", b"Host: a/b\r\n"])
+async def test_a_request_that_does_not_say_once_whom_it_is_for_is_refused(app: FastAPI, hosts: bytes) -> None:
+    async with on_a_port(app) as origin:
+        head, body = await exchange(origin, b"GET /feedback/v1/notes HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert json.loads(body)["type"].endswith("/problems/invalid-host")
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nHost:\r\n", b"HTTP/1.1\r\nHost: [::1]:8080\r\n"])
+async def test_a_host_may_be_empty_or_an_address_and_missing_in_http_1_0(app: FastAPI, line: bytes) -> None:
+    async with on_a_port(app) as origin:
+        head, _ = await exchange(origin, b"GET /feedback/v1/notes " + line + b"\r\n")
+    assert b" 200 " in head.splitlines()[0]
 
 
 async def test_browsers_are_told_to_be_careful(client: httpx.AsyncClient) -> None:

@@ -34,3 +34,13 @@ async def on_a_port(app: Any, port: int = 0) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await running
+
+
+async def exchange(origin: str, request: bytes) -> tuple[bytes, bytes]:
+    """What comes back for these very bytes, head and body; for requests that no client library would send."""
+    url = httpx.URL(origin)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body

@@ -15,11 +15,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from deploy.embedded.process import free_port
+from services.portal.app import create_api
 from services.portal.proxy.proxy import add_proxy
 from services.portal.settings import PortalSettings
 from shared.db import Pool
 from tests.portal.serving import portal_on_a_port
-from tests.support.serving import on_a_port
+from tests.support.serving import exchange, on_a_port
 
 
 async def echo(request: Request) -> Response:
@@ -123,13 +124,12 @@ async def test_a_get_is_not_given_a_body(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_header_value_with_spaces_around_it_passes(client: httpx.AsyncClient) -> None:
-    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-    writer.write(b"GET /feedback/echo HTTP/1.1\r\nhost: here\r\nauthorization: Bearer \r\nconnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
+    head, body = await exchange(
+        str(client.base_url), b"GET /feedback/echo HTTP/1.1\r\nhost: here\r\nauthorization: Bearer \r\n\r\n"
+    )
 
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b'["authorization","Bearer"]' in answer
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b'["authorization","Bearer"]' in body
 
 
 async def test_answers_come_back_whole_with_every_cookie_and_no_redirect_followed(client: httpx.AsyncClient) -> None:
@@ -183,3 +183,23 @@ async def test_a_service_that_hangs_up_is_a_bad_gateway(settings: PortalSettings
         broken = settings.model_copy(update={"upstreams": {"feedback": upstream}})
         async with portal_on_a_port(broken, pool) as portal, portal.browser() as client:
             assert (await client.get("/feedback/x")).status_code == 502
+
+
+async def test_two_hosts_are_the_clients_fault_and_no_service_hears_of_them(
+    settings: PortalSettings, pool: Pool
+) -> None:
+    down = settings.model_copy(update={"upstreams": {"feedback": f"http://127.0.0.1:{free_port()}"}})
+    async with portal_on_a_port(down, pool) as portal:
+        head, body = await exchange(portal.origin, b"GET /feedback/ HTTP/1.1\r\nHost: one\r\nHost: two\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"/problems/invalid-host" in body
+
+
+async def test_a_slash_added_by_the_service_behind_leads_to_the_portals_own_origin(
+    settings: PortalSettings, pool: Pool
+) -> None:
+    async with on_a_port(create_api(settings)) as upstream:
+        front = settings.model_copy(update={"upstreams": {"problems": upstream}})
+        async with portal_on_a_port(front, pool) as portal, portal.browser() as client:
+            answer = await client.get("/problems/not-found/", headers={"host": "evil.example"})
+    assert (answer.status_code, answer.headers["location"]) == (307, "/problems/not-found")
