@@ -18,8 +18,8 @@ import structlog
 from shared import inbox, set_aside
 from shared.clock import Clock
 from shared.db import UNAVAILABLE, Connection, Pool, is_unavailable, transaction
-from shared.events.envelope import Foreign, Undecodable, UnknownType
-from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply
+from shared.events.envelope import Undecodable, UnknownType
+from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply, reason_of
 from shared.inbox import Handler, Received
 from shared.offsets import remember_offsets
 from shared.set_aside import Place, Record
@@ -185,8 +185,7 @@ class Consumer:
                 if isinstance(fault, UnknownType):
                     batch.skipped[fault.type] += 1
                 else:
-                    reason = "foreign" if isinstance(fault, Foreign) else "undecodable"
-                    batch.undecodable.append((record, reason, str(fault)))
+                    batch.undecodable.append((record, reason_of(fault), str(fault)))
                 continue
             batch.records.append(record)
             for handler in self.handlers.by_type[received.type]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.db import Connection, is_unavailable
 from shared.events.base import Event, decode
-from shared.events.envelope import Undecodable, UnknownType, parse_headers
+from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
 from shared.inbox import Handler, Parked, Received
 from shared.set_aside import Record
 from shared.telemetry import record_context
@@ -68,6 +68,11 @@ class Handlers:
             topic=record.topic, partition=record.partition, offset=record.offset, key=key,
             context=record_context(envelope, consumer=self.service),
         )  # fmt: skip
+
+
+def reason_of(fault: Undecodable) -> str:
+    """Why a record that cannot be decoded is a dead letter."""
+    return "foreign" if isinstance(fault, Foreign) else "undecodable"
 
 
 async def apply(conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime) -> Sequence[Parked]:

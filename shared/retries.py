@@ -10,10 +10,14 @@ from shared import inbox, set_aside
 from shared.clock import Clock
 from shared.consumer import Consumer
 from shared.db import UNAVAILABLE, Connection, Pool, transaction
-from shared.events.envelope import Undecodable
-from shared.handling import HandlerFailedError, apply
+from shared.events.envelope import Undecodable, UnknownType
+from shared.handling import HandlerFailedError, apply, reason_of
 from shared.inbox import Handler, Received
 from shared.set_aside import Aside, Place
+
+
+class HandlerGoneError(LookupError):
+    """The handler that a record was set aside for is no longer there, or has another name."""
 
 
 class Retries:
@@ -49,7 +53,7 @@ class Retries:
             failure = error
         async with transaction(self._pool) as conn:
             if await set_aside.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):
-                await self._give_up(conn, tried, "handler_failed", _detail(failure))
+                await self._give_up(conn, tried, *_fault_of(failure))
         return True
 
     async def _try(self, conn: Connection, aside: Aside) -> None:
@@ -59,7 +63,7 @@ class Retries:
         elif handler := self._consumer.handlers.by_name.get(aside.handler):
             await self._with_its_handler(conn, aside, handler, event)
         else:
-            raise Undecodable(f"no handler is called {aside.handler} any more")
+            raise HandlerGoneError(f"no handler is called {aside.handler} any more")
 
     async def _with_its_handler(self, conn: Connection, aside: Aside, handler: Handler, event: Received[Any]) -> None:
         waits_for = await self._apply(conn, handler, event)
@@ -103,5 +107,14 @@ class Retries:
         await set_aside.give_up(conn, aside, place, reason=reason, detail=detail, now=self._clock.now())
 
 
-def _detail(failure: Exception) -> str:
-    return failure.detail if isinstance(failure, HandlerFailedError) else str(failure)
+def _fault_of(failure: Exception) -> tuple[str, str]:
+    """The reason and the detail of a dead letter."""
+    if isinstance(failure, Undecodable):
+        return reason_of(failure), str(failure)
+    if isinstance(failure, HandlerFailedError):
+        return "handler_failed", failure.detail
+    if isinstance(failure, UnknownType):
+        return "handler_failed", f"no handler takes {failure.type} any more"
+    if isinstance(failure, HandlerGoneError):
+        return "handler_failed", str(failure)
+    return "handler_failed", f"the transaction: {type(failure).__name__}"  # its message may quote what was written

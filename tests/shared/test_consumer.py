@@ -75,6 +75,11 @@ async def effects(pool: Pool, handler: str = "test.count") -> list[str]:
     return [row["subject"] for row in rows]
 
 
+async def replay(pool: Pool, clock: Hands) -> None:
+    """Put every dead letter back to be tried, as an operator does."""
+    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+
+
 def subjects(*records: Any) -> list[str]:
     return sorted(dict(record.headers)["ce_subject"].decode() for record in records)
 
@@ -235,7 +240,7 @@ async def test_a_parent_that_never_comes_ends_in_a_dead_letter_which_can_be_repl
     assert await pool.fetchval("select (state, reason)::text from set_aside") == "(dead,parent_never_came)"
     assert await pool.fetchval("select outcome from inbox") == "dead"
     known.add(str(orphan.cohort_id))
-    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    await replay(pool, clock)
     assert await Retries(pool, clock, it).tick() == 1
     assert await effects(pool) == [orphan.subject]
 
@@ -243,11 +248,43 @@ async def test_a_parent_that_never_comes_ends_in_a_dead_letter_which_can_be_repl
 async def test_a_replay_that_fails_again_is_a_dead_letter_again_and_others_go_on(pool: Pool, clock: Hands) -> None:
     it = consumer(pool, clock, counting(fails=True))
     await it.handle([record_of(unlucky()), record_of(unlucky())])
-    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    await replay(pool, clock)
     assert await Retries(pool, clock, it).tick() == 2
     rows = await pool.fetch("select state, attempts from set_aside")
     assert [tuple(row) for row in rows] == [("dead", 4), ("dead", 4)]
     assert await effects(pool) == []
+
+
+async def test_a_replay_that_still_cannot_be_read_keeps_the_reason_why(pool: Pool, clock: Hands) -> None:
+    headers = record_of(requested()).headers
+    foreign = [(name, b"com.example.thing.v1" if name == "ce_type" else value) for name, value in headers]
+    it = consumer(pool, clock, counting())
+    topic = EnrolmentRequested.topic
+    await it.handle([raw_record(topic, b"k", b"{}", headers), raw_record(topic, b"k", b"{}", foreign)])
+    await replay(pool, clock)
+    assert await Retries(pool, clock, it).tick() == 2
+    rows = await pool.fetch('select state, reason, handler from set_aside order by "offset"')
+    assert [tuple(row) for row in rows] == [("dead", "undecodable", None), ("dead", "foreign", None)]
+    assert await pool.fetchval("select count(*) from outbox where headers like '%dl_reason: handler_failed%'") == 0
+
+
+async def test_a_replay_refused_at_commit_does_not_quote_what_was_written(pool: Pool, clock: Hands) -> None:
+    record = record_of(unlucky())
+    await consumer(pool, clock, counting(fails=True)).handle([record])
+    await pool.execute("create table parents (id text primary key)")
+    await pool.execute("alter table effects add foreign key (subject) references parents deferrable initially deferred")
+    await replay(pool, clock)
+    assert await Retries(pool, clock, consumer(pool, clock, counting())).tick() == 1
+    [aside] = await pool.fetch("select state, reason, detail from set_aside")
+    assert tuple(aside) == ("dead", "handler_failed", "the transaction: ForeignKeyViolationError")
+
+
+async def test_a_replay_for_a_handler_that_is_gone_says_so(pool: Pool, clock: Hands) -> None:
+    await consumer(pool, clock, counting("test.old", fails=True)).handle([record_of(unlucky())])
+    await replay(pool, clock)
+    assert await Retries(pool, clock, consumer(pool, clock, counting())).tick() == 1
+    [aside] = await pool.fetch("select state, reason, detail from set_aside")
+    assert tuple(aside) == ("dead", "handler_failed", "no handler is called test.old any more")
 
 
 async def test_offsets_are_kept_with_the_effects_per_life_of_the_broker(pool: Pool, clock: Hands) -> None:
@@ -302,7 +339,7 @@ async def test_a_state_replayed_after_a_newer_one_was_applied_is_superseded(pool
     await it.handle([record_of(unit, sequence=1)])
     broken = False
     await it.handle([record_of(unit, sequence=2)])
-    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    await replay(pool, clock)
     assert await Retries(pool, clock, it).tick() == 1
     assert applied == [2]
     assert await pool.fetchval("select count(*) from set_aside") == 0
@@ -320,7 +357,7 @@ async def test_a_replayed_record_that_no_handler_was_blamed_for_may_wait_for_its
     place = Place("portal", it.epoch)
     async with pool.acquire() as conn:
         await bury(conn, record, place, reason="handler_failed", detail="", attempts=1, now=clock.now())
-    await pool.execute("update set_aside set state = 'parked', retry_at = $1, expires_at = $1", clock.now())
+    await replay(pool, clock)
     assert await Retries(pool, clock, it).tick() == 1
     assert (await effects(pool), await effects(pool, "test.other")) == ([], [orphan.subject])
     known.add(str(orphan.cohort_id))
