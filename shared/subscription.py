@@ -51,7 +51,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._uncommitted: dict[TopicPartition, int] = {}  # next offsets that Kafka has not been told yet
         self._failed = asyncio.Event()  # this subscriber may have lost its place: take nothing more from it
         self._progress = time.monotonic()
-        self.ready = False
+        self._settled = False  # a member of the group, since its last rebalance ended
+
+    @property
+    def ready(self) -> bool:
+        """Whether records reach this process, or would: with more workers than partitions some hold none, and wait."""
+        client = self._client
+        return self._settled and client is not None and all(map(client.partitions_for_topic, self._consumer.topics))
 
     async def run(self) -> None:
         """Subscribe, and subscribe anew after whatever goes wrong."""
@@ -64,7 +70,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             except (*UNAVAILABLE, KafkaError) as error:
                 log.warning("consumer interrupted", error=type(error).__name__, detail=str(error)[:200])
             finally:
-                self.ready = False
                 await self._watcher.close()
             await asyncio.sleep(1)
 
@@ -110,6 +115,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         subscriber.get_msg = self._fetch  # type: ignore[assignment,method-assign]
         self._failed.clear()
         self._uncommitted.clear()
+        self._settled = False
         self._subscriber = subscriber
         committing = asyncio.create_task(self._keep_committing())
         try:
@@ -117,7 +123,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 await broker.start()
             self._progress = time.monotonic()
             while not await self._stuck():
-                self.ready = bool(self._client and self._client.assignment())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(epochs.CHECK_SECONDS):
                         await self._failed.wait()
@@ -208,6 +213,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the batch under way finish and commit before somebody else gets its partitions."""
+        self._settled = False
         async with self._idle:
             log.info("partitions revoked", partitions=len(revoked))
             await self._commit()
@@ -225,6 +231,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             if self._client is not None:
                 for place in assigned:
                     self._client.seek(place, handled.get((place.topic, place.partition), 0))
+        self._settled = True
 
 
 async def _as_it_came(message: tuple[ConsumerRecord[bytes, bytes], ...]) -> StreamMessage[Any]:

@@ -1,16 +1,22 @@
 """outbox -> relay -> broker -> consumer -> handler -> effect, on the memory broker and on Apache Kafka."""
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from deploy.embedded.process import free_port
-from shared.db import Pool
+from shared.clock import Clock
+from shared.consumer import Consumer
+from shared.db import Pool, create_pool
 from shared.events import EnrolmentDeclined, EnrolmentRequested
 from shared.inbox import Handler
 from shared.settings import Settings
+from shared.subscription import Subscription
+from shared.topics import ensure_topics
 from tests.support.backbone import count_effects, publish, requested, running, until
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
@@ -79,3 +85,44 @@ async def test_a_database_restored_to_an_earlier_moment_handles_what_came_since_
             await until(handled)
             doubled = "select count(*) from (select from effects group by caused_by having count(*) > 1) as twice"
             assert await consumer.fetchval(doubled) == 0
+
+
+async def test_a_worker_for_whom_no_partition_is_left_is_ready_and_takes_over_when_the_other_ends(
+    kafka: str, database: Databases, tmp_path: Path
+) -> None:
+    declared = tmp_path / "topics.yaml"
+    declared.write_text("test.single.v1: {carries: one partition for two workers, partitions: 1}")
+    await ensure_topics(kafka, file=declared)
+    settings = make_settings(Settings, await database("portal"), kafka_bootstrap=kafka)
+    pool = await create_pool(settings, name="test")
+
+    def subscription(topic: str = "test.single.v1") -> Subscription:
+        consumer = Consumer(pool, Clock(None), service="test", handlers=[], park_timeout=timedelta(hours=1))
+        consumer.topics = [topic]
+        return Subscription(settings, pool, consumer)
+
+    working, spare, astray = subscription(), subscription(), subscription("test.not-there.v1")
+    tasks = [asyncio.create_task(each.run()) for each in (working, spare, astray)]
+    try:
+
+        async def both_are_ready() -> bool:
+            return working.ready and spare.ready
+
+        await until(both_are_ready)
+        assert sorted([await working.lag() is None, await spare.lag() is None]) == [False, True]
+        assert not astray.ready
+        holder, other = (spare, working) if await working.lag() is None else (working, spare)
+        ending = tasks[(working, spare).index(holder)]
+        ending.cancel()
+        await asyncio.wait([ending])
+        assert not holder.ready
+
+        async def is_taken_over() -> bool:
+            return other.ready and await other.lag() is not None
+
+        await until(is_taken_over)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await pool.close()
