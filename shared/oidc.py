@@ -99,16 +99,36 @@ class TokenVerifier:
             return self._keys
 
     async def _fetch(self) -> KeySet:
-        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        async with issuer_client() as client:
+            metadata = await discover(client, self._issuer)
+            published = await _document(client, str(metadata.get("jwks_uri")))
         try:
-            async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-                metadata = (await client.get(url)).raise_for_status().json()
-                if metadata["issuer"] != self._issuer:
-                    raise IssuerUnavailableError("the issuer calls itself something else than MEDLED_OIDC_ISSUER")
-                published = (await client.get(metadata["jwks_uri"])).raise_for_status().json()
             return _signing_keys(published["keys"])
-        except (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError, KeyError, TypeError) as error:
-            raise IssuerUnavailableError(f"{url} does not answer as an issuer should") from error
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IssuerUnavailableError("the issuer's keys are none") from error
+
+
+def issuer_client() -> httpx.AsyncClient:
+    """A client for requests to the issuer: somebody waits for the answer, and no proxy of the environment is asked."""
+    return httpx.AsyncClient(timeout=5, trust_env=False)
+
+
+async def discover(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
+    """What the issuer says about itself (OpenID Connect Discovery 1.0, section 4). Raises IssuerUnavailableError."""
+    metadata = await _document(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if metadata.get("issuer") != issuer:
+        raise IssuerUnavailableError("the issuer calls itself something else than MEDLED_OIDC_ISSUER")
+    return metadata
+
+
+async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    try:
+        document = (await client.get(url)).raise_for_status().json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise IssuerUnavailableError(f"{url} does not answer as an issuer should") from error
+    if not isinstance(document, dict):
+        raise IssuerUnavailableError(f"{url} does not answer as an issuer should")
+    return document
 
 
 def _signing_keys(published: list[dict[str, Any]]) -> KeySet:

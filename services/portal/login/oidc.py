@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 import httpx
 
 from services.portal.login.domain import Attempt
-from shared.oidc import InvalidTokenError, IssuerUnavailableError, TokenVerifier
+from shared.oidc import InvalidTokenError, IssuerUnavailableError, TokenVerifier, discover, issuer_client
 
-_TIMEOUT = httpx.Timeout(5)
 _KEEP_SECONDS = 600
 
 
@@ -93,7 +92,7 @@ class OidcClient:
         }
         auth = httpx.BasicAuth(self._client_id, self._client_secret) if self._client_secret else httpx.Auth()
         try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+            async with issuer_client() as client:
                 response = await client.post(endpoint, data=form, auth=auth, headers={"accept": "application/json"})
             if response.status_code >= 500:
                 raise IssuerUnavailableError("the token endpoint failed")
@@ -106,23 +105,13 @@ class OidcClient:
 
     async def _endpoint(self, name: str) -> str:
         if not self._metadata or time.monotonic() - self._fetched_at > _KEEP_SECONDS:
-            self._metadata = await self._discover()
+            async with issuer_client() as client:
+                self._metadata = await discover(client, self._issuer)
             self._fetched_at = time.monotonic()
         endpoint = self._metadata.get(name)
         if not isinstance(endpoint, str):
             raise IssuerUnavailableError(f"the issuer names no {name}")
         return endpoint
-
-    async def _discover(self) -> dict[str, Any]:
-        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
-                metadata: dict[str, Any] = (await client.get(url)).raise_for_status().json()
-            if metadata["issuer"] != self._issuer:
-                raise IssuerUnavailableError("the issuer calls itself something else than MEDLED_OIDC_ISSUER")
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-            raise IssuerUnavailableError(f"{url} does not answer as an issuer should") from error
-        return metadata
 
 
 def _with_query(endpoint: str, query: dict[str, str]) -> str:
