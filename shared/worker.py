@@ -17,7 +17,7 @@ from starlette.routing import Route
 from shared import inbox, outbox
 from shared.clock import Clock
 from shared.consumer import Consumer
-from shared.db import UNAVAILABLE, Pool
+from shared.db import UNAVAILABLE, Pool, pending_migrations
 from shared.health import readiness
 from shared.inbox import Handler
 from shared.relay import Relay
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 Loop = Callable[[], Awaitable[None]]
 TICK_SECONDS = 0.25
 PRUNE_SECONDS = 3600.0
+MIGRATION_POLL_SECONDS = 1.0
 OUTBOX_TOO_OLD_SECONDS = 120.0
 
 
@@ -68,16 +69,31 @@ class Worker:
     async def run(self) -> None:
         """Do all of it at once. A part that ends or fails ends the process: whoever started it starts it again."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(_endless(self._serve_health))
+            await self._until_migrated()
             for part in (
                 self.relay.run,
                 self.subscription.run,
                 *[self._each(TICK_SECONDS, partial(self._timers.tick, kind)) for kind in self._timers.kinds],
                 self._each(TICK_SECONDS, Retries(self._pool, self.clock, self.consumer).tick),
                 self._each(PRUNE_SECONDS, self._prune),
-                self._serve_health,
                 *self._loops,
             ):
                 group.create_task(_endless(part))
+
+    async def _until_migrated(self) -> None:
+        """On an older schema handlers would fail record by record, and each would become a dead letter."""
+        while True:
+            try:
+                async with self._pool.acquire() as conn:
+                    pending = await pending_migrations(conn, self._service)
+            except UNAVAILABLE as error:
+                log.warning("database unavailable", error=type(error).__name__)
+            else:
+                if not pending:
+                    return
+                log.warning("waiting for migrations", pending=pending)
+            await asyncio.sleep(MIGRATION_POLL_SECONDS)
 
     def _each(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> Loop:
         async def again_and_again() -> None:
