@@ -17,6 +17,7 @@ SOURCES = "/medled/"
 CONTENT_TYPE = b"application/json"
 MAX_TEXT = 512  # longest header value we read; ours are far shorter
 MAX_SEQUENCE = 2**63 - 1
+YEARS = range(1970, 2201)  # of ce_time: at the calendar's ends a time zone or a deadline leads out of it
 
 Header = tuple[str, bytes | None]
 
@@ -115,7 +116,8 @@ def parse_headers(headers: Iterable[Header]) -> Envelope:
     """What a record's headers say.
 
     Raises Foreign for an event that is not Medled's, Undecodable when a `ce_` header is missing, null, not UTF-8 or not
-    what it should be. Broken trace headers are ignored: tracing never costs a record.
+    what it should be (a time outside the years 1970 to 2200, for one). Broken trace headers are ignored: tracing never
+    costs a record.
     """
     raw = dict(headers)
     try:
@@ -184,6 +186,8 @@ def _time(value: bytes | None) -> datetime:
     time = datetime.fromisoformat(_text(value))
     if time.tzinfo is None:
         raise Undecodable("ce_time has no time zone")
+    if not YEARS.start <= time.year < YEARS.stop:
+        raise Undecodable("ce_time is in a year that no event of ours happens in")
     return time
 
 

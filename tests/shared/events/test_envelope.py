@@ -115,6 +115,18 @@ def test_a_header_that_does_not_hold_what_it_should_is_refused(wrong: dict[str, 
     assert not isinstance(refusal.value, Foreign)
 
 
+@pytest.mark.parametrize("year", [b"0001", b"1969", b"2201", b"9999"])
+def test_a_time_that_arithmetic_would_lead_out_of_the_calendar_is_refused_without_being_quoted(year: bytes) -> None:
+    with pytest.raises(Undecodable, match="ce_time") as refusal:
+        parse_headers(headers(ce_time=year + b"-12-31T23:59:59.999999+14:00"))
+    assert year.decode() not in str(refusal.value)
+
+
+@pytest.mark.parametrize("time", [b"1970-01-01T00:00:00Z", b"2200-12-31T23:59:59.999999Z"])
+def test_the_first_and_the_last_moment_of_an_event_are_read(time: bytes) -> None:
+    assert parse_headers(headers(ce_time=time)).time == datetime.fromisoformat(time.decode())
+
+
 @pytest.mark.parametrize(
     "wrong", [{"ce_type": b"com.example.thing.v1"}, {"ce_source": b"/other/system"}, {"ce_type": b"medledx.a.v1"}]
 )
