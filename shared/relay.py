@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
+LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
 
 # A transaction can begin once Kafka has marked the end of the one before, some 2 ms later. aiokafka asks again after 20
@@ -49,6 +50,7 @@ class Relay:
         self._watcher = epochs.EpochWatcher(settings)
         self._hint = asyncio.Event()
         self._busy = asyncio.Lock()  # the leader's one connection takes one statement at a time
+        self._ending = False
         self.leading = False
         self.published = 0
 
@@ -117,7 +119,7 @@ class Relay:
                     await self._refill_a_new_broker(conn)
                     checked = time.monotonic()
                 self._hint.clear()
-                if not await self._drain(conn, producer, until=checked + epochs.CHECK_SECONDS):
+                if not await self._drain_gracefully(conn, producer, until=checked + epochs.CHECK_SECONDS):
                     with suppress(TimeoutError):
                         async with asyncio.timeout(POLL_SECONDS):
                             await self._hint.wait()
@@ -145,6 +147,18 @@ class Relay:
                     log.warning("the broker is new: publishing retained rows again", rows=rows.split()[-1])
                 await epochs.remember(conn, "relay", current)
 
+    async def _drain_gracefully(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
+        """The same as `_drain`, but when cancelled the burst under way is finished: what the broker took is marked."""
+        draining = asyncio.create_task(self._drain(conn, producer, until=until))
+        try:
+            return await asyncio.shield(draining)
+        except asyncio.CancelledError:
+            self._ending = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_BURST_SECONDS):
+                    await asyncio.gather(draining, return_exceptions=True)
+            raise
+
     async def _drain(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
         """Publish what is unpublished: one burst is under way while the one before it is marked and the next one made.
 
@@ -152,7 +166,7 @@ class Relay:
         """
         burst = await burst_of(producer, await self._fetch(conn))
         acknowledged: Sequence[Row] = []
-        while burst.rows:
+        while burst.rows and not self._ending:
             sending = asyncio.create_task(self._send(producer, burst))
             try:
                 await self._mark(conn, acknowledged)

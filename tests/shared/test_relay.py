@@ -63,6 +63,42 @@ async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their
     await pool.close()
 
 
+@pytest.mark.parametrize("acknowledges", [True, False])
+async def test_a_relay_that_is_ended_marks_the_burst_that_the_broker_still_takes_and_sends_no_other(
+    database: Databases, monkeypatch: pytest.MonkeyPatch, acknowledges: bool
+) -> None:
+    settings = make_settings(Settings, await database("enrolment"), relay_batch_size=3)
+    pool, conn = await create_pool(settings, name="test"), await connect(settings, name="test")
+    sent, acknowledgement = asyncio.Event(), asyncio.Event()
+
+    class Waiting(Relay):
+        async def _send(self, *_: Any) -> None:
+            sent.set()
+            await acknowledgement.wait()
+
+    async def as_it_is(_: Any, rows: Sequence[Row]) -> Burst:
+        return Burst(rows, [])
+
+    monkeypatch.setattr(relay, "burst_of", as_it_is)
+    monkeypatch.setattr(relay, "LAST_BURST_SECONDS", 0.5)
+    async with transaction(pool) as changing:
+        await outbox.add(changing, *[UnitState(unit_id=new_id(), name=f"Unit {n}") for n in range(8)], now=NOW)
+    it = Waiting(settings, service="enrolment")
+    draining = asyncio.create_task(it._drain_gracefully(conn, None, until=float("inf")))
+    await sent.wait()
+    await asyncio.sleep(0.1)  # the next burst is made meanwhile
+    draining.cancel()
+    if acknowledges:
+        asyncio.get_running_loop().call_later(0.1, acknowledgement.set)
+    async with asyncio.timeout(5):
+        await asyncio.wait([draining])
+    assert draining.cancelled()
+    marked = await pool.fetch("select seq from outbox where published_at is not null order by seq")
+    assert [row["seq"] for row in marked] == ([1, 2, 3] if acknowledges else [])
+    await conn.close()
+    await pool.close()
+
+
 async def test_a_leader_that_waits_for_postgres_is_not_deposed_and_one_that_does_nothing_is(
     database: Databases,
 ) -> None:
