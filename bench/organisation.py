@@ -31,11 +31,11 @@ class Wish:
 async def found(stack: Stack) -> Iterator[Wish]:
     """Set the organisation up, wait until notifications and portal know it, and give its wishes, each once."""
     settings = _settings(stack)
-    unit, programme = new_id(), new_id()
-    people, cohorts = {new_id(): f"bench-{nth}" for nth in range(_PEOPLE)}, [new_id() for _ in range(_COHORTS)]
+    unit, people = new_id(), {new_id(): f"bench-{nth}" for nth in range(_PEOPLE)}
+    cohorts = {new_id(): new_id() for _ in range(_COHORTS)}  # each of its own programme: people hold one place in each
     async with await create_pool(settings, name="bench") as pool, transaction(pool) as conn:
-        await _insert(conn, unit, programme, people, cohorts)
-        await outbox.add(conn, *_events(unit, programme, people, cohorts), now=NOW)
+        await _insert(conn, unit, people, cohorts)
+        await outbox.add(conn, *_events(unit, people, cohorts), now=NOW)
     await _until_known(stack)
     cookies = {person: {COOKIE: _session(settings, login)} for person, login in people.items()}
     return (Wish(cookies[person], {"cohort_id": str(cohort)}) for cohort in cohorts for person in people)
@@ -52,7 +52,7 @@ def _session(settings: EnrolmentSettings, login: str) -> str:
     return seal(settings, "session", claims, seconds=LASTS_SECONDS)
 
 
-async def _insert(conn: Connection, unit: UUID, programme: UUID, people: dict[UUID, str], cohorts: list[UUID]) -> None:
+async def _insert(conn: Connection, unit: UUID, people: dict[UUID, str], cohorts: dict[UUID, UUID]) -> None:
     await conn.execute("insert into units (id, name) values ($1, 'Bench')", unit)
     await conn.execute(
         """
@@ -63,25 +63,27 @@ async def _insert(conn: Connection, unit: UUID, programme: UUID, people: dict[UU
         """,
         list(people), list(people.values()), unit,
     )  # fmt: skip
-    await conn.execute("insert into programmes values ($1, now())", programme)
+    programmes = list(cohorts.values())
+    await conn.execute("insert into programmes select id, now() from unnest($1::uuid[]) as t(id)", programmes)
     await conn.execute(
         """
         insert into programme_versions (programme_id, version, status, title, milestones, created_at, published_at)
-        values ($1, 1, 'published', '{"sv": "Leda", "en": "Lead"}', '[]', now(), now())
+        select id, 1, 'published', '{"sv": "Leda", "en": "Lead"}', '[]', now(), now() from unnest($1::uuid[]) as t(id)
         """,
-        programme,
+        programmes,
     )
     await conn.execute(
         """
         insert into cohorts
             (id, programme_id, programme_version, name, capacity, starts_on, ends_on, status, created_at)
-        select id, $2, 1, id::text, 1000, '2026-12-01', '2027-12-01', 'open', now() from unnest($1::uuid[]) as t(id)
+        select id, programme, 1, id::text, 1000, '2026-12-01', '2027-12-01', 'open', now()
+        from unnest($1::uuid[], $2::uuid[]) as t(id, programme)
         """,
-        cohorts, programme,
+        list(cohorts), programmes,
     )  # fmt: skip
 
 
-def _events(unit: UUID, programme: UUID, people: dict[UUID, str], cohorts: list[UUID]) -> list[Event]:
+def _events(unit: UUID, people: dict[UUID, str], cohorts: dict[UUID, UUID]) -> list[Event]:
     return [
         UnitState(unit_id=unit, name="Bench"),
         *[
@@ -91,13 +93,16 @@ def _events(unit: UUID, programme: UUID, people: dict[UUID, str], cohorts: list[
             )
             for person, login in people.items()
         ],
-        ProgrammePublished(programme_id=programme, version=1, title=Title(sv="Leda", en="Lead"), milestones=()),
+        *[
+            ProgrammePublished(programme_id=programme, version=1, title=Title(sv="Leda", en="Lead"), milestones=())
+            for programme in cohorts.values()
+        ],
         *[
             CohortOpened(
                 cohort_id=cohort, programme_id=programme, programme_version=1, name=str(cohort), capacity=1000,
                 starts_on=date(2026, 12, 1), ends_on=date(2027, 12, 1),
             )
-            for cohort in cohorts
+            for cohort, programme in cohorts.items()
         ],
     ]  # fmt: skip
 
@@ -106,9 +111,9 @@ async def _until_known(stack: Stack) -> None:
     conn = await asyncpg.connect(stack.databases["notifications"])
     known = """
         select (select count(*) from people) >= $1
-           and (select count(*) from inbox where handler = 'notifications.routing.keep_titles') > $2
+           and (select count(*) from inbox where handler = 'notifications.routing.keep_titles') >= $2
     """
     async with asyncio.timeout(120):
-        while not await conn.fetchval(known, _PEOPLE, _COHORTS):
+        while not await conn.fetchval(known, _PEOPLE, 2 * _COHORTS):
             await asyncio.sleep(0.2)
     await conn.close()

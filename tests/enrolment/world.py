@@ -131,8 +131,11 @@ class World:
         plan = {"title": TITLE, "milestones": [MEETING, GROUP]}
         programme = (await ok(office.post("/enrolment/v1/programmes", json=plan), 201))["programme_id"]
         await ok(office.post(f"/enrolment/v1/programmes/{programme}/versions/1/publish"))
-        planned = a_cohort(programme, capacity=capacity, **more)
-        cohort: str = (await ok(office.post("/enrolment/v1/cohorts", json=planned), 201))["id"]
+        return await self.cohort_of(office, programme, capacity=capacity, **more)
+
+    async def cohort_of(self, office: httpx.AsyncClient, programme: str, **more: Any) -> str:
+        """An open cohort of a programme that is published; its id."""
+        cohort: str = (await ok(office.post("/enrolment/v1/cohorts", json=a_cohort(programme, **more)), 201))["id"]
         await ok(office.post(f"/enrolment/v1/cohorts/{cohort}/open"))
         return cohort
 

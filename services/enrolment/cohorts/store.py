@@ -143,8 +143,9 @@ async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
         select * from cohorts_shown c
         where status = 'open' and (unit_id is null or unit_id in (select id from mine))
           and not exists (
-              select from enrolments e where e.cohort_id = c.id and e.person_id = $1
-              and e.status in ('requested', 'waitlisted', 'active', 'completed'))
+              select from enrolments e where e.person_id = $1
+              and (e.cohort_id = c.id and e.status = 'completed'
+                   or e.programme_id = c.programme_id and e.status in ('requested', 'waitlisted', 'active')))
         order by starts_on, id limit 50
         """,
         person_id,

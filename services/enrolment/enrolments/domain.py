@@ -119,16 +119,16 @@ class NotActive(Refused):
 
 
 class AlreadyEnrolled(Refused):
-    """One open enrolment for each person and cohort."""
+    """One open enrolment for each person and programme, and no cohort twice."""
 
     type = "already-enrolled"
     title = "There is an enrolment already"
 
     def __init__(self) -> None:
         super().__init__(
-            "This person has asked for, waits for, holds or has finished a place in this cohort.",
+            "This person has asked for, waits for or holds a place in this programme, or has finished this cohort.",
             field="cohort_id",
-            remedy="See the enrolment that exists.",
+            remedy="See the enrolment that exists; one in another cohort can be withdrawn first.",
         )
 
 

@@ -13,7 +13,7 @@ from shared.events import PersonStatus, Title
 
 
 async def insert(conn: Connection, enrolment: Enrolment) -> bool:
-    """Keep a new enrolment; False when the person has an open or completed one in this cohort."""
+    """Keep a new enrolment; False when the person has an open one in the programme or has completed the cohort."""
     row = await conn.fetchrow(
         """
         insert into enrolments

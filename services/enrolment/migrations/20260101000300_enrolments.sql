@@ -13,8 +13,11 @@ create table enrolments (
     approval       int,                 -- the cohort's how-manieth approval this was; null while there is none
     changed_at     timestamptz not null -- when it came into its status
 );
--- One place to ask for: whoever has finished has had it, whoever was declined or left may ask again.
-create unique index enrolments_one_open on enrolments (cohort_id, person_id)
+-- One programme at a time: whoever holds or waits for a place would otherwise take a second one from somebody else.
+create unique index enrolments_one_open on enrolments (programme_id, person_id)
+    where status in ('requested', 'waitlisted', 'active');
+-- Whoever has finished a cohort has had its place, but may take the programme again; the declined may ask again.
+create unique index enrolments_one_per_cohort on enrolments (cohort_id, person_id)
     where status in ('requested', 'waitlisted', 'active', 'completed');
 create index enrolments_by_cohort on enrolments (cohort_id, id);
 create index enrolments_taken on enrolments (cohort_id) where status in ('active', 'completed');

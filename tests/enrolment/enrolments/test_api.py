@@ -126,7 +126,7 @@ async def test_only_an_open_cohort_takes_requests(world: World) -> None:
 
 
 @pytest.mark.parametrize("approved", [False, True])
-async def test_there_is_one_open_enrolment_for_each_person_and_cohort(world: World, approved: bool) -> None:
+async def test_there_is_one_open_enrolment_for_each_person_and_programme(world: World, approved: bool) -> None:
     cohort = await world.cohort(await world.office())
     boss, anna = await team(world, "anna")
     enrolment = await asked(anna, cohort)
@@ -134,6 +134,33 @@ async def test_there_is_one_open_enrolment_for_each_person_and_cohort(world: Wor
         await ok(boss.post(f"{URL}/{enrolment}/approve"))
     await refused(anna.post(URL, json={"cohort_id": cohort}), 409, "already-enrolled")
     assert len(await world.events(EnrolmentRequested)) == 1
+
+
+async def test_a_person_takes_part_in_one_cohort_of_a_programme_at_a_time(world: World) -> None:
+    office = await world.office()
+    spring = await world.cohort(office)
+    programme = (await ok(office.get(f"/enrolment/v1/cohorts/{spring}")))["programme_id"]
+    autumn, other = await world.cohort_of(office, programme, name="Autumn"), await world.cohort(office)
+    [_, anna] = await team(world, "anna")
+    first = await asked(anna, spring)
+    problem = await refused(anna.post(URL, json={"cohort_id": autumn}), 409, "already-enrolled")
+    assert "withdrawn first" in problem["remedy"]
+    await asked(anna, other)
+    await ok(anna.post(f"{URL}/{first}/withdraw"))
+    await asked(anna, autumn)
+
+
+async def test_whoever_has_finished_a_cohort_may_take_the_programme_again_in_another(world: World) -> None:
+    office = await world.office()
+    spring = await world.cohort(office)
+    programme = (await ok(office.get(f"/enrolment/v1/cohorts/{spring}")))["programme_id"]
+    [boss, anna] = await team(world, "anna")
+    enrolment = await asked(anna, spring)
+    await ok(boss.post(f"{URL}/{enrolment}/approve"))
+    for milestone in ("first_meeting", "working_group"):
+        await ok(anna.post(f"{URL}/{enrolment}/milestones/{milestone}/reach"))
+    await refused(anna.post(URL, json={"cohort_id": spring}), 409, "already-enrolled")
+    await asked(anna, await world.cohort_of(office, programme, name="Autumn"))
 
 
 async def test_a_cohort_of_a_unit_takes_its_people_and_those_below(world: World) -> None:

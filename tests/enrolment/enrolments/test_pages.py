@@ -67,6 +67,17 @@ async def test_a_journey_through_the_pages(world: World) -> None:
     assert "Ended early" in words(await press(anna, f"/enrolment/me/{enrolment['id']}/withdraw"))
 
 
+async def test_no_other_cohort_is_offered_of_a_programme_one_takes_part_in(world: World) -> None:
+    anna, boss, office = await team(world)
+    spring = await world.cohort(office)
+    programme = (await ok(office.get(f"/enrolment/v1/cohorts/{spring}")))["programme_id"]
+    await world.cohort_of(office, programme, name="Autumn")
+    assert "Autumn" in await page(anna, "/enrolment/me")
+    await press(anna, "/enrolment/me/ask", cohort_id=spring)
+    assert "Autumn" not in await page(anna, "/enrolment/me")
+    assert "Autumn" in await page(boss, "/enrolment/me")
+
+
 async def test_the_pages_speak_swedish_to_who_reads_swedish(world: World) -> None:
     anna, boss, office = await team(world)
     await world.pool.execute("update people set locale = 'sv-SE'")
