@@ -7,11 +7,15 @@ from shared.access import Principal, Role
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A place in the navigation: `key` names its text (`nav.<key>`); `role`: only for who holds it somewhere."""
+    """A place in the navigation: `key` names its text (`nav.<key>`).
+
+    With `roles` it is only for who holds one of them somewhere, or, if it concerns the whole organisation, everywhere.
+    """
 
     key: str
     path: str
-    role: Role | None = None
+    roles: tuple[Role, ...] = ()
+    everywhere: bool = False
     signed_in: bool = True
 
 
@@ -19,9 +23,9 @@ ENTRIES = (
     Entry("overview", "/", signed_in=False),
     Entry("co_leadership", "/enrolment/"),
     Entry("approvals", "/enrolment/approvals"),
-    Entry("programmes", "/enrolment/programmes", Role.programme_office),
+    Entry("programmes", "/enrolment/programmes", (Role.programme_office,)),
     Entry("feedback", "/feedback/"),
-    Entry("operations", "/notifications/deliveries", Role.operator),
+    Entry("deliveries", "/notifications/deliveries", (Role.operator, Role.programme_office), everywhere=True),
 )
 
 
@@ -29,10 +33,16 @@ def entries_for(who: Principal | None) -> list[Entry]:
     """What to show: links that lead somewhere for this visitor."""
     if who is None:
         return [entry for entry in ENTRIES if not entry.signed_in]
-    return [entry for entry in ENTRIES if entry.role is None or who.has(entry.role)]
+    return [entry for entry in ENTRIES if _leads_somewhere(entry, who)]
 
 
 def current(path: str) -> str | None:
     """The entry that a path lies under: the longest that fits."""
     fitting = [entry for entry in ENTRIES if path == entry.path or (entry.path != "/" and path.startswith(entry.path))]
     return max(fitting, key=lambda entry: len(entry.path)).key if fitting else None
+
+
+def _leads_somewhere(entry: Entry, who: Principal) -> bool:
+    if entry.everywhere:
+        return any(who.roles.get(role, ()) is None for role in entry.roles)
+    return not entry.roles or any(who.has(role) for role in entry.roles)

@@ -11,11 +11,13 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.access import Principal, Role
+from shared.access import Principal, Role, Roles
 from shared.http import Problem, create_app
+from shared.ids import new_id
 from shared.settings import Settings
 from shared.web import Web, form_guard, render
 from shared.web.locale import Formats
+from shared.web.navigation import entries_for
 from shared.web.render import STATIC
 from shared.web.texts import LANGUAGES, Texts, TextsError
 from tests.support.serving import client_of
@@ -90,10 +92,23 @@ async def test_the_navigation_shows_what_leads_somewhere_for_the_reader(client: 
     assert "Sign in" in nobody
     assert "My co-leadership" not in nobody
     assert "My co-leadership" in plain
-    assert "Operations" not in plain
-    assert "Operations" in officer
+    assert "Deliveries" not in plain
+    assert "Deliveries" in officer
     assert '<a href="/feedback/" aria-current="page">Feedback</a>' in plain
     assert "Åsa &lt;b&gt;" in officer
+
+
+@pytest.mark.parametrize(("roles", "shown"), [
+    ({}, set()),
+    ({Role.operator: None}, {"deliveries"}),
+    ({Role.programme_office: None}, {"programmes", "deliveries"}),
+    ({Role.programme_office: frozenset({new_id()})}, {"programmes"}),
+])  # fmt: skip
+def test_what_concerns_the_whole_organisation_is_shown_to_who_holds_a_role_everywhere(
+    roles: Roles, shown: set[str]
+) -> None:
+    who = Principal("person", "person:x", new_id(), "Bo", roles=roles)
+    assert {entry.key for entry in entries_for(who) if entry.roles} == shown
 
 
 @pytest.mark.parametrize(("status", "words"), [
