@@ -72,6 +72,4 @@ class ResponsesCounted(RoundFact, type="medled.responses.counted.v1"):
 
 
 class ResultsReleased(RoundFact, type="medled.results.released.v1"):
-    """The person can read their results."""
-
-    groups: Groups = Field(description="The respondent groups that may be shown.")
+    """The person can read their results. Of which groups is theirs to know: of one person it would say who answered."""

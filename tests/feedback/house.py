@@ -105,9 +105,12 @@ class House:
             tokens[Group(row["respondent_group"])].append(token_for(self.settings.secrets.link, row["id"]))
         return tokens
 
-    async def answer(self, token: str, rating: int | None = 4, *, now: datetime = NOW) -> None:
+    async def answer(
+        self, token: str, rating: int | None = 4, *, practices: Sequence[Practice] = PRACTICES, now: datetime = NOW
+    ) -> None:
+        """Rate what asks about `practices` alike; the rest of the form is left at "cannot judge"."""
         async with transaction(self.pool) as conn:
-            await actions.answer(conn, token, answers(rating), now)
+            await actions.answer(conn, token, answers(None) | answers(rating, practices), now)
 
     async def close(self, round_id: UUID, *, now: datetime = NOW + timedelta(days=14)) -> None:
         async with transaction(self.pool) as conn:

@@ -119,7 +119,7 @@ async def test_a_message_continues_the_trace_of_its_cause(pool: Pool, directory:
     span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1)))
     round_fact = ResultsReleased(
         round_id=new_id(), subject_person_id=await directory.person(), enrolment_id=new_id(), milestone="first",
-        cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(), groups=(),
+        cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(),
     )  # fmt: skip
     await route(pool, [received(round_fact, context=trace.set_span_in_context(span))])
     traceparent = await pool.fetchval("select traceparent from notifications")

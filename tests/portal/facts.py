@@ -103,7 +103,6 @@ def _extra(step: type[Event]) -> dict[str, Any]:
         },
         events.RoundClosed: {"reason": "time"},
         events.RoundWithheld: {"reason": "too_few_answers"},
-        events.ResultsReleased: {"groups": ["self"]},
         events.ResponsesCounted: {"bucket": "1-4"},
         events.NotificationDeferred: {"reason": "smtp_4xx", "next_attempt_at": NOW},
         events.NotificationFailed: {"reason": "smtp_5xx"},

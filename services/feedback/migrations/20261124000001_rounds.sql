@@ -66,8 +66,8 @@ create table ballots (
 alter table ballots alter column sealed set storage external;
 create index ballots_of_round on ballots (round_id);
 
--- What was said, cut apart by practice and shuffled at closing: nothing here leads to a person or to another row. Of a
--- group that fewer than k answered, nothing is kept.
+-- What was said, cut apart by practice and shuffled at closing: nothing here leads to a person or to another row. Only
+-- what went into a figure that is shown is kept.
 create table answers (
     id               uuid primary key,
     round_id         uuid not null references rounds,

@@ -8,7 +8,7 @@ What keeps an answer from being worked out of a report:
   standard deviation of LEAST_DEVIATION allows, so that a unanimous group does not show what everybody in it said.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -83,14 +83,14 @@ def cut(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[Sheet]
     return sheets
 
 
-def kept(ballots: Sequence[Ballot], k: int) -> list[Ballot]:
-    """The ballots of which answers may be kept: those of groups that k or more answered, and attributable ones.
+def kept(sheets: Iterable[Sheet], cells: Iterable[Cell]) -> list[Sheet]:
+    """The answers that may be kept: those that went into a figure which is shown.
 
     Who answered may be known from a copy of the database taken during the round; with fewer than k that would be nearly
-    knowing who said what. So of a smaller group nothing is kept, not only nothing shown.
+    knowing who said what. So what is not shown is not kept either.
     """
-    answered = Counter(ballot.group for ballot in ballots)
-    return [ballot for ballot in ballots if answered[ballot.group] >= _needed(ballot.group, k)]
+    shown = {(cell.practice, cell.group) for cell in cells if cell.state is CellState.released}
+    return [sheet for sheet in sheets if (sheet.practice, sheet.group) in shown]
 
 
 def report(
@@ -112,16 +112,11 @@ def report(
     ]
 
 
-def released_groups(cells: Iterable[Cell]) -> tuple[Group, ...]:
-    """Groups of which at least one figure is shown, in the order of Group."""
-    shown = {cell.group for cell in cells if cell.state is CellState.released}
-    return tuple(group for group in Group if group in shown)
-
-
 def worth_releasing(cells: Sequence[Cell]) -> bool:
     """Whether the report says what it was asked for: more than the co-leader's own view, unless only that was asked."""
-    others = {cell.group for cell in cells} - {Group.self}
-    return bool(set(released_groups(cells)) & others) if others else bool(released_groups(cells))
+    asked = {cell.group for cell in cells}
+    shown = {cell.group for cell in cells if cell.state is CellState.released}
+    return bool(shown & (asked - {Group.self} or asked))
 
 
 def _cell(practice: Practice, group: Group, scores: Sequence[float], answered: int, k: int) -> Cell:

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.feedback.ballots import open_all
 from services.feedback.instrument import instrument
 from services.feedback.results import store
-from services.feedback.results.domain import Cell, Sheet, cut, kept, released_groups, report, worth_releasing
+from services.feedback.results.domain import Cell, Sheet, cut, kept, report, worth_releasing
 from services.feedback.rounds import store as rounds_store
 from services.feedback.rounds.domain import RoundState, close_reason, coarse_date
 from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
@@ -74,14 +74,14 @@ class Closing:
         questions = instrument(round_.instrument_version).asking(round_.practices)
         ballots = open_all(round_.id, locked.wrapped_key, self._secrets.ballot, sealed)
         cells = report(ballots, questions, round_.practices, round_.groups, round_.k)
-        return _Opened(locked, cut(kept(ballots, round_.k), questions), cells)
+        return _Opened(locked, kept(cut(ballots, questions), cells), cells)
 
 
 def _announcements(opened: _Opened, now: datetime) -> list[Event]:
     facts = about(opened.locked.round)
     closed = RoundClosed(**facts, reason=close_reason(opened.locked.round.closes_at, now))
     if worth_releasing(opened.cells):
-        return [closed, ResultsReleased(**facts, groups=released_groups(opened.cells))]
+        return [closed, ResultsReleased(**facts)]
     return [closed, RoundWithheld(**facts, reason=TOO_FEW)]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.feedback.ballots import Ballot
 from services.feedback.instrument import Question, instrument
-from services.feedback.results.domain import Cell, CellState, cut, released_groups, report, worth_releasing
+from services.feedback.results.domain import Cell, CellState, cut, report, worth_releasing
 from shared.events import Group, Practice
 
 MEETINGS, IMPROVING = Practice.leading_meetings, Practice.improving
@@ -95,11 +95,6 @@ def test_a_round_with_nothing_but_its_subjects_own_view_is_withheld() -> None:
     assert worth_releasing(report([ballot(Group.manager)], QUESTIONS, PRACTICES, groups, 5))
     assert worth_releasing(report([*peers, ballot(Group.peer)], QUESTIONS, PRACTICES, groups, 5))
     assert worth_releasing(report([ballot(Group.self)], QUESTIONS, PRACTICES, (Group.self,), 5))
-
-
-def test_released_groups_are_those_with_a_figure() -> None:
-    made = report([ballot(Group.manager), ballot(Group.peer)], QUESTIONS, PRACTICES, (Group.manager, Group.peer), 5)
-    assert released_groups(made) == (Group.manager,)
 
 
 def test_a_ballot_is_cut_by_practice_and_cannot_judge_leaves_nothing() -> None:
