@@ -110,6 +110,18 @@ def test_the_last_attempt_that_is_refused_for_now_fails_for_good() -> None:
     assert judge(attempt(MAX_ATTEMPTS), busy, now=NOW, jitter=0).status is Status.FAILED
 
 
+def test_a_retry_by_hand_begins_the_delays_and_their_limit_anew_and_counts_attempts_on() -> None:
+    busy = Refused(Reason.SERVER_BUSY, 451)
+    first, last = (Attempt(new_id(), Kind.ENROLMENT_ACTIVE, None, 8 + number, series_from=8) for number in (1, 8))
+    again = judge(first, busy, now=NOW, jitter=0)
+    assert (again.status, again.next_attempt_at) == (Status.DEFERRED, NOW + timedelta(seconds=30))
+    given_up = judge(last, busy, now=NOW, jitter=0)
+    assert given_up.status is Status.FAILED
+    event = event_of(last, given_up)
+    assert isinstance(event, NotificationFailed)
+    assert event.attempt == 16
+
+
 def test_what_was_not_tried_costs_no_attempt_and_is_told_to_nobody() -> None:
     verdict = judge(attempt(), NotTried(), now=NOW, jitter=0)
     assert (verdict.status, verdict.gives_attempt_back) == (Status.QUEUED, True)

@@ -33,7 +33,7 @@ class DeliveryBody(BaseModel):
     status: Status
     reason: Reason | None = Field(description="Why it was not sent, or not yet.")
     reply_code: int | None = Field(description="The mail server's last refusal.", examples=[451])
-    attempts: int
+    attempts: int = Field(description="Over every series: a retry counts on.")
     resent: int = Field(
         description="Times it was handed over again although the server may have had it: the recipient may see it "
         "twice, under one Message-ID."
@@ -151,7 +151,7 @@ async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
         ) from error
     await store.queue_again(tx.conn, notification_id, verdict)
     await audit(tx.conn, who, "delivery.retried", notification_id, tx.now)
-    attempt = Attempt(failed.id, failed.kind, failed.recipient_id, max(failed.attempts, 1))
+    attempt = Attempt(failed.id, failed.kind, failed.recipient_id, failed.attempts)
     if event := event_of(attempt, verdict):
         await outbox.add(tx.conn, event, now=tx.now)
     return found(await store.delivery(tx.conn, notification_id))

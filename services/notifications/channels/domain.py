@@ -101,12 +101,22 @@ Outcome = Accepted | Refused | Suppressed | NotTried
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The message as it was claimed for one attempt."""
+    """The message as it was claimed for one attempt.
+
+    number: from 1 and never again the same, so that no two attempts tell the same. series_from: attempts made before
+    somebody asked for a new series.
+    """
 
     id: UUID
     kind: Kind
     recipient_id: UUID | None
     number: int
+    series_from: int = 0
+
+    @property
+    def number_in_series(self) -> int:
+        """From 1: what the delays between attempts and their limit go by."""
+        return self.number - self.series_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +156,9 @@ def judge(attempt: Attempt, outcome: Outcome, *, now: datetime, jitter: float) -
             status = Status.DEFERRED if tried_before else Status.QUEUED
             return Verdict(status, next_attempt_at=now, gives_attempt_back=True)
         case Refused(reason, code, permanent, uncertain):
-            if permanent or attempt.number >= MAX_ATTEMPTS:
+            if permanent or attempt.number_in_series >= MAX_ATTEMPTS:
                 return Verdict(Status.FAILED, reason, code)
-            later = now + retry_delay(attempt.number, jitter)
+            later = now + retry_delay(attempt.number_in_series, jitter)
             return Verdict(Status.DEFERRED, reason, code, later, counts_as_resend=uncertain)
 
 

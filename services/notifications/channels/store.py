@@ -96,7 +96,7 @@ async def claim_lapsed(conn: Connection, limit: int, lease: timedelta, *, ours: 
 
 def _mail(row: Record) -> Mail:
     return Mail(
-        attempt=Attempt(row["id"], Kind(row["kind"]), row["recipient_id"], row["attempts"]),
+        attempt=Attempt(row["id"], Kind(row["kind"]), row["recipient_id"], row["attempts"], row["series_from"]),
         locale=row["locale"],
         params=row["params"],
         pointless_after=row["pointless_after"],
@@ -240,11 +240,12 @@ async def lock_delivery(conn: Connection, notification_id: UUID) -> Delivery | N
 
 
 async def queue_again(conn: Connection, notification_id: UUID, verdict: Verdict) -> None:
-    """Give a failed message a new series of attempts."""
+    """Give a failed message a new series of attempts, numbered on from the last."""
     await conn.execute(
         """
         update notifications
-        set status = $2, reason = $3, next_attempt_at = $4, reply_code = null, attempts = 0, settled_at = null
+        set status = $2, reason = $3, next_attempt_at = $4, reply_code = null, series_from = attempts,
+            settled_at = null
         where id = $1
         """,
         notification_id,

@@ -13,6 +13,7 @@ create table notifications (
     reason          text,
     reply_code      int,                         -- the mail server's last reply; never its words, which repeat addresses
     attempts        int not null default 0,
+    series_from     int not null default 0,      -- attempts before the present series, which a retry by hand begins
     resent          int not null default 0,      -- handed over again although the server may have taken it before
     next_attempt_at timestamptz,                 -- business time, when queued or deferred
     lease_until     timestamptz,                 -- the database's time, while sending: a shifted clock must not end a lease
