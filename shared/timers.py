@@ -31,6 +31,21 @@ TimerHandler = Callable[[Connection, Sequence[Due], datetime], Awaitable[None]]
 """Runs in the transaction that claims the timers; they are gone when it commits, unless it schedules them again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Singly:
+    """A handler that is given one timer at a time, each in a transaction of its own.
+
+    For long work, that must neither wait for another's end to be kept nor be undone and done again with it.
+    """
+
+    handle: Callable[[Connection, Due, datetime], Awaitable[None]]
+
+    async def __call__(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        """As a `TimerHandler`."""
+        for one in due:
+            await self.handle(conn, one, now)
+
+
 async def schedule(
     conn: Connection, kind: str, key: str, due_at: datetime, payload: Mapping[str, Any] | None = None
 ) -> None:
@@ -77,7 +92,8 @@ class Timers:
         """Run what is due now, of these kinds or of all; returns how many ran. Raises when the database is away."""
         ran = 0
         for kind in kinds or self._handlers:
-            while count := await self._run(kind, self._batch):
+            limit = 1 if isinstance(self._handlers[kind], Singly) else self._batch
+            while count := await self._run(kind, limit):
                 ran += count
         return ran
 

@@ -9,7 +9,7 @@ import pytest
 from shared.clock import Clock
 from shared.db import Connection, Pool, create_pool, transaction
 from shared.settings import Settings
-from shared.timers import Due, Timers, cancel, schedule, schedule_many
+from shared.timers import Due, Singly, Timers, cancel, schedule, schedule_many
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
@@ -85,6 +85,22 @@ async def test_a_faulty_one_is_tried_later_and_delays_no_other(pool: Pool) -> No
     assert row is not None
     assert row["attempts"] >= 1  # a slow machine tries again before the tick ends
     assert (row["last_error"], row["payload"], row["later"]) == ("ValueError", {"kept": True}, True)
+
+
+async def test_a_kind_that_is_run_singly_has_a_transaction_for_each(pool: Pool) -> None:
+    committed: list[list[str]] = []
+
+    async def slow(conn: Connection, due: Due, now: datetime) -> None:
+        committed.append(await ran(pool))
+        await remember(conn, [due], now)
+        if due.key == "bad":
+            raise ValueError
+
+    async with transaction(pool) as conn:
+        await schedule_many(conn, KIND, [(key, PAST, {}) for key in ("a", "bad", "c")])
+    await Timers(pool, Stopped(), {KIND: Singly(slow)}).tick()
+    assert committed == [[], ["a"], ["a"]]
+    assert await ran(pool) == ["a", "c"]
 
 
 async def test_one_that_is_tried_again_keeps_its_trace_and_a_wrong_value_is_no_outage(pool: Pool) -> None:

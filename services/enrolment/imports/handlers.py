@@ -1,6 +1,5 @@
 """Imports run in the worker: a durable timer starts each one."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from services.enrolment.imports import store
 from services.enrolment.imports.importing import Options, Run, apply
 from shared.db import Connection, Pool, is_unavailable
 from shared.telemetry import tracer
-from shared.timers import Due, TimerHandler
+from shared.timers import Due, Singly, TimerHandler
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id
 _ATTEMPTS = 3
@@ -21,12 +20,11 @@ log = structlog.get_logger(__name__)
 def timers(pool: Pool) -> dict[str, TimerHandler]:
     """The worker's part of this capability; `pool` is for progress, told outside the import's transaction."""
 
-    async def import_people(conn: Connection, due: Sequence[Due], now: datetime) -> None:
-        for one in due:
-            with tracer().start_as_current_span(IMPORT, context=one.context):
-                await _run(pool, conn, one, now)
+    async def import_people(conn: Connection, due: Due, now: datetime) -> None:
+        with tracer().start_as_current_span(IMPORT, context=due.context):
+            await _run(pool, conn, due, now)
 
-    return {IMPORT: import_people}
+    return {IMPORT: Singly(import_people)}
 
 
 async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:

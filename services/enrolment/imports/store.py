@@ -240,12 +240,16 @@ async def _update_known(conn: Connection) -> None:
 async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[Change]]:
     """Everybody who changed, in chunks, while the transaction lasts."""
     columns = ", ".join(PERSON_COLUMNS)
-    cursor = await conn.cursor(
-        f"select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after"  # noqa: S608
+    await conn.execute(
+        f"""
+        declare people_changed no scroll cursor for
+        select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after
+        """  # noqa: S608
     )
     width = len(PERSON_COLUMNS)
-    while rows := await cursor.fetch(chunk):
+    while rows := await conn.fetch(f"fetch forward {chunk:d} from people_changed"):
         yield [_change(tuple(row), width) for row in rows]
+    await conn.execute("close people_changed")  # while it is open, nobody can drop the table
 
 
 def _change(row: tuple[Any, ...], width: int) -> Change:

@@ -3,10 +3,11 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports import importing, store
+from services.enrolment.imports import handlers, importing, store
 from services.enrolment.imports.handlers import IMPORT, timers
 from shared.clock import Clock
 from shared.db import transaction
@@ -343,8 +344,39 @@ async def test_a_fault_of_ours_is_tried_again_and_then_said(
 async def test_two_imports_at_once_take_turns(importer: Importer) -> None:
     for _ in range(2):
         await importer.send(numbered(range(50)))
-    workers = [Timers(importer.pool, Clock(), timers(importer.pool), batch=1) for _ in range(2)]
+    workers = [Timers(importer.pool, Clock(), timers(importer.pool)) for _ in range(2)]
     await asyncio.gather(*(worker.tick() for worker in workers))
     counts = await importer.pool.fetch("select (counts->>'joined')::int from imports order by 1")
     assert [row[0] for row in counts] == [0, 50]
     assert await importer.events() == {"unit.state": 2, "person.state": 50, "person.provisioned": 50}
+
+
+async def test_queued_imports_are_each_done_once_and_kept_by_themselves(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[UUID] = []
+    kept: list[int] = []
+    apply = importing.apply
+
+    async def counted(run: importing.Run, content: bytes) -> str:
+        kept.append(await importer.pool.fetchval("select count(*) from people"))
+        begun.append(run.id)
+        return await apply(run, content)
+
+    monkeypatch.setattr(handlers, "apply", counted)
+    sent = [await importer.send(numbered(range(50 * n)), source=f"hr{n}") for n in (1, 2)]
+    assert await Timers(importer.pool, Clock(), timers(importer.pool)).tick() == 2
+    assert (begun, kept) == (sent, [0, 50])
+
+
+async def test_two_imports_fit_into_one_transaction(importer: Importer) -> None:
+    sent = [await importer.send(numbered(range(50)), source=source) for source in ("hr", "consultants")]
+    async with transaction(importer.pool) as conn:
+        for import_id in sent:
+            content = await store.import_content(conn, import_id)
+            found = await store.find_import(conn, import_id)
+            assert content is not None
+            assert found is not None
+            run = importing.Run(importer.pool, conn, import_id, importing.Options(**found.options), NOW)
+            assert await importing.apply(run, content) == "done"
+    assert len(await importer.pool.fetch("select from people")) == 100
