@@ -107,7 +107,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         )  # fmt: skip
         subscriber = broker.subscriber(
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
-            fetch_min_bytes=FETCH_BYTES, auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
+            max_records=self._settings.batch_size * AHEAD, fetch_min_bytes=FETCH_BYTES,
+            auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
             max_poll_interval_ms=300_000,
         )  # fmt: skip
@@ -187,13 +188,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, beside the work: only tools that show lag read it."""
-        client, offsets, self._uncommitted = self._client, self._uncommitted, {}
+        client = self._client
+        held = client.assignment() if client is not None else frozenset()
+        offsets = {place: offset for place, offset in self._uncommitted.items() if place in held}
+        self._uncommitted = {}
         if client is None or not offsets:
             return
-        held = client.assignment()
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
-                await client.commit({place: offset for place, offset in offsets.items() if place in held})
+                await client.commit(offsets)
         except (KafkaError, TimeoutError) as error:
             log.info("offsets not committed", error=type(error).__name__)
             self._uncommitted = offsets | self._uncommitted

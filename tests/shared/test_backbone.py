@@ -1,12 +1,15 @@
 """outbox -> relay -> broker -> consumer -> handler -> effect, on the memory broker and on Apache Kafka."""
 
 import asyncio
+import inspect
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.producer import sender
 
 from deploy.embedded.process import free_port
 from shared.clock import Clock
@@ -14,8 +17,9 @@ from shared.consumer import Consumer
 from shared.db import Pool, create_pool
 from shared.events import EnrolmentDeclined, EnrolmentRequested
 from shared.inbox import Handler
+from shared.set_aside import Record
 from shared.settings import Settings
-from shared.subscription import Subscription
+from shared.subscription import COMMIT_SECONDS, Subscription
 from shared.topics import ensure_topics
 from tests.support.backbone import count_effects, publish, requested, running, until
 from tests.support.databases import Databases
@@ -77,7 +81,8 @@ async def test_a_database_restored_to_an_earlier_moment_handles_what_came_since_
                 return ids <= await effects(consumer)
 
             await until(handled)
-            await asyncio.sleep(0.5)  # Kafka is told a moment after the database
+            position = "select sum(next_offset) from inbox_offsets where topic = $1"
+            assert await told_to_kafka(kafka) == await consumer.fetchval(position, EnrolmentRequested.topic)
         restored = await asyncpg.connect(consuming.database_url)
         await restored.execute("truncate effects, inbox, inbox_offsets")
         await restored.close()
@@ -85,6 +90,58 @@ async def test_a_database_restored_to_an_earlier_moment_handles_what_came_since_
             await until(handled)
             doubled = "select count(*) from (select from effects group by caused_by having count(*) > 1) as twice"
             assert await consumer.fetchval(doubled) == 0
+
+
+async def told_to_kafka(bootstrap: str) -> int:
+    """The sum of the offsets that the portal's group has committed, once they stand still."""
+    client = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id="medled.portal", enable_auto_commit=False)
+    await client.start()
+    try:
+        before, now = -1, 0
+        while before != now or not now:
+            await asyncio.sleep(COMMIT_SECONDS * 1.5)
+            committed = [
+                await client.committed(TopicPartition(EnrolmentRequested.topic, number)) for number in range(6)
+            ]
+            before, now = now, sum(offset or 0 for offset in committed)
+        return now
+    finally:
+        await client.stop()
+
+
+async def test_an_idle_fetch_answers_as_soon_as_a_record_arrives(kafka: str, database: Databases) -> None:
+    """FastStream would sleep: our own fetch is what its loop calls, and what it waits for."""
+    taken: list[int] = []
+
+    class Watched(Subscription):
+        async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
+            records = await super()._fetch(client)
+            taken.append(len(records))
+            return records
+
+    producing = make_settings(Settings, await database("enrolment"), port=free_port(), kafka_bootstrap=kafka)
+    settings = make_settings(Settings, await database("portal"), kafka_bootstrap=kafka)
+    pool = await create_pool(settings, name="test")
+    handler = Handler("test.count", (EnrolmentRequested,), count_effects, "every_fact", effect="effects.caused_by")
+    consumer = Consumer(pool, Clock(None), service="portal", handlers=[handler], park_timeout=timedelta(hours=1))
+    subscribed = asyncio.create_task(Watched(settings, pool, consumer).run())
+    try:
+        async with running(producing, "enrolment") as producer:
+            await publish(producer, [requested()])
+
+            async def taken_over() -> bool:
+                return sum(taken) == consumer.handled > 0
+
+            await until(taken_over)
+    finally:
+        subscribed.cancel()
+        await asyncio.gather(subscribed, return_exceptions=True)
+        await pool.close()
+
+
+def test_aiokafka_still_waits_between_transactions_as_the_relay_told_it() -> None:
+    assert sender.BACKOFF_OVERRIDE < 0.02
+    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender.AddPartitionsToTxnHandler)
 
 
 async def test_a_worker_for_whom_no_partition_is_left_is_ready_and_takes_over_when_the_other_ends(
