@@ -99,10 +99,6 @@ async def published(conn: Connection, topics: Sequence[str]) -> list[Published]:
 async def account(conn: Connection, service: str, handlers: Sequence[Handler], epoch: UUID) -> Account:
     """In one snapshot, so that a parked record is seen in both tables or in none."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        outcomes: dict[str, dict[UUID, str]] = {}
-        for handler in handlers:
-            rows = await conn.fetch("select event_id, outcome from inbox where handler = $1", handler.name)
-            outcomes[handler.name] = {row["event_id"]: row["outcome"] for row in rows}
         aside = await conn.fetch(
             "select handler, event_id, state from set_aside where consumer = $1 and handler is not null", service
         )
@@ -112,13 +108,26 @@ async def account(conn: Connection, service: str, handlers: Sequence[Handler], e
             epoch,
         )
         return Account(
-            outcomes=outcomes,
+            outcomes=await _outcomes(conn, [handler.name for handler in handlers]),
             aside={(row["handler"], row["event_id"]): row["state"] for row in aside},
             buried={(row["topic"], row["partition"], row["offset"]) for row in buried},
             effects={each.name: await _doubled_effects(conn, each.effect) for each in handlers if each.effect},
             told_again=await _told_again(conn),
             skipped=await _skipped(conn, service),
         )
+
+
+async def _outcomes(conn: Connection, handlers: Sequence[str]) -> dict[str, dict[UUID, str]]:
+    # All handlers at once: the inbox is kept by event, so that each question about it reads the whole of it.
+    rows = await conn.fetch(
+        "select handler, outcome, array_agg(event_id) as events from inbox where handler = any($1::text[]) "
+        "group by handler, outcome",
+        handlers,
+    )
+    outcomes: dict[str, dict[UUID, str]] = {name: {} for name in handlers}
+    for row in rows:
+        outcomes[row["handler"]] |= dict.fromkeys(row["events"], row["outcome"])
+    return outcomes
 
 
 async def _doubled_effects(conn: Connection, effect: str) -> dict[UUID, int]:

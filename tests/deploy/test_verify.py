@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.embedded.process import free_port
 from deploy.stack import SERVICES
-from deploy.verify import Report, Subscription, declared_handlers, declared_timers, verify
+from deploy.verify import Report, Subscription, declared_handlers, declared_timers, store, verify
 from deploy.verify.report import UNDECODABLE
 from shared import outbox
 from shared.db import Connection, Pool
@@ -242,6 +243,33 @@ async def test_every_service_declares_what_it_takes_without_being_set_up(service
     assert handlers
     assert all(handler.name.count(".") >= 1 for handler in handlers)
     assert await declared_timers(service) is not None
+
+
+async def test_the_inbox_is_read_once_for_all_handlers(database: Databases) -> None:
+    handlers = await declared_handlers("portal")
+    first, second = handlers[0].name, handlers[1].name
+    ids = [new_id() for _ in range(3)]
+    conn = await asyncpg.connect(await database("portal"))
+    for handler, event, outcome in (
+        (first, 0, "applied"),
+        (first, 1, "dead"),
+        (second, 0, "superseded"),
+        ("", 2, "dead"),
+    ):
+        await conn.execute(
+            "insert into inbox (handler, event_id, outcome) values ($1, $2, $3)", handler, ids[event], outcome
+        )
+    scans = "select coalesce(seq_scan, 0) + coalesce(idx_scan, 0) from pg_stat_user_tables where relname = 'inbox'"
+    await conn.execute("select pg_stat_force_next_flush()")
+    before = await conn.fetchval(scans)
+    account = await store.account(conn, "portal", handlers, new_id())
+    await conn.execute("select pg_stat_force_next_flush()")
+    after = await conn.fetchval(scans)
+    await conn.close()
+    assert after - before == 1
+    assert account.outcomes == {handler.name: {} for handler in handlers} | {
+        first: {ids[0]: "applied", ids[1]: "dead"}, second: {ids[0]: "superseded"},
+    }  # fmt: skip
 
 
 async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
