@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
 _PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
+PATIENCE = 3  # times that a batch's statements may time out although the database answers
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
 
 
@@ -65,6 +66,7 @@ class Consumer:
         self.park_timeout = park_timeout
         self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
         self.handled = 0
+        self._timeouts = 0  # of the batch at hand, while the database answered others
         self._pool = pool
         self._clock = clock
         self._batch_size = batch_size
@@ -105,14 +107,29 @@ class Consumer:
             return None
 
     async def _with_patience(self, records: Sequence[Record], batch: _Batch | None) -> None:
-        pause = 0.1
+        pause, self._timeouts = 0.1, 0
         while True:
             try:
                 return await self._halving(records, {}, batch)
             except UNAVAILABLE as error:
+                if isinstance(error, TimeoutError) and await self._database_answers():
+                    self._timeouts += 1
                 log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5)
+
+    async def _outage(self, error: BaseException | None) -> BaseException | None:
+        """The error, when it is to be waited for. A statement that keeps timing out is some record's fault instead."""
+        if isinstance(error, TimeoutError) and self._timeouts >= PATIENCE and await self._database_answers():
+            return None
+        return error if is_unavailable(error) else None
+
+    async def _database_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(5):
+                return bool(await self._pool.fetchval("select true"))
+        except UNAVAILABLE:
+            return False
 
     async def _halving(
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
@@ -120,8 +137,8 @@ class Consumer:
         try:
             await self._in_one_transaction(records, given_up, batch)
         except HandlerFailedError as failure:
-            if failure.outage:
-                raise failure.outage from None
+            if outage := await self._outage(failure.__cause__):
+                raise outage from None
             if len(records) > 1:
                 middle = len(records) // 2
                 await self._halving(records[:middle], given_up)
@@ -136,8 +153,8 @@ class Consumer:
                 await self._in_one_transaction([record], given_up)
             except HandlerFailedError as again:
                 failure = again
-                if failure.outage:
-                    raise failure.outage from None
+                if outage := await self._outage(failure.__cause__):
+                    raise outage from None
             else:
                 return
         log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
@@ -152,7 +169,7 @@ class Consumer:
         except HandlerFailedError:
             raise
         except Exception as error:
-            if is_unavailable(error):
+            if await self._outage(error):
                 raise
             raise HandlerFailedError(WHOLE_RECORD) from error
 

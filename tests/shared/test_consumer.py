@@ -156,6 +156,20 @@ async def test_an_absent_dependency_is_waited_for(pool: Pool, clock: Hands) -> N
     assert await pool.fetchval("select count(*) from set_aside") == 0
 
 
+async def test_a_statement_that_always_times_out_is_a_records_fault_while_the_database_answers(
+    pool: Pool, clock: Hands
+) -> None:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        if any(event.data.cohort_id == UNLUCKY for event in events):
+            await conn.execute("select pg_sleep(5)", timeout=0.02)
+        await counting().apply(conn, events, now)
+
+    records = [record_of(requested()), record_of(unlucky()), record_of(requested())]
+    await consumer(pool, clock, Handler("test.slow", (EnrolmentRequested,), apply, "every_fact")).handle(records)
+    assert await effects(pool) == subjects(records[0], records[2])
+    assert await pool.fetchval("select reason from set_aside") == "handler_failed"
+
+
 async def test_a_record_nobody_can_read_is_set_aside_once_as_it_came(pool: Pool, clock: Hands) -> None:
     headers = [*record_of(requested()).headers, ("odd\0name", b"\xff"), ("empty", None)]
     topic = EnrolmentRequested.topic
