@@ -19,10 +19,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
 from shared import telemetry
+from shared.body_digest import BodyDigest
 from shared.clock import Clock
 from shared.db import Pool, create_pool
 from shared.health import health_router
-from shared.idempotency import BodyDigest, Change, Replay, change, on_replay
+from shared.idempotency import Change, Replay, change, on_replay
 from shared.middleware import Faults, OneHost, OwnRedirects, SecurityHeaders, TooLarge
 from shared.oidc import TokenVerifier
 from shared.paging import Cursor, Limit, Page, cut, decode_cursor, encode_cursor

@@ -1,6 +1,5 @@
 """`Idempotency-Key`: the same request a second time is answered like the first and does nothing (DESIGN rule 4)."""
 
-import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -11,19 +10,16 @@ from typing import Any
 
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.access import Principal
+from shared.body_digest import HEADER, body_digest
 from shared.db import Connection, transaction
 from shared.problems import Problem
 
-HEADER = "idempotency-key"
 KEPT_FOR = timedelta(days=7)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_SCOPE_KEY = "medled.body"
 
 
 @dataclass(slots=True)
@@ -82,7 +78,7 @@ async def change(request: Request, who: Principal, *, status: int = 200) -> Asyn
             400, "invalid-idempotency-key", "The Idempotency-Key is not valid", "A key is 1 to 255 visible characters.",
             field="Idempotency-Key", remedy="Send a UUID.",
         )  # fmt: skip
-    digest = await _digest(request) if key is not None else b""
+    digest = await body_digest(request) if key is not None else b""
     async with transaction(request.app.state.pool) as conn:
         if key is None:
             yield Change(conn, now, status)
@@ -142,39 +138,3 @@ async def _remember(conn: Connection, place: _Place, response: Response) -> None
         """,
         *place, response.status_code, kept, bytes(response.body).decode() or None,
     )  # fmt: skip
-
-
-class _Digest:
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-        self.complete = False
-
-
-class BodyDigest:
-    """Hashes the body of a request with an Idempotency-Key on its way in, so that no upload is held in memory."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or HEADER not in Headers(scope=scope):
-            await self.app(scope, receive, send)
-            return
-        digest = scope[_SCOPE_KEY] = _Digest()
-
-        async def hashing() -> Message:
-            message = await receive()
-            if message["type"] == "http.request":
-                digest.sha256.update(message.get("body", b""))
-                digest.complete = not message.get("more_body", False)
-            return message
-
-        await self.app(scope, hashing, send)
-
-
-async def _digest(request: Request) -> bytes:
-    """Of the query and the whole body, which is read here unless the endpoint has read it already."""
-    running: _Digest = request.scope[_SCOPE_KEY]
-    if not running.complete:
-        await request.body()
-    return hashlib.sha256(request.scope["query_string"] + b"\0" + running.sha256.digest()).digest()

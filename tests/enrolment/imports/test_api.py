@@ -74,6 +74,21 @@ async def test_the_same_request_again_is_the_same_import(world: World) -> None:
     assert len((await ok(machine.get(URL)))["items"]) == 1
 
 
+async def test_the_same_form_again_is_the_same_import_whatever_boundary_the_client_chose(world: World) -> None:
+    machine = await a_machine(world)
+
+    def sending(csv: str = CSV, name: str = "people.csv", **fields: str) -> Any:
+        return machine.post(URL, files={"file": (name, csv)}, data=fields, headers={"idempotency-key": "monday"})
+
+    first, again = await sending(source="hr"), await sending(source="hr")
+    assert first.request.headers["content-type"] != again.request.headers["content-type"]
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    for other in (sending(CSV + "\n", source="hr"), sending(source="hr2"), sending(name="b.csv", source="hr")):
+        await refused(other, 422, "idempotency-key-reused")
+    assert len((await ok(machine.get(URL)))["items"]) == 1
+
+
 async def test_imports_are_listed_newest_first_without_their_reports(world: World) -> None:
     machine = await a_machine(world, Role.programme_office)
     sent = [(await ok(machine.post(URL, content=CSV), 202))["id"] for _ in range(3)]
