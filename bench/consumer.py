@@ -1,9 +1,11 @@
 """`consumer`: events come from Kafka and have their effect once; the limit is the same effect without any inbox.
 
-Every side fetches the same records by the same client in its own process, commits its offsets to Kafka after each
-batch, and decodes every value once.
+Every side fetches the same records by the same client in its own process and decodes every value once. Offsets in
+Kafka are the only memory of the limit, so it commits them after each batch; a worker's are in its database, and it tells
+Kafka once a second beside its work.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -26,6 +28,7 @@ from shared.ids import new_id
 from shared.inbox import Handler, Received
 from shared.set_aside import Record
 from shared.settings import Settings
+from shared.subscription import COMMIT_SECONDS
 
 EVENTS, SAMPLE = 100_000, 1_000
 GOAL = 0.8
@@ -91,24 +94,36 @@ async def _measure(servers: Servers, template: str, side: Side, total: int) -> f
         await pool.fetchval("select count(*) from steps")  # connected, as a worker is
         client.assign([TopicPartition(TOPIC, number) for number in range(6)])
         watch = Stopwatch()
-        await _feed(client, side(pool, settings), settings.batch_size * AHEAD, total)
+        telling = asyncio.create_task(_tell(client)) if side is _ours else None
+        await _feed(client, side(pool, settings), settings.batch_size * AHEAD, total, commit=telling is None)
         seconds = watch.seconds
+        if telling is not None:
+            telling.cancel()
+            await asyncio.wait([telling])
         assert await pool.fetchval("select count(distinct caused_by) from steps") == total
     await client.stop()
     await servers.drop(database)
     return total / seconds
 
 
-async def _feed(client: AIOKafkaConsumer, handle: Handle, most: int, total: int) -> None:
-    """Fetch, handle, commit offsets: a worker's loop."""
+async def _feed(client: AIOKafkaConsumer, handle: Handle, most: int, total: int, *, commit: bool) -> None:
+    """Fetch, handle, and commit the offsets where nobody else does."""
     taken = 0
     while taken < total:
         fetched = await client.getmany(timeout_ms=1000, max_records=min(most, total - taken))
         records = [record for batch in fetched.values() for record in batch]
         if records:
             await handle(records)
-            await client.commit({place: batch[-1].offset + 1 for place, batch in fetched.items()})
+            if commit:
+                await client.commit({place: batch[-1].offset + 1 for place, batch in fetched.items()})
             taken += len(records)
+
+
+async def _tell(client: AIOKafkaConsumer) -> None:
+    """Commit the positions once a second, as a worker's subscription does."""
+    while True:
+        await asyncio.sleep(COMMIT_SECONDS)
+        await client.commit({place: await client.position(place) for place in client.assignment()})
 
 
 def _ours(pool: Pool, settings: Settings) -> Handle:
