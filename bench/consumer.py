@@ -1,8 +1,8 @@
 """`consumer`: events come from Kafka and have their effect once; the limit is the same effect without any inbox.
 
 Every side fetches the same records by the same client in its own process and decodes every value once. Offsets in
-Kafka are the only memory of the limit, so it commits them after each batch; a worker's are in its database, and it tells
-Kafka once a second beside its work.
+Kafka are the only memory of the limit, so it commits them after each batch; a worker's are in its database, and it
+tells Kafka once a second beside its work.
 """
 
 import asyncio
