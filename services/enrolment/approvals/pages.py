@@ -14,7 +14,7 @@ from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import After, EnrolmentId, Who
 from shared.db import transaction
 from shared.events import Milestone
-from shared.http import cut, now, pool
+from shared.http import now, pool
 from shared.web import form_guard, render
 
 router = APIRouter(prefix="/enrolment/approvals", include_in_schema=False)
@@ -27,9 +27,8 @@ PER_PAGE = 25
 async def approvals(request: Request, who: Who, after: After) -> HTMLResponse:
     """Requests and milestones that wait for me."""
     async with transaction(pool(request)) as conn:
-        found = await reading.to_decide(conn, who, after=after, limit=PER_PAGE + 1, now=now(request))
+        page = await reading.to_decide(conn, who, after=after, limit=PER_PAGE, now=now(request))
         to_attest: list[tuple[Listed, Milestone]] = await milestones.to_attest(conn, who, now=now(request))
-    page = cut(found, PER_PAGE, lambda listed: (listed.enrolment.id,))
     return render(request, who, "approvals.html", requests=page.items, next=page.next, to_attest=to_attest)
 
 

@@ -13,7 +13,7 @@ from services.enrolment.errors import Unknown
 from services.enrolment.forms import submit
 from services.enrolment.requests import After, CohortId, Who
 from shared.db import transaction
-from shared.http import cut, now, pool
+from shared.http import now, pool
 from shared.web import form_guard, render
 
 router = APIRouter(prefix="/enrolment/cohorts", include_in_schema=False)
@@ -28,13 +28,12 @@ async def cohort(
 ) -> HTMLResponse:
     """One cohort: its funnel, its people, and what can be done next."""
     async with transaction(pool(request)) as conn:
-        people = await reading.of_cohort(
-            conn, who, cohort_id, status=status, after=after, limit=PER_PAGE + 1, now=now(request)
+        page = await reading.of_cohort(
+            conn, who, cohort_id, status=status, after=after, limit=PER_PAGE, now=now(request)
         )
         listed = await store.get(conn, cohort_id)
     if listed is None:
         raise Unknown("There is no cohort with this id.")
-    page = cut(people, PER_PAGE, lambda each: (each.enrolment.id,))
     return render(
         request,
         who,

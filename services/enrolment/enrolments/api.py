@@ -16,7 +16,7 @@ from services.enrolment.settings import EnrolmentSettings
 from shared.access import Principal
 from shared.db import Connection, transaction
 from shared.events import Title
-from shared.http import Limit, Page, Problem, change, cut, now, pool
+from shared.http import Limit, Page, Problem, change, now, pool
 
 router = APIRouter(prefix="/enrolment/v1/enrolments", tags=["enrolments"])
 
@@ -87,14 +87,12 @@ async def list_enrolments(
         raise _choose_one()
     async with transaction(pool(request)) as conn:
         if mine:
-            found = await reading.mine(conn, who, after=after, limit=limit + 1)
+            page = await reading.mine(conn, who, after=after, limit=limit)
         elif cohort is None:
-            found = await reading.to_decide(conn, who, after=after, limit=limit + 1, now=now(request))
+            page = await reading.to_decide(conn, who, after=after, limit=limit, now=now(request))
         else:
-            found = await reading.of_cohort(
-                conn, who, cohort, status=status, after=after, limit=limit + 1, now=now(request)
-            )
-    return cut([EnrolmentOut.of(each) for each in found], limit, lambda enrolment: (enrolment.id,))
+            page = await reading.of_cohort(conn, who, cohort, status=status, after=after, limit=limit, now=now(request))
+    return Page(items=[EnrolmentOut.of(each) for each in page.items], next=page.next)
 
 
 @router.get("/{enrolment_id}")

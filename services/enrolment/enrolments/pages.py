@@ -34,7 +34,7 @@ async def front() -> RedirectResponse:
 async def me(request: Request, who: Who) -> HTMLResponse:
     """What I take part in, and the cohorts that are open to me."""
     async with transaction(pool(request)) as conn:
-        mine = await reading.mine(conn, who, after=None, limit=50)
+        mine = (await reading.mine(conn, who, after=None, limit=50)).items
         current = [each for each in mine if each.enrolment.status in OPEN]
         journeys = await milestones.journeys(conn, [(each.enrolment, each.member) for each in current])
         open_cohorts = await cohorts.open_to(conn, who.person_id) if who.person_id else []

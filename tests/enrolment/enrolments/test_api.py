@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.enrolment.approvals import pages as approvals
+from services.enrolment.cohorts import pages as cohorts
 from shared.events import (
     EnrolmentActivated,
     EnrolmentApproved,
@@ -310,6 +312,30 @@ async def test_the_office_lists_a_cohort_for_its_own_units_and_that_is_on_record
     assert (await ok(office.get(URL, params={"cohort": cohort, "status": "active"})))["items"] == []
     seen = await world.pool.fetch("select subject, count(*) from audit_log where action = 'enrolment.read' group by 1")
     assert len(seen) == 4
+
+
+async def looks(world: World) -> int:
+    """How many looks at somebody's enrolment are on record."""
+    count: int = await world.pool.fetchval("select count(*) from audit_log where action = 'enrolment.read'")
+    return count
+
+
+async def test_only_those_on_the_page_are_on_record_as_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = await world.cohort(office := await world.office())
+    boss, *people = await team(world, "anna", "bo", "cia")
+    for person in people:
+        await asked(person, cohort)
+    monkeypatch.setattr(approvals, "PER_PAGE", 2)
+    monkeypatch.setattr(cohorts, "PER_PAGE", 2)
+    for client, path in (
+        (boss, f"{URL}?to_approve=true&limit=2"),
+        (office, f"{URL}?cohort={cohort}&limit=2"),
+        (boss, "/enrolment/approvals"),
+        (office, f"/enrolment/cohorts/{cohort}"),
+    ):
+        before = await looks(world)
+        assert (await client.get(path)).status_code == 200
+        assert await looks(world) == before + 2, path
 
 
 async def test_looking_at_ones_own_is_not_on_record_but_others_looking_is(world: World) -> None:
