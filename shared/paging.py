@@ -3,17 +3,20 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
+import asyncpg
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from shared.db import Connection
 from shared.problems import Problem
 
 T = TypeVar("T")
+Shown = TypeVar("Shown")
 
 
 class Page(BaseModel, Generic[T]):
@@ -21,6 +24,10 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next: str | None = Field(default=None, description="Cursor of the next page; null when this is the last.")
+
+    def of(self, show: Callable[[T], Shown]) -> "Page[Shown]":
+        """The same page with its items as they are shown."""
+        return Page(items=[show(item) for item in self.items], next=self.next)
 
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items on the page.")]
@@ -50,7 +57,19 @@ def decode_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...
         ) from error  # fmt: skip
 
 
-def cut(rows: list[T], limit: int, position: Callable[[T], tuple[UUID | datetime | str | int, ...]]) -> Page[T]:
-    """A page from `limit + 1` rows: the extra one only tells that there is more."""
+async def fetch_page(
+    conn: Connection,
+    query: str,
+    *args: object,
+    limit: int,
+    item: Callable[[asyncpg.Record], T],
+    by: Sequence[str] = ("id",),
+) -> Page[T]:
+    """One page of a query: its last parameter is the limit, `by` names the columns it is ordered by.
+
+    One row more is fetched than the page has: it only tells that there is a next, and is no item of anything.
+    """
+    rows = await conn.fetch(query, *args, limit + 1)
     kept = rows[:limit]
-    return Page(items=kept, next=encode_cursor(*position(kept[-1])) if len(rows) > limit else None)
+    following = encode_cursor(*(kept[-1][column] for column in by)) if len(rows) > limit else None
+    return Page(items=[item(row) for row in kept], next=following)

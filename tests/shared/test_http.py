@@ -14,7 +14,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.access import Principal
-from shared.http import MIB, Cursor, Limit, Page, Problem, change, create_app, cut, decode_cursor, encode_cursor, pool
+from shared.http import (
+    MIB,
+    Cursor,
+    Limit,
+    Page,
+    Problem,
+    change,
+    create_app,
+    decode_cursor,
+    encode_cursor,
+    fetch_page,
+    pool,
+)
 from shared.ids import new_id
 from shared.settings import Settings
 from tests.support.databases import Databases
@@ -68,8 +80,9 @@ async def upload(request: Request, file: UploadFile) -> Response:
 @router.get("/notes")
 async def notes(request: Request, limit: Limit = 2, cursor: Cursor = None) -> Page[str]:
     (after,) = decode_cursor(cursor, str) if cursor else ("",)
-    rows = await pool(request).fetch("select name from units where name > $1 order by name limit $2", after, limit + 1)
-    return cut([row["name"] for row in rows], limit, lambda name: (name,))
+    query = "select name from units where name > $1 order by name limit $2"
+    async with pool(request).acquire() as conn:
+        return await fetch_page(conn, query, after, limit=limit, item=lambda row: str(row["name"]), by=["name"])
 
 
 @router.get("/echo")
@@ -345,6 +358,8 @@ async def test_a_list_is_walked_by_cursor_to_its_end(app: FastAPI, client: httpx
         seen += page["items"]
         cursor = page["next"]
     assert (seen, cursor) == (["n1", "n2", "n3", "n4", "n5"], None)
+    just_full = (await client.get("/feedback/v1/notes", params={"limit": 5})).json()
+    assert just_full == {"items": seen, "next": None}
 
 
 @pytest.mark.parametrize(

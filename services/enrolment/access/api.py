@@ -14,7 +14,7 @@ from services.enrolment.requests import Who
 from shared.access import Principal, audit_all, require
 from shared.db import Connection, transaction
 from shared.events import PrincipalKind, Role
-from shared.http import Cursor, Limit, Page, change, cut, decode_cursor, now, pool
+from shared.http import Cursor, Limit, Page, change, decode_cursor, now, pool
 
 router = APIRouter(prefix="/enrolment/v1", tags=["access"])
 
@@ -75,8 +75,7 @@ async def list_access(request: Request, who: Who, cursor: Cursor = None, limit: 
     after = decode_cursor(cursor, str)[0] if cursor else None
     async with transaction(pool(request)) as conn:
         await require(conn, who, Role.operator, Role.programme_office)
-        found = await store.page(conn, after, limit + 1)
-        page = cut([Holder.of(each) for each in found], limit, lambda holder: (holder.principal,))
+        page = (await store.page(conn, after, limit)).of(Holder.of)
         others = [each.person_id for each in page.items if each.person_id and each.person_id != who.person_id]
         await audit_all(conn, who, "access.read", others, now(request))
     return page

@@ -8,6 +8,7 @@ from services.enrolment.access.domain import Access
 from shared.access import known_roles
 from shared.db import Connection
 from shared.events import PrincipalKind
+from shared.paging import Page, fetch_page
 
 _ACCESS = "principal, kind, person_id, name, token_hash, roles, expires_at"
 
@@ -25,13 +26,15 @@ async def find(conn: Connection, principal: str) -> Access | None:
     return _access(row) if row is not None else None
 
 
-async def page(conn: Connection, after: str | None, most: int) -> list[Access]:
-    rows = await conn.fetch(
+async def page(conn: Connection, after: str | None, limit: int) -> Page[Access]:
+    return await fetch_page(
+        conn,
         f"select {_ACCESS} from access where $1::text is null or principal > $1 order by principal limit $2",  # noqa: S608
         after,
-        most,
+        limit=limit,
+        item=_access,
+        by=("principal",),
     )
-    return [_access(row) for row in rows]
 
 
 async def put(conn: Connection, access: Access) -> None:

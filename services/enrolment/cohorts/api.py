@@ -16,7 +16,7 @@ from shared.access import Principal
 from shared.db import Connection
 from shared.events import Title
 from shared.events.words import CatalogueTitle
-from shared.http import Limit, Page, change, cut, pool
+from shared.http import Limit, Page, change, pool
 
 router = APIRouter(prefix="/enrolment/v1/cohorts", tags=["cohorts"])
 
@@ -100,8 +100,8 @@ async def list_cohorts(
 ) -> Page[CohortOut]:
     """Cohorts in the order they were made. `status=open` includes the full ones."""
     async with pool(request).acquire() as conn:
-        found = await store.page(conn, status=status, programme_id=programme, after=after, limit=limit + 1)
-    return cut([CohortOut.of(each) for each in found], limit, lambda cohort: (cohort.id,))
+        page = await store.page(conn, status=status, programme_id=programme, after=after, limit=limit)
+    return page.of(CohortOut.of)
 
 
 @router.get("/{cohort_id}", dependencies=SIGNED_IN)

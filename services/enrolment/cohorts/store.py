@@ -10,6 +10,7 @@ import asyncpg
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
 from shared.db import Connection
 from shared.events import Title
+from shared.paging import Page, fetch_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,10 @@ async def get(conn: Connection, cohort_id: UUID) -> Listed | None:
 
 async def page(
     conn: Connection, *, status: str | None, programme_id: UUID | None, after: UUID | None, limit: int
-) -> list[Listed]:
+) -> Page[Listed]:
     """Cohorts in the order they were made, following `after`; `status` is one that is stored."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select * from cohorts_shown
         where ($1::text is null or status = $1) and ($2::uuid is null or programme_id = $2)
@@ -116,9 +118,9 @@ async def page(
         status,
         programme_id,
         after,
-        limit,
+        limit=limit,
+        item=_listed,
     )
-    return [_listed(row) for row in rows]
 
 
 async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list[Listed]:

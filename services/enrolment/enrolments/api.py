@@ -92,7 +92,7 @@ async def list_enrolments(
             page = await reading.to_decide(conn, who, after=after, limit=limit, now=now(request))
         else:
             page = await reading.of_cohort(conn, who, cohort, status=status, after=after, limit=limit, now=now(request))
-    return Page(items=[EnrolmentOut.of(each) for each in page.items], next=page.next)
+    return page.of(EnrolmentOut.of)
 
 
 @router.get("/{enrolment_id}")

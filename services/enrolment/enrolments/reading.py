@@ -1,6 +1,5 @@
 """Who may see which enrolments. Looking at somebody else's is put on record: those on the page, and no others."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from services.enrolment.errors import NotAllowed, Unknown
 from shared.access import Role, audit, audit_all, units_of
 from shared.auth import Principal
 from shared.db import Connection
-from shared.paging import Page, cut
+from shared.paging import Page
 
 
 async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Listed:
@@ -28,14 +27,14 @@ async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: i
     """One's own, the newest first; a machine has none."""
     if who.person_id is None:
         return Page(items=[])
-    return _page(await store.of_person(conn, who.person_id, after=after, limit=limit + 1), limit)
+    return await store.of_person(conn, who.person_id, after=after, limit=limit)
 
 
 async def to_decide(conn: Connection, who: Principal, *, after: UUID | None, limit: int, now: datetime) -> Page[Listed]:
     """Requests that wait for this person's answer, as manager or as programme office, the oldest first."""
     units = await units_of(conn, who, Role.programme_office)
-    found = await store.to_decide(conn, who.person_id, office_units=units, after=after, limit=limit + 1)
-    return await _recorded(conn, who, _page(found, limit), now)
+    page = await store.to_decide(conn, who.person_id, office_units=units, after=after, limit=limit)
+    return await _recorded(conn, who, page, now)
 
 
 async def of_cohort(
@@ -54,15 +53,11 @@ async def of_cohort(
         raise NotAllowed("Only the programme office sees who is in a cohort.", remedy="Ask for that role.")
     if await cohorts.get(conn, cohort_id) is None:
         raise Unknown("There is no cohort with this id.", field="cohort", remedy="Choose one from the list.")
-    found = await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit + 1)
-    return await _recorded(conn, who, _page(found, limit), now)
+    page = await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit)
+    return await _recorded(conn, who, page, now)
 
 
 async def _recorded(conn: Connection, who: Principal, page: Page[Listed], now: datetime) -> Page[Listed]:
     others = [each.member.person_id for each in page.items if not authority.is_self(who, each.member)]
     await audit_all(conn, who, "enrolment.read", others, now)
     return page
-
-
-def _page(found: Sequence[Listed], limit: int) -> Page[Listed]:
-    return cut(list(found), limit, lambda each: (each.enrolment.id,))

@@ -10,6 +10,7 @@ import asyncpg
 from services.enrolment.enrolments.domain import Enrolment, Member, Status
 from shared.db import Connection
 from shared.events import PersonStatus, Title
+from shared.paging import Page, fetch_page
 
 
 async def insert(conn: Connection, enrolment: Enrolment) -> bool:
@@ -167,17 +168,18 @@ async def shown(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID,
     return {row["id"]: _listed(row) for row in rows}
 
 
-async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> list[Listed]:
+async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> Page[Listed]:
     """A person's enrolments, the newest first, following `after`."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select * from enrolments_shown where person_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3
         """,
         person_id,
         after,
-        limit,
+        limit=limit,
+        item=_listed,
     )
-    return [_listed(row) for row in rows]
 
 
 async def of_cohort(
@@ -188,22 +190,23 @@ async def of_cohort(
     status: Status | None,
     after: UUID | None,
     limit: int,
-) -> list[Listed]:
+) -> Page[Listed]:
     """A cohort's enrolments, of people in `units` (None: all), in the order they were asked for, following `after`."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select * from enrolments_shown
         where cohort_id = $1 and ($2::text is null or status = $2) and ($3::uuid is null or id > $3)
-          and ($5::uuid[] is null or unit_id = any($5))
-        order by id limit $4
+          and ($4::uuid[] is null or unit_id = any($4))
+        order by id limit $5
         """,
         cohort_id,
         status,
         after,
-        limit,
         None if units is None else list(units),
+        limit=limit,
+        item=_listed,
     )
-    return [_listed(row) for row in rows]
 
 
 async def to_decide(
@@ -213,23 +216,24 @@ async def to_decide(
     office_units: Collection[UUID] | None,
     after: UUID | None,
     limit: int,
-) -> list[Listed]:
+) -> Page[Listed]:
     """Requests this person decides, the oldest first, following `after`: their own people's, and in `office_units`
     (None: everywhere) those of people without an active manager.
     """
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select * from enrolments_shown
-        where status = 'requested' and person_id is distinct from $1 and ($4::uuid is null or id > $4)
+        where status = 'requested' and person_id is distinct from $1 and ($3::uuid is null or id > $3)
           and (manager_id = $1 or (not manager_is_active and ($2::uuid[] is null or unit_id = any($2))))
-        order by id limit $3
+        order by id limit $4
         """,
         person_id,
         None if office_units is None else list(office_units),
-        limit,
         after,
+        limit=limit,
+        item=_listed,
     )
-    return [_listed(row) for row in rows]
 
 
 def _listed(row: asyncpg.Record) -> Listed:

@@ -21,7 +21,7 @@ from shared import timers
 from shared.access import Principal, audit, require
 from shared.db import transaction
 from shared.events import Role
-from shared.http import MIB, Limit, Page, Problem, change, cut, now, pool
+from shared.http import MIB, Limit, Page, Problem, change, now, pool
 from shared.ids import new_id
 
 router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
@@ -134,8 +134,8 @@ async def list_imports(request: Request, who: Who, after: After, limit: Limit = 
     """All imports, the newest first, without their reports."""
     await _must_be_allowed(request, who)
     async with pool(request).acquire() as conn:
-        found = await store.list_imports(conn, after, limit + 1)
-    return cut([ImportOut.of(each) for each in found], limit, lambda each: (each.id,))
+        page = await store.list_imports(conn, after, limit)
+    return page.of(ImportOut.of)
 
 
 @router.get("/{import_id}")

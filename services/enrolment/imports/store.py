@@ -13,6 +13,7 @@ from services.enrolment.people.domain import Before, Change, Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
 from shared.db import Connection
 from shared.events import PersonStatus
+from shared.paging import Page, fetch_page
 
 # Temporary tables of one import: what the file says, and the people it changes as they will be.
 _WANTED = (
@@ -300,15 +301,16 @@ async def find_import(conn: Connection, import_id: UUID) -> Import | None:
     return Import(*row) if row is not None else None
 
 
-async def list_imports(conn: Connection, before: UUID | None, most: int) -> list[Import]:
+async def list_imports(conn: Connection, before: UUID | None, limit: int) -> Page[Import]:
     """The newest first, without their reports; ids grow with time."""
     columns = _IMPORT.replace("report", "null::jsonb as report")
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         f"select {columns} from imports where $1::uuid is null or id < $1 order by id desc limit $2",  # noqa: S608
         before,
-        most,
+        limit=limit,
+        item=lambda row: Import(*row),
     )
-    return [Import(*row) for row in rows]
 
 
 async def import_content(conn: Connection, import_id: UUID) -> bytes | None:

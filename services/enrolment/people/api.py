@@ -13,7 +13,7 @@ from services.enrolment.requests import After, Who
 from shared.access import audit, audit_all, is_manager_of, require
 from shared.db import transaction
 from shared.events import PersonStatus, Role
-from shared.http import Limit, Page, cut, now, pool
+from shared.http import Limit, Page, now, pool
 
 router = APIRouter(prefix="/enrolment/v1/people", tags=["people"])
 
@@ -44,10 +44,10 @@ async def list_people(request: Request, who: Who, after: After, limit: Limit = 5
     """Everybody, in the order they became known. Takes `hr_integration` or `programme_office` everywhere."""
     async with transaction(pool(request)) as conn:
         await require(conn, who, Role.hr_integration, Role.programme_office)
-        page = cut(await store.list_people(conn, after, limit + 1), limit, lambda person: (person.id,))
+        page = await store.list_people(conn, after, limit)
         others = [person.id for person in page.items if person.id != who.person_id]
         await audit_all(conn, who, "person.read", others, now(request))
-    return Page(items=[PersonOut.of(person) for person in page.items], next=page.next)
+    return page.of(PersonOut.of)
 
 
 @router.get("/{person_id}")

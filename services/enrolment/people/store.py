@@ -7,6 +7,7 @@ from uuid import UUID
 from services.enrolment.people.domain import Person, Unit
 from shared.db import Connection
 from shared.events import PersonStatus
+from shared.paging import Page, fetch_page
 
 PERSON_COLUMNS = (
     "id", "employee_id", "login", "given_name", "family_name", "email", "title", "grade", "unit_id", "manager_id",
@@ -34,13 +35,14 @@ async def find_person(conn: Connection, person_id: UUID) -> Person | None:
     return person_of(tuple(row)) if row is not None else None
 
 
-async def list_people(conn: Connection, after: UUID | None, most: int) -> list[Person]:
-    rows = await conn.fetch(
+async def list_people(conn: Connection, after: UUID | None, limit: int) -> Page[Person]:
+    return await fetch_page(
+        conn,
         f"select {_PERSON} from people where $1::uuid is null or id > $1 order by id limit $2",  # noqa: S608
         after,
-        most,
+        limit=limit,
+        item=lambda row: person_of(tuple(row)),
     )
-    return [person_of(tuple(row)) for row in rows]
 
 
 async def person_named(conn: Connection, employee_id_or_login: str) -> list[Person]:

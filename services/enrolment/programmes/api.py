@@ -12,7 +12,7 @@ from services.enrolment.programmes.domain import Version, VersionStatus
 from services.enrolment.programmes.store import Summary
 from services.enrolment.requests import SIGNED_IN, After, Who
 from shared.events import Milestone, Title
-from shared.http import Limit, Page, change, cut, pool
+from shared.http import Limit, Page, change, pool
 
 router = APIRouter(prefix="/enrolment/v1/programmes", tags=["programmes"])
 
@@ -80,8 +80,8 @@ class ProgrammeSummary(BaseModel):
 async def list_programmes(request: Request, after: After, limit: Limit = 50) -> Page[ProgrammeSummary]:
     """All programmes, in the order they were made."""
     async with pool(request).acquire() as conn:
-        found = await store.page(conn, after=after, limit=limit + 1)
-    return cut([ProgrammeSummary.of(each) for each in found], limit, lambda programme: (programme.id,))
+        page = await store.page(conn, after=after, limit=limit)
+    return page.of(ProgrammeSummary.of)
 
 
 @router.post("", status_code=201, response_model=VersionOut)

@@ -8,7 +8,7 @@ from services.enrolment.cohorts.domain import shown
 from services.enrolment.programmes import store
 from services.enrolment.requests import After, Who
 from shared.access import Role
-from shared.http import cut, pool
+from shared.http import pool
 from shared.web import render
 
 router = APIRouter(prefix="/enrolment/programmes", include_in_schema=False)
@@ -19,7 +19,7 @@ PER_PAGE = 20
 async def programmes(request: Request, who: Who, after: After) -> HTMLResponse:
     """Programmes and their cohorts."""
     async with pool(request).acquire() as conn:
-        page = cut(await store.page(conn, after=after, limit=PER_PAGE + 1), PER_PAGE, lambda each: (each.id,))
+        page = await store.page(conn, after=after, limit=PER_PAGE)
         running = await cohorts.of_programmes(conn, [each.id for each in page.items])
     return render(
         request,

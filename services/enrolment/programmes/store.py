@@ -9,6 +9,7 @@ import asyncpg
 from services.enrolment.programmes.domain import Version, VersionStatus
 from shared.db import Connection
 from shared.events import Milestone, Title
+from shared.paging import Page, fetch_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,10 @@ async def lock_versions(conn: Connection, programme_id: UUID) -> list[Version]:
     return await versions(conn, programme_id)
 
 
-async def page(conn: Connection, *, after: UUID | None, limit: int) -> list[Summary]:
+async def page(conn: Connection, *, after: UUID | None, limit: int) -> Page[Summary]:
     """Programmes in the order they were made, following `after`."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select v.*, (select max(version) from programme_versions p
                      where p.programme_id = v.programme_id and p.status = 'published') as published_version
@@ -111,9 +113,10 @@ async def page(conn: Connection, *, after: UUID | None, limit: int) -> list[Summ
         order by programmes.id limit $2
         """,
         after,
-        limit,
+        limit=limit,
+        item=lambda row: Summary(row["programme_id"], _version(row), row["published_version"]),
+        by=("programme_id",),
     )
-    return [Summary(row["programme_id"], _version(row), row["published_version"]) for row in rows]
 
 
 def _version(row: asyncpg.Record) -> Version:

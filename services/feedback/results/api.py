@@ -15,7 +15,7 @@ from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
 from shared.auth import Principal, principal
 from shared.events import Bucket, Group, Practice
-from shared.http import Cursor, Limit, Page, Problem, cut, decode_cursor, pool
+from shared.http import Cursor, Limit, Page, Problem, decode_cursor, pool
 
 router = APIRouter(prefix="/feedback/v1/rounds", tags=["results"])
 
@@ -71,7 +71,7 @@ class Results(BaseModel):
 async def list_rounds(request: Request, who: Who, limit: Limit = 50, cursor: Cursor = None) -> Page[RoundBody]:
     """Rounds about the person who asks, newest first."""
     page = await own_rounds(request, who, limit, cursor)
-    return Page(items=[_round(one) for one in page.items], next=page.next)
+    return page.of(_round)
 
 
 @router.get("/{round_id}/results")
@@ -92,8 +92,7 @@ async def own_rounds(request: Request, who: Principal, limit: int, cursor: str |
         return Page[OwnRound](items=[])
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     async with pool(request).acquire() as conn:
-        rows = await store.rounds_of_subject(conn, who.person_id, before=before, limit=limit + 1)
-    return cut(rows, limit, lambda one: (one.id,))
+        return await store.rounds_of_subject(conn, who.person_id, before=before, limit=limit)
 
 
 async def own_report(request: Request, round_id: UUID, who: Principal) -> tuple[OwnRound, list[Cell]]:

@@ -13,6 +13,7 @@ from services.feedback.results.domain import Cell, CellState, Sheet
 from services.feedback.rounds.domain import RoundState
 from shared.db import Connection
 from shared.events import Bucket, Group, Practice
+from shared.paging import Page, fetch_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +92,19 @@ async def round_of_subject(conn: Connection, round_id: UUID, person_id: UUID) ->
     return _own(row) if row else None
 
 
-async def rounds_of_subject(conn: Connection, person_id: UUID, *, before: UUID | None, limit: int) -> list[OwnRound]:
+async def rounds_of_subject(conn: Connection, person_id: UUID, *, before: UUID | None, limit: int) -> Page[OwnRound]:
     """Rounds about this person, newest first (ids sort by time), older than `before`."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         """
         select * from rounds where subject_person_id = $1 and ($2::uuid is null or id < $2)
         order by id desc limit $3
         """,
         person_id,
         before,
-        limit,
+        limit=limit,
+        item=_own,
     )
-    return [_own(row) for row in rows]
 
 
 def _cell(row: asyncpg.Record) -> Cell:

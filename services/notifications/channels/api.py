@@ -17,7 +17,7 @@ from shared import outbox
 from shared.access import Role, audit, audit_all, require
 from shared.auth import Principal, principal
 from shared.db import Connection, transaction
-from shared.http import Change, Cursor, Limit, Page, Problem, change, cut, decode_cursor, now, pool
+from shared.http import Change, Cursor, Limit, Page, Problem, change, decode_cursor, now, pool
 
 router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
 
@@ -79,7 +79,7 @@ async def list_deliveries(
 ) -> Page[DeliveryBody]:
     """The delivery log, newest first."""
     page = await log_page(request, who, status, kind, limit, cursor)
-    return Page(items=[body_of(one) for one in page.items], next=page.next)
+    return page.of(body_of)
 
 
 @router.get("/summary")
@@ -112,8 +112,7 @@ async def log_page(
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     async with transaction(pool(request)) as conn:
         await may_read(conn, who)
-        rows = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit + 1)
-        page = cut(rows, limit, lambda one: (one.id,))
+        page = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit)
         await _note(conn, who, page.items, now(request))
     return page
 

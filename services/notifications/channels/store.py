@@ -10,6 +10,7 @@ from asyncpg import Record
 
 from services.notifications.channels.domain import Attempt, Kind, Reason, Status, Verdict
 from shared.db import Connection
+from shared.paging import Page, fetch_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +213,10 @@ def _delivery(row: Record) -> Delivery:
 
 async def deliveries(
     conn: Connection, *, status: Status | None, kind: Kind | None, before: UUID | None, limit: int
-) -> list[Delivery]:
+) -> Page[Delivery]:
     """The newest messages first, those older than `before` only (ids grow with time)."""
-    rows = await conn.fetch(
+    return await fetch_page(
+        conn,
         f"""{_DELIVERY}
         where ($1::text is null or status = $1) and ($2::text is null or kind = $2) and ($3::uuid is null or id < $3)
         order by id desc limit $4
@@ -222,9 +224,9 @@ async def deliveries(
         status,
         kind,
         before,
-        limit,
+        limit=limit,
+        item=_delivery,
     )
-    return [_delivery(row) for row in rows]
 
 
 async def delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
