@@ -28,7 +28,7 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import Child, free_port
 from deploy.embedded.tansu import TansuBroker
 from deploy.provision import create_databases, migrate_all
-from deploy.stack import SERVICES, Ports, Stack, write_private, write_stack
+from deploy.stack import SERVICES, Ports, Stack, settings_for, write_private, write_stack
 from deploy.supervisor import Member, Supervisor, answers_on, healthy_on
 from shared.topics import ensure_topics
 
@@ -157,7 +157,7 @@ class _Plan:
         ]
 
     def settings(self) -> dict[str, str]:
-        """What every service process is told."""
+        """What service processes are told; `settings_for` takes out what is not for all of them."""
         upstreams = {
             service: f"http://127.0.0.1:{self.ports[service].api}" for service in SERVICES if service != "portal"
         }
@@ -204,13 +204,11 @@ def _topics(bootstrap: str) -> None:
 def _service(service: str, role: str, port: int, database: str, settings: Mapping[str, str], options: Options) -> Child:
     """The one place where a service process gets its environment."""
     environment = {
-        **settings,
+        **settings_for(f"{service}-{role}", settings),
         "MEDLED_DATABASE_URL": database,
         "MEDLED_PORT": str(port),
         "MEDLED_SPAN_FILE": str(options.data / "spans" / f"{service}-{role}.jsonl"),
     }
-    if not (service == "feedback" and role == "worker"):
-        environment.pop("MEDLED_BALLOT_SECRET", None)  # nobody else can open a ballot
     return _program(f"{service}-{role}", [f"services.{service}", role], options, environment)
 
 

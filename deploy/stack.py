@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 DEFAULT_DATA = Path(".medled")
 SERVICES = ("enrolment", "feedback", "notifications", "portal")
+# Nobody else can open a ballot, or make a respondent's link. docker-compose.yml gives them to the same processes.
+_HOLDERS = {
+    "MEDLED_BALLOT_SECRET": {"feedback-worker"},
+    "MEDLED_LINK_SECRET": {"feedback-worker", "notifications-worker"},
+}
 
 
 class NoStack(RuntimeError):
@@ -64,7 +69,15 @@ class Stack(BaseModel):
 
     def environment_for(self, service: str) -> dict[str, str]:
         """The settings of a service's worker, as environment variables: what a command acting for it needs."""
-        return {**self.environment, "MEDLED_DATABASE_URL": self.databases[service]}
+        return {
+            **settings_for(f"{service}-worker", self.environment),
+            "MEDLED_DATABASE_URL": self.databases[service],
+        }
+
+
+def settings_for(process: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """These settings without the secrets that are others'; a process is like `feedback-worker`."""
+    return {name: value for name, value in settings.items() if process in _HOLDERS.get(name, {process})}
 
 
 def named_databases() -> dict[str, str]:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from deploy.embedded.process import free_port
-from deploy.stack import Stack, find_stack
+from deploy.stack import SERVICES, Stack, find_stack
 
 pytestmark = pytest.mark.timeout(180)
 _ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +33,8 @@ def _up(data: Path) -> Iterator[tuple[subprocess.Popen[str], Stack]]:
             cwd=_ROOT,
             env={**environment, "PYTHONPATH": str(_ROOT)},
         )
-        try:
-            with process:
+        with process:
+            try:
                 assert process.stdout is not None
                 text = ""
                 while not text.endswith("}\n"):
@@ -45,8 +45,8 @@ def _up(data: Path) -> Iterator[tuple[subprocess.Popen[str], Stack]]:
                     text += line
                 assert json.loads(text)["pid"] == process.pid
                 yield process, find_stack(data)
-        finally:
-            process.kill()
+            finally:
+                process.kill()
 
 
 def _left_over(family: list[psutil.Process], seconds: float = 15) -> list[psutil.Process]:
@@ -61,6 +61,29 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_secrets_reach_only_who_needs_them(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with _up(data) as (process, stack):
+        names = {pid: name for name, pid in stack.pids.items()}
+        told = {
+            names.get(child.pid, "another"): " ".join(child.environ().values())
+            for child in psutil.Process(process.pid).children(recursive=True)
+        }
+        secrets = json.loads((data / "secrets.json").read_text())
+
+    def holders(secret: str) -> set[str]:
+        return {name for name, environment in told.items() if secrets[secret] in environment}
+
+    assert told.keys() >= set(names.values())
+    assert holders("ballot") == {"feedback-worker"}
+    assert holders("link") == {"feedback-worker", "notifications-worker"}
+    assert {name: secrets["link"] in stack.environment_for(name).values() for name in SERVICES} == {
+        "enrolment": False, "feedback": True, "notifications": True, "portal": False,
+    }  # fmt: skip
+    for service in SERVICES:
+        assert holders(service) == {f"{service}-api", f"{service}-worker"}
 
 
 def test_ctrl_c_and_kill_leave_no_process_and_a_second_start_reuses_the_data(tmp_path: Path) -> None:
