@@ -52,7 +52,6 @@ class Telemetry:
 
 _current: Telemetry | None = None
 _tracer: Tracer = trace.NoOpTracer()
-_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 _open_records: ContextVar[dict[UUID, Span] | None] = ContextVar("open_records", default=None)
 
 
@@ -124,11 +123,6 @@ def traceparent_of(context: Context | None) -> tuple[str | None, str | None]:
     return traceparent, span.trace_state.to_header() if span.trace_state else None
 
 
-def current_traceparent() -> tuple[str | None, str | None]:
-    """`traceparent` and `tracestate` of what is running now."""
-    return traceparent_of(None)
-
-
 @lru_cache(maxsize=2048)
 def context_from(traceparent: str | None, tracestate: str | None) -> Context:
     """The context that stored headers describe; an empty one when there are none or they are broken.
@@ -141,17 +135,9 @@ def context_from(traceparent: str | None, tracestate: str | None) -> Context:
 
 
 def correlation_id() -> str | None:
-    """What ties events of one undertaking together: what `correlate` was given, else the current trace's id."""
-    given = _correlation.get()
-    if given is not None:
-        return given
+    """What ties events of one undertaking together: the current trace's id; None outside any trace."""
     span = trace.get_current_span().get_span_context()
     return f"{span.trace_id:032x}" if span.is_valid else None
-
-
-def correlate(value: str | None) -> None:
-    """Give the events of this task a correlation id of the caller's."""
-    _correlation.set(value)
 
 
 @contextmanager

@@ -56,16 +56,6 @@ def load_topics(file: Path | None = None) -> Mapping[str, Topic]:
     return {name: Topic(name=name, **fields) for name, fields in declared.items()}
 
 
-def compacted_topics(file: Path | None = None) -> frozenset[str]:
-    """Names of the topics that keep only the newest record of a key."""
-    return frozenset(topic.name for topic in load_topics(file).values() if topic.compacted)
-
-
-def restricted_topics(file: Path | None = None) -> frozenset[str]:
-    """Names of the topics that only Medled's own services may read."""
-    return frozenset(topic.name for topic in load_topics(file).values() if topic.restricted)
-
-
 async def ensure_topics(
     client: Mapping[str, Any] | str, *, file: Path | None = None, replication_factor: int = 1, wait: float = 30
 ) -> TopicReport:

@@ -25,11 +25,6 @@ def read_mail(folder: Path, known: Collection[str] = ()) -> list[Mail]:
     return [_read(file) for file in sorted(folder.glob("*.eml")) if file.name not in known]
 
 
-def count_mail(folder: Path) -> int:
-    """How many mails there are."""
-    return sum(1 for _ in folder.glob("*.eml"))
-
-
 def _read(file: Path) -> Mail:
     message = message_from_bytes(file.read_bytes(), policy=policy.default)
     part = message.get_body(("plain",))

@@ -62,13 +62,13 @@ def test_a_broken_context_is_none_at_all(broken: str | None) -> None:
 
 
 def test_outside_any_trace_there_is_nothing_to_store() -> None:
-    assert telemetry.current_traceparent() == (None, None)
+    assert telemetry.traceparent_of(None) == (None, None)
     assert telemetry.correlation_id() is None
 
 
 def test_before_setup_everything_works_and_reports_nothing() -> None:
     with telemetry.span("quiet"):
-        assert telemetry.current_traceparent() == (None, None)
+        assert telemetry.traceparent_of(None) == (None, None)
     telemetry.meter().create_counter("medled.test").add(1)
     assert telemetry.traceparent_of(telemetry.record_context(envelope(), consumer="x")) == (REMOTE, None)
 
@@ -112,7 +112,7 @@ async def test_a_request_is_traced_by_its_route_and_never_by_its_path(spans: Spa
 
     @app.get("/answer/{token}")
     def answer(token: str) -> str:
-        return telemetry.current_traceparent()[0] or ""
+        return telemetry.traceparent_of(None)[0] or ""
 
     async with AsyncClient(transport=ASGITransport(app), base_url="http://medled") as client:
         response = await client.get("/answer/s3cret?by=anna", headers={"traceparent": REMOTE, "user-agent": "Anna's"})
@@ -123,12 +123,9 @@ async def test_a_request_is_traced_by_its_route_and_never_by_its_path(spans: Spa
     assert not any(private in json.dumps(request) for private in ("s3cret", "anna", "Anna"))
 
 
-def test_events_of_one_trace_share_its_id_unless_they_are_given_another(spans: Spans) -> None:
+def test_events_of_one_trace_share_its_id(spans: Spans) -> None:
     with telemetry.span("request") as running:
         assert telemetry.correlation_id() == f"{running.get_span_context().trace_id:032x}"
-        telemetry.correlate("import-7")
-        assert telemetry.correlation_id() == "import-7"
-        telemetry.correlate(None)
 
 
 def test_each_record_is_processed_below_its_producer_and_linked_from_its_batch(spans: Spans) -> None:
@@ -176,7 +173,7 @@ def test_the_sampler_of_the_environment_is_obeyed(tmp_path: Path, monkeypatch: p
     telemetry.setup(make_settings(Settings, "postgresql://x", span_file=file), "portal-api")
     try:
         with telemetry.span("root"):
-            traceparent, _ = telemetry.current_traceparent()
+            traceparent, _ = telemetry.traceparent_of(None)
         with telemetry.span("sampled elsewhere", parent=telemetry.context_from(REMOTE, None)):
             pass
     finally:
