@@ -26,7 +26,7 @@ from shared.health import health_router
 from shared.idempotency import Change, Replay, change, on_replay
 from shared.middleware import Faults, OneHost, OwnRedirects, SecurityHeaders, TooLarge
 from shared.oidc import TokenVerifier
-from shared.paging import Cursor, Limit, Page, decode_cursor, encode_cursor, fetch_page
+from shared.paging import Cursor, Limit, Page, decode_cursor, encode_cursor, fetch_page, instant
 from shared.problems import (
     MEDIA_TYPE,
     FieldError,
@@ -42,7 +42,7 @@ from shared.web.render import STATIC, Web
 
 __all__ = [
     "MIB", "Change", "Cursor", "FieldError", "Limit", "Page", "Problem", "change", "create_app", "decode_cursor",
-    "encode_cursor", "fetch_page", "now", "pool", "respond",
+    "encode_cursor", "fetch_page", "instant", "now", "pool", "respond",
 ]  # fmt: skip
 
 MIB = 1024 * 1024

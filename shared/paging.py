@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -34,14 +34,19 @@ Limit = Annotated[int, Query(ge=1, le=200, description="Most items on the page."
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
 
 
-def encode_cursor(*position: UUID | datetime | str | int) -> str:
+def encode_cursor(*position: UUID | datetime | date | str | int) -> str:
     """An opaque cursor for the last item's place in the list's order."""
     values = [value.isoformat() if isinstance(value, datetime) else str(value) for value in position]
     return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
 
 
+def instant(text: str) -> datetime:
+    """A time in a cursor, for `decode_cursor`: in UTC, since at the calendar's ends not every offset has one."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
 def decode_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]:
-    """The position that `encode_cursor` was given, each value parsed: `decode_cursor(c, datetime.fromisoformat, UUID)`.
+    """The position that `encode_cursor` was given, each value parsed: `decode_cursor(c, instant, UUID)`.
 
     Raises Problem 400 when the cursor is not one of this list's.
     """
@@ -50,7 +55,7 @@ def decode_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...
         texts = [str(value) for value in values]
         "".join(texts).encode()  # a lone surrogate is no text that could be compared with anything: a ValueError
         return tuple(parse(text) for parse, text in zip(parsers, texts, strict=True))
-    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError) as error:
         raise Problem(
             400, "invalid-cursor", "The cursor is not valid", "This cursor was not given out by this list.",
             field="cursor", remedy="Take `next` of the page before, or leave the cursor out to begin anew.",

@@ -8,13 +8,11 @@ from fastapi.responses import HTMLResponse
 
 from services.enrolment.enrolments import actions, reading
 from services.enrolment.enrolments.domain import Change
-from services.enrolment.enrolments.store import Listed
 from services.enrolment.forms import submit
 from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import After, EnrolmentId, Who
 from shared.db import transaction
-from shared.events import Milestone
-from shared.http import now, pool
+from shared.http import Cursor, decode_cursor, instant, now, pool
 from shared.web import form_guard, render
 
 router = APIRouter(prefix="/enrolment/approvals", include_in_schema=False)
@@ -24,12 +22,13 @@ PER_PAGE = 25
 
 
 @router.get("")
-async def approvals(request: Request, who: Who, after: After) -> HTMLResponse:
-    """Requests and milestones that wait for me."""
+async def approvals(request: Request, who: Who, after: After, attest: Cursor = None) -> HTMLResponse:
+    """Requests and milestones that wait for me: two lists, `attest` is the cursor of the second."""
+    waiting = decode_cursor(attest, instant, UUID, str) if attest else None
     async with transaction(pool(request)) as conn:
         page = await reading.to_decide(conn, who, after=after, limit=PER_PAGE, now=now(request))
-        to_attest: list[tuple[Listed, Milestone]] = await milestones.to_attest(conn, who, now=now(request))
-    return render(request, who, "approvals.html", requests=page.items, next=page.next, to_attest=to_attest)
+        to_attest = await milestones.to_attest(conn, who, after=waiting, limit=PER_PAGE, now=now(request))
+    return render(request, who, "approvals.html", requests=page, to_attest=to_attest)
 
 
 @router.post("/{enrolment_id}/{answer}", dependencies=FORM)

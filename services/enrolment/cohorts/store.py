@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import asyncpg
@@ -132,9 +132,10 @@ async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list
     return [_listed(row) for row in rows]
 
 
-async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
-    """Open cohorts in which this person could ask for a place, the first to start first."""
-    rows = await conn.fetch(
+async def open_to(conn: Connection, person_id: UUID, *, after: tuple[date, UUID] | None, limit: int) -> Page[Listed]:
+    """Open cohorts in which this person could ask for a place, the first to start first, following `after`."""
+    return await fetch_page(
+        conn,
         """
         with recursive mine(id) as (
             select unit_id from people where id = $1
@@ -148,11 +149,15 @@ async def open_to(conn: Connection, person_id: UUID) -> list[Listed]:
               select from enrolments e where e.person_id = $1
               and (e.cohort_id = c.id and e.status = 'completed'
                    or e.programme_id = c.programme_id and e.status in ('requested', 'waitlisted', 'active')))
-        order by starts_on, id limit 50
+          and ($2::date is null or (starts_on, id) > ($2, $3::uuid))
+        order by starts_on, id limit $4
         """,
         person_id,
+        *(after or (None, None)),
+        limit=limit,
+        item=_listed,
+        by=("starts_on", "id"),
     )
-    return [_listed(row) for row in rows]
 
 
 def _listed(row: asyncpg.Record) -> Listed:

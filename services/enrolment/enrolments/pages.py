@@ -1,5 +1,6 @@
 """Pages of the co-leader: what I take part in, how far I have come, what I can ask for."""
 
+from datetime import date
 from typing import Annotated
 from uuid import UUID
 
@@ -16,12 +17,13 @@ from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
 from shared.db import transaction
-from shared.http import now, pool
+from shared.http import Cursor, Page, decode_cursor, now, pool
 from shared.web import form_guard, render
 
 router = APIRouter(prefix="/enrolment", include_in_schema=False)
 FORM = [Depends(form_guard)]
 ME = "/enrolment/me"
+PER_PAGE = 25
 
 
 @router.get("/")
@@ -31,20 +33,26 @@ async def front() -> RedirectResponse:
 
 
 @router.get("/me")
-async def me(request: Request, who: Who) -> HTMLResponse:
-    """What I take part in, and the cohorts that are open to me."""
+async def me(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
+    """What I take part in, and the cohorts that are open to me; `cursor` is theirs."""
+    after = decode_cursor(cursor, date.fromisoformat, UUID) if cursor else None
     async with transaction(pool(request)) as conn:
         mine = (await reading.mine(conn, who, after=None, limit=50)).items
         current = [each for each in mine if each.enrolment.status in OPEN]
         journeys = await milestones.journeys(conn, [(each.enrolment, each.member) for each in current])
-        open_cohorts = await cohorts.open_to(conn, who.person_id) if who.person_id else []
+        open_cohorts = (
+            await cohorts.open_to(conn, who.person_id, after=after, limit=PER_PAGE)
+            if who.person_id
+            else Page[cohorts.Listed](items=[])
+        )
     return render(
         request,
         who,
         "me.html",
         ongoing=[(each, journeys[each.enrolment.id]) for each in current],
         past=[each for each in mine if each.enrolment.status not in OPEN],
-        cohorts=[(each, shown(each.cohort, each.taken)) for each in open_cohorts],
+        cohorts=[(each, shown(each.cohort, each.taken)) for each in open_cohorts.items],
+        next=open_cohorts.next,
     )
 
 

@@ -16,6 +16,7 @@ from shared.access import audit, audit_all
 from shared.auth import Principal
 from shared.db import Connection
 from shared.events import Milestone
+from shared.paging import Page
 
 
 async def change(
@@ -53,16 +54,22 @@ async def journeys(conn: Connection, enrolments: Sequence[tuple[Enrolment, Membe
     }
 
 
-async def to_attest(conn: Connection, who: Principal, *, now: datetime) -> list[tuple[Listed, Milestone]]:
+async def to_attest(
+    conn: Connection, who: Principal, *, after: store.Waiting | None, limit: int, now: datetime
+) -> Page[tuple[Listed, Milestone]]:
     """Milestones that this manager's people say they have reached and nobody has attested, the oldest first."""
-    waiting = await store.reached_under(conn, who.person_id) if who.person_id else []
-    listed = await enrolment_store.shown(conn, {enrolment_id for enrolment_id, _ in waiting})
+    if who.person_id is None:
+        return Page(items=[])
+    waiting = await store.reached_under(conn, who.person_id, after=after, limit=limit)
+    listed = await enrolment_store.shown(conn, {enrolment_id for enrolment_id, _ in waiting.items})
     await audit_all(conn, who, "milestone.read", [each.member.person_id for each in listed.values()], now)
     plans = await store.plans(conn, {each.enrolment.cohort_id for each in listed.values()})
-    return [
-        (listed[enrolment_id], domain.find(plans[listed[enrolment_id].enrolment.cohort_id], key))
-        for enrolment_id, key in waiting
-    ]
+
+    def shown(one: tuple[UUID, str]) -> tuple[Listed, Milestone]:
+        enrolment_id, key = one
+        return listed[enrolment_id], domain.find(plans[listed[enrolment_id].enrolment.cohort_id], key)
+
+    return waiting.of(shown)
 
 
 async def _must_be_entitled(conn: Connection, who: Principal, member: Member, what: Change) -> None:

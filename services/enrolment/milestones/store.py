@@ -7,6 +7,7 @@ from uuid import UUID
 from services.enrolment.milestones.domain import MilestoneStatus
 from shared.db import Connection
 from shared.events import Milestone
+from shared.paging import Page, fetch_page
 
 
 async def plans(conn: Connection, cohort_ids: Collection[UUID]) -> dict[UUID, list[Milestone]]:
@@ -22,18 +23,30 @@ async def plans(conn: Connection, cohort_ids: Collection[UUID]) -> dict[UUID, li
     return {row["id"]: [Milestone.model_validate(milestone) for milestone in row["milestones"]] for row in rows}
 
 
-async def reached_under(conn: Connection, manager_id: UUID) -> list[tuple[UUID, str]]:
-    """Milestones that await this manager's word, the longest waiting first: enrolment and key."""
-    rows = await conn.fetch(
+Waiting = tuple[datetime, UUID, str]
+"""A milestone's place among those that wait: since when, of which enrolment, its key."""
+
+
+async def reached_under(
+    conn: Connection, manager_id: UUID, *, after: Waiting | None, limit: int
+) -> Page[tuple[UUID, str]]:
+    """Milestones that await this manager's word, the longest waiting first, following `after`: enrolment and key."""
+    return await fetch_page(
+        conn,
         """
-        select m.enrolment_id, m.milestone from people p
+        select m.changed_at, m.enrolment_id, m.milestone from people p
         join enrolments e on e.person_id = p.id and e.status in ('active', 'completed')
         join enrolment_milestones m on m.enrolment_id = e.id and m.status = 'reached'
-        where p.manager_id = $1 order by m.changed_at, m.enrolment_id limit 100
+        where p.manager_id = $1
+          and ($2::timestamptz is null or (m.changed_at, m.enrolment_id, m.milestone) > ($2, $3::uuid, $4::text))
+        order by m.changed_at, m.enrolment_id, m.milestone limit $5
         """,
         manager_id,
+        *(after or (None, None, None)),
+        limit=limit,
+        item=lambda row: (row["enrolment_id"], row["milestone"]),
+        by=("changed_at", "enrolment_id", "milestone"),
     )
-    return [(row["enrolment_id"], row["milestone"]) for row in rows]
 
 
 async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, MilestoneStatus]]:

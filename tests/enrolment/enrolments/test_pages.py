@@ -6,7 +6,10 @@ import re
 import httpx
 import pytest
 
+from services.enrolment.approvals import pages as approvals
+from services.enrolment.enrolments import pages as enrolments
 from shared.events import EnrolmentApproved, MilestoneReached
+from shared.http import encode_cursor
 from shared.ids import new_id
 from tests.enrolment.world import World, ok
 
@@ -65,6 +68,71 @@ async def test_a_journey_through_the_pages(world: World) -> None:
     assert "Anna Test" in seen
     assert "Do you want to end" in await page(anna, f"/enrolment/me/{enrolment['id']}/withdraw")
     assert "Ended early" in words(await press(anna, f"/enrolment/me/{enrolment['id']}/withdraw"))
+
+
+async def walk(client: httpx.AsyncClient, path: str, sought: str) -> list[str]:
+    """What is found on a page and on those that its link "Next page" leads to."""
+    found: list[str] = []
+    following: str | None = ""
+    while following is not None:
+        response = await client.get(path + following, headers={"accept": "text/html"})
+        assert response.status_code == 200
+        found += re.findall(sought, response.text)
+        links = re.findall(r'<a rel="next" href="([^"]+)"', response.text)
+        assert len(links) <= 1
+        following = html.unescape(links[0]) if links else None
+    return found
+
+
+async def test_every_milestone_that_waits_can_be_reached(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approvals, "PER_PAGE", 2)
+    boss = await world.person("Boss")
+    logins = [f"P{n}" for n in range(3)]
+    await world.people(logins, manager=boss)
+    cohort = await world.cohort(await world.office())
+    for login in logins:
+        enrolment = (await ok(world.client(login).post(API, json={"cohort_id": cohort}), 201))["id"]
+        await ok(world.client("Boss").post(f"{API}/{enrolment}/approve"))
+        for key in ("working_group", "first_meeting"):
+            await ok(world.client(login).post(f"{API}/{enrolment}/milestones/{key}/reach"))
+    await world.pool.execute("update enrolment_milestones set changed_at = now()")  # an import's, say: all at once
+    waiting = await walk(world.client("Boss"), "/enrolment/approvals", r"/approvals/([^/]+/milestones/[^/]+)/attest")
+    assert (len(waiting), len(set(waiting))) == (6, 6)
+
+
+async def test_requests_and_milestones_are_paged_each_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approvals, "PER_PAGE", 1)
+    boss = await world.person("Boss")
+    await world.people(["A", "B", "C", "D"], manager=boss)
+    cohort = await world.cohort(await world.office())
+    for login in "ABCD":
+        enrolment = (await ok(world.client(login).post(API, json={"cohort_id": cohort}), 201))["id"]
+        if login in "AB":
+            await ok(world.client("Boss").post(f"{API}/{enrolment}/approve"))
+            await ok(world.client(login).post(f"{API}/{enrolment}/milestones/first_meeting/reach"))
+    seen = await world.client("Boss").get("/enrolment/approvals")
+    of_requests, of_milestones = (html.unescape(link) for link in re.findall(r'rel="next" href="\?([^"]+)"', seen.text))
+    both = await page(world.client("Boss"), f"/enrolment/approvals?{of_requests}&{of_milestones}")
+    assert [login for login in "ABCD" if f"{login} Test" in both] == ["B", "D"]
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", ""])
+async def test_a_time_that_is_none_is_no_place_in_a_list(world: World, when: str) -> None:
+    await world.person("Boss")
+    cursor = encode_cursor(when, new_id(), "first_meeting")
+    response = await world.client("Boss").get("/enrolment/approvals", params={"attest": cursor})
+    assert response.status_code == 400
+
+
+async def test_every_open_cohort_can_be_reached(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enrolments, "PER_PAGE", 2)
+    anna, _, office = await team(world)
+    first = await world.cohort(office)
+    programme = (await ok(office.get(f"/enrolment/v1/cohorts/{first}")))["programme_id"]
+    days = ["2026-03-02", "2026-02-02", "2026-03-02", "2026-04-01"]
+    later = [await world.cohort_of(office, programme, starts_on=day) for day in days]
+    offered = await walk(anna, "/enrolment/me", r'name="cohort_id" value="([^"]+)"')
+    assert offered == [later[1], first, later[0], later[2], later[3]]
 
 
 async def test_no_other_cohort_is_offered_of_a_programme_one_takes_part_in(world: World) -> None:
