@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.datastructures import UploadFile
 
 from services.enrolment.errors import Unknown
-from services.enrolment.imports import store
 from services.enrolment.imports.domain import Cap
 from services.enrolment.imports.handlers import IMPORT
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.report import Report
+from services.enrolment.imports.store import ledger
 from services.enrolment.imports.values import Unusable, read_locale, read_time_zone
 from services.enrolment.requests import After, Who
 from shared import timers
@@ -84,7 +84,7 @@ class ImportOut(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, found: store.Import) -> "ImportOut":
+    def of(cls, found: ledger.Import) -> "ImportOut":
         return cls.model_validate(
             {name: getattr(found, name) for name in cls.model_fields if name != "dry_run"}
             | {"dry_run": found.options["dry_run"]}
@@ -121,7 +121,7 @@ async def send_import(request: Request, who: Who, options: Annotated[ImportOptio
     async with change(request, who, status=202) as tx:
         import_id = new_id()
         chosen = Options(**options.model_dump())
-        added = await store.add_import(
+        added = await ledger.add_import(
             tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=name, content=content,
             requested_by=who.id, now=tx.now,
         )  # fmt: skip
@@ -134,7 +134,7 @@ async def list_imports(request: Request, who: Who, after: After, limit: Limit = 
     """All imports, the newest first, without their reports."""
     await _must_be_allowed(request, who)
     async with pool(request).acquire() as conn:
-        page = await store.list_imports(conn, after, limit)
+        page = await ledger.list_imports(conn, after, limit)
     return page.of(ImportOut.of)
 
 
@@ -145,7 +145,7 @@ async def get_import(
     """One import: how far it is, and its report when it has ended."""
     await _must_be_allowed(request, who)
     async with transaction(pool(request)) as conn:
-        found = await store.find_import(conn, import_id)
+        found = await ledger.find_import(conn, import_id)
         if found is None:
             raise Unknown("There is no import with this id.", remedy="Choose one from the list.")
         if found.report is not None:

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import structlog
 
-from services.enrolment.imports import store
 from services.enrolment.imports.importing import Options, Run, apply
+from services.enrolment.imports.store import ledger
 from shared.db import Connection, Pool, is_unavailable
 from shared.telemetry import tracer
 from shared.timers import Due, Singly, TimerHandler
@@ -29,8 +29,8 @@ def timers(pool: Pool) -> dict[str, TimerHandler]:
 
 async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
     import_id = UUID(due.key)
-    found = await store.find_import(conn, import_id)
-    content = await store.import_content(conn, import_id)
+    found = await ledger.find_import(conn, import_id)
+    content = await ledger.import_content(conn, import_id)
     if found is None or content is None:
         return  # it has ended: a timer that comes twice changes nothing
     run = Run(pool, conn, import_id, Options(**found.options), now)
@@ -44,4 +44,4 @@ async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
         status = "failed"
         run.report.notes.append("The import failed for a reason of ours, which the log tells. Nothing was applied.")
     report = run.report.model_dump(mode="json")
-    await store.end_import(conn, import_id, status, counts=run.counts, report=report, now=now)
+    await ledger.end_import(conn, import_id, status, counts=run.counts, report=report, now=now)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.enrolment.imports import logins, report, reporting_lines, store
+from services.enrolment.imports import logins, report, reporting_lines
 from services.enrolment.imports.checking import Checked, Known, check
 from services.enrolment.imports.columns import FieldName, MappingFile, parse_mapping
 from services.enrolment.imports.decoding import Decoded, decode
@@ -15,6 +15,7 @@ from services.enrolment.imports.domain import Cap, leaving
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
+from services.enrolment.imports.store import difference, ledger, writing
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
 from shared import outbox
@@ -54,7 +55,7 @@ class Run:
     async def progress(self, phase: str, percent: int) -> None:
         """Tell how far it is, on a connection of its own: this transaction shows nothing before it commits."""
         async with self.pool.acquire() as conn:
-            await store.note_progress(conn, self.id, phase, percent, self.counts, self.now)
+            await ledger.note_progress(conn, self.id, phase, percent, self.counts, self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ async def apply(run: Run, content: bytes) -> str:
     """Do it; returns how it ended, `done` or `refused`. A refused file has changed nothing."""
     try:
         sheet, mapping = await _read(run, content)
-        await store.one_import_at_a_time(run.conn)
+        await difference.one_import_at_a_time(run.conn)
         before = await _before(run)
         checked, leavers = await _check(run, sheet, mapping, before)
         new_units = await _compare(run, sheet, checked, leavers, before)
@@ -114,7 +115,7 @@ def _column_names(sheet: Sheet) -> dict[FieldName, str]:
 
 
 async def _before(run: Run) -> Before:
-    people = await store.known_people(run.conn, run.options.source)
+    people = await difference.known_people(run.conn, run.options.source)
     return Before(
         {who: person_id for who, (person_id, _) in people.items()}, {who: known for who, (_, known) in people.items()}
     )
@@ -166,19 +167,19 @@ async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], 
     managers, settled = await _resolve(run, sheet, checked, leavers, before)
     ids = {**before.ids, **{who: new_id() for who in checked.rows if who not in before.ids}}
     wanted = [
-        store.Wanted(
+        difference.Wanted(
             ids[who], who, settled[who], row.given_name, row.family_name, row.email, row.title, row.grade,
             paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None, row.status,
             row.locale, row.time_zone,
         )
         for who, row in checked.rows.items()
     ]  # fmt: skip
-    await store.stage(run.conn, wanted)
+    await difference.stage(run.conn, wanted)
     options = run.options
-    await store.compare(
+    await difference.compare(
         run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
     )
-    await store.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
+    await difference.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
     await _tell_difference(run, len(wanted) + len(leavers), [*units, *new_units], ids)
     run.counts["new_units"] = len(new_units)
     names = report.unit_names([*units, *new_units], options.unit_separator)
@@ -194,7 +195,7 @@ async def _resolve(
     gone = leavers | checked.left
     managers, about_lines = reporting_lines.resolve(checked.rows, before.known, gone, columns.get("manager"))
     asked = [row.login or who for who, row in checked.rows.items()]
-    elsewhere = await store.logins_elsewhere(run.conn, run.options.source, asked)
+    elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
     settled, about_logins = logins.settle(checked.rows, before.known, elsewhere, columns.get("login"))
     issues = [*checked.issues, *about_lines, *about_logins]
     run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
@@ -203,10 +204,10 @@ async def _resolve(
 
 
 async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Mapping[str, UUID]) -> None:
-    changing = await store.count_changes(run.conn)
-    run.counts |= asdict(await store.count_difference(run.conn)) | {"unchanged": people - changing}
+    changing = await difference.count_changes(run.conn)
+    run.counts |= asdict(await difference.count_difference(run.conn)) | {"unchanged": people - changing}
     names = report.unit_names(units, run.options.unit_separator)
-    sample = await store.sample_difference(run.conn, report.MOST_LISTED)
+    sample = await difference.sample_difference(run.conn, report.MOST_LISTED)
     run.report.difference = report.difference(sample, names, {person_id: who for who, person_id in ids.items()})
 
 
@@ -216,11 +217,11 @@ async def _write(run: Run, new_units: Sequence[Unit]) -> None:
     if new_units:
         await people_store.add_units(run.conn, new_units)
         await outbox.add(run.conn, *(unit_state_of(unit) for unit in new_units), now=run.now)
-    total = await store.count_changes(run.conn)
+    total = await difference.count_changes(run.conn)
     if total:
-        await store.write(run.conn)
+        await writing.write(run.conn)
     announced = 0
-    async for chunk in store.changes(run.conn, CHUNK):
+    async for chunk in writing.changes(run.conn, CHUNK):
         await run.progress("announcing", 65 + 35 * announced // total)
         pairs: list[tuple[Any, None]] = [(event, None) for change in chunk for event in events_of(change)]
         await outbox.add_caused(run.conn, pairs, now=run.now)

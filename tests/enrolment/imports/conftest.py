@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports import store
 from services.enrolment.imports.handlers import IMPORT, timers
 from services.enrolment.imports.importing import Options
+from services.enrolment.imports.store import ledger
 from shared.clock import Clock
 from shared.db import Pool, create_pool, transaction
 from shared.ids import new_id
@@ -34,18 +34,18 @@ class Importer:
         import_id = new_id()
         chosen = Options(**options)
         async with transaction(self.pool) as conn:
-            await store.add_import(
+            await ledger.add_import(
                 conn, import_id, source=chosen.source, options=asdict(chosen), file_name=None, content=content,
                 requested_by="machine:hr", now=NOW,
             )  # fmt: skip
             await schedule(conn, IMPORT, str(import_id), NOW)
         return import_id
 
-    async def __call__(self, content: str | bytes, **options: Any) -> store.Import:
+    async def __call__(self, content: str | bytes, **options: Any) -> ledger.Import:
         """Send the file, let the worker's timers run it, and return the ended import."""
         import_id = await self.send(content, **options)
         await Timers(self.pool, Clock(), timers(self.pool)).tick()
-        found = await store.find_import(self.pool, import_id)  # type: ignore[arg-type] # one statement needs no transaction
+        found = await ledger.find_import(self.pool, import_id)  # type: ignore[arg-type] # one statement needs no transaction
         assert found is not None
         assert found.status in ("done", "refused"), found
         return found

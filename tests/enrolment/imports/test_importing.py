@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports import handlers, importing, store
+from services.enrolment.imports import handlers, importing
 from services.enrolment.imports.handlers import IMPORT, timers
+from services.enrolment.imports.store import ledger, writing
 from shared.clock import Clock
 from shared.db import transaction
 from shared.timers import Timers, schedule
@@ -281,7 +282,7 @@ async def test_a_timer_that_comes_again_imports_nothing_again(importer: Importer
         await schedule(conn, IMPORT, str(done.id), NOW)
     await Timers(importer.pool, Clock(), timers(importer.pool)).tick()
     assert await importer.events() == {}
-    assert await store.find_import(importer.pool, done.id) == done  # type: ignore[arg-type] # a pool asks as well
+    assert await ledger.find_import(importer.pool, done.id) == done  # type: ignore[arg-type] # a pool asks as well
 
 
 async def test_progress_shows_while_the_import_still_runs(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +291,7 @@ async def test_progress_shows_while_the_import_still_runs(importer: Importer, mo
 
     async def progress(run: importing.Run, phase: str, percent: int) -> None:
         await told(run, phase, percent)
-        found = await store.find_import(importer.pool, run.id)  # type: ignore[arg-type] # another connection's view
+        found = await ledger.find_import(importer.pool, run.id)  # type: ignore[arg-type] # another connection's view
         assert found is not None
         seen.append((found.status, found.phase, found.percent))
 
@@ -324,12 +325,12 @@ async def test_a_fault_of_ours_is_tried_again_and_then_said(
     async def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(store, "write", broken)
+    monkeypatch.setattr(writing, "write", broken)
     import_id = await importer.send(export(line("1")))
     running = Timers(importer.pool, Stopped(), timers(importer.pool))  # else a slow machine has the next try within one
     for attempt in range(3):
         await running.tick()
-        found = await store.find_import(importer.pool, import_id)  # type: ignore[arg-type] # a pool asks as well
+        found = await ledger.find_import(importer.pool, import_id)  # type: ignore[arg-type] # a pool asks as well
         assert found is not None
         assert found.status == ("failed" if attempt == 2 else "running")
         await importer.pool.execute("update timers set due_at = $1", NOW)
@@ -373,8 +374,8 @@ async def test_two_imports_fit_into_one_transaction(importer: Importer) -> None:
     sent = [await importer.send(numbered(range(50)), source=source) for source in ("hr", "consultants")]
     async with transaction(importer.pool) as conn:
         for import_id in sent:
-            content = await store.import_content(conn, import_id)
-            found = await store.find_import(conn, import_id)
+            content = await ledger.import_content(conn, import_id)
+            found = await ledger.find_import(conn, import_id)
             assert content is not None
             assert found is not None
             run = importing.Run(importer.pool, conn, import_id, importing.Options(**found.options), NOW)

@@ -1,19 +1,15 @@
-"""Every SQL statement of an import: its record, what the file says, and the difference it makes."""
+"""What the file says, set against what is known. All in temporary tables of one transaction."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from services.enrolment.imports.checking import Known
-from services.enrolment.people.domain import Before, Change, Person
+from services.enrolment.people.domain import Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
 from shared.db import Connection
 from shared.events import PersonStatus
-from shared.paging import Page, fetch_page
 
 # Temporary tables of one import: what the file says, and the people it changes as they will be.
 _WANTED = (
@@ -202,162 +198,3 @@ async def sample_difference(conn: Connection, most: int) -> list[tuple[str, Pers
         (row[0], person_of(row[1 : 1 + width]), person_of(row[1 + width :]) if row[1 + width] is not None else None)
         for row in (tuple(row) for row in rows)
     ]
-
-
-async def write(conn: Connection) -> None:
-    """Bring the people who change to what they will be."""
-    # A joiner may take over a login, and be the manager of somebody known: only at the end everything is in place.
-    await conn.execute("set constraints people_login_key deferred")
-    await _insert_joined(conn)
-    await _update_known(conn)
-    await conn.execute("set constraints people_login_key immediate")
-
-
-async def _insert_joined(conn: Connection) -> None:
-    await conn.execute(
-        """
-        insert into people (id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-                            manager_id, status, locale, time_zone, changed_at)
-        select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-               manager_id, status, locale, time_zone, changed_at
-        from people_after where joined
-        """
-    )
-
-
-async def _update_known(conn: Connection) -> None:
-    await conn.execute(
-        """
-        update people p
-        set login = a.login, given_name = a.given_name, family_name = a.family_name, email = a.email, title = a.title,
-            grade = a.grade, unit_id = a.unit_id, manager_id = a.manager_id, status = a.status, locale = a.locale,
-            time_zone = a.time_zone, changed_at = a.changed_at
-        from people_after a
-        where a.id = p.id and not a.joined
-        """
-    )
-
-
-async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[Change]]:
-    """Everybody who changed, in chunks, while the transaction lasts."""
-    columns = ", ".join(PERSON_COLUMNS)
-    await conn.execute(
-        f"""
-        declare people_changed no scroll cursor for
-        select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after
-        """  # noqa: S608
-    )
-    width = len(PERSON_COLUMNS)
-    while rows := await conn.fetch(f"fetch forward {chunk:d} from people_changed"):
-        yield [_change(tuple(row), width) for row in rows]
-    await conn.execute("close people_changed")  # while it is open, nobody can drop the table
-
-
-def _change(row: tuple[Any, ...], width: int) -> Change:
-    joined, unit_id, manager_id, status = row[width:]
-    return Change(person_of(row[:width]), None if joined else Before(unit_id, manager_id, PersonStatus(status)))
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """One import as stored, without its content."""
-
-    id: UUID
-    source: str
-    options: Mapping[str, Any]
-    file_name: str | None
-    size: int
-    status: str
-    phase: str
-    percent: int
-    counts: Mapping[str, int]
-    report: Mapping[str, Any] | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-_IMPORT = (
-    "id, source, options, file_name, size, status, phase, percent, counts, report, created_at, started_at, finished_at"
-)
-
-
-async def add_import(
-    conn: Connection, import_id: UUID, *, source: str, options: Mapping[str, Any], file_name: str | None,
-    content: bytes, requested_by: str, now: datetime,
-) -> Import:  # fmt: skip
-    row = await conn.fetchrow(
-        f"""
-        insert into imports (id, source, options, file_name, size, content, requested_by, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_IMPORT}
-        """,  # noqa: S608
-        import_id, source, dict(options), file_name, len(content), content, requested_by, now,
-    )  # fmt: skip
-    return Import(*_sure(row))
-
-
-async def find_import(conn: Connection, import_id: UUID) -> Import | None:
-    row = await conn.fetchrow(f"select {_IMPORT} from imports where id = $1", import_id)  # noqa: S608
-    return Import(*row) if row is not None else None
-
-
-async def list_imports(conn: Connection, before: UUID | None, limit: int) -> Page[Import]:
-    """The newest first, without their reports; ids grow with time."""
-    columns = _IMPORT.replace("report", "null::jsonb as report")
-    return await fetch_page(
-        conn,
-        f"select {columns} from imports where $1::uuid is null or id < $1 order by id desc limit $2",  # noqa: S608
-        before,
-        limit=limit,
-        item=lambda row: Import(*row),
-    )
-
-
-async def import_content(conn: Connection, import_id: UUID) -> bytes | None:
-    """The file, or None when the import has ended."""
-    content: bytes | None = await conn.fetchval("select content from imports where id = $1", import_id)
-    return content
-
-
-async def note_progress(
-    conn: Connection, import_id: UUID, phase: str, percent: int, counts: Mapping[str, int], now: datetime
-) -> None:
-    """On a connection of its own, so that it shows while the import's transaction still runs."""
-    await conn.execute(
-        """
-        update imports set status = 'running', phase = $2, percent = $3, counts = $4,
-               started_at = coalesce(started_at, $5)
-        where id = $1 and status in ('queued', 'running')
-        """,
-        import_id,
-        phase,
-        percent,
-        dict(counts),
-        now,
-    )
-
-
-async def end_import(
-    conn: Connection, import_id: UUID, status: str, *, counts: Mapping[str, int], report: Mapping[str, Any],
-    now: datetime,
-) -> None:  # fmt: skip
-    """Keep the outcome and drop the file."""
-    await conn.execute(
-        """
-        update imports set status = $2, phase = case when $2 = 'done' then 'done' else phase end,
-               percent = case when $2 = 'done' then 100 else percent end,
-               counts = $3, report = $4, finished_at = $5, content = null
-        where id = $1
-        """,
-        import_id,
-        status,
-        dict(counts),
-        dict(report),
-        now,
-    )
-
-
-def _sure(row: asyncpg.Record | None) -> asyncpg.Record:
-    if row is None:
-        raise RuntimeError("an insert returned no row")
-    return row

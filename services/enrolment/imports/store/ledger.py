@@ -1,0 +1,117 @@
+"""Each import's own record: what was sent, how far it is, and how it ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from shared.db import Connection
+from shared.paging import Page, fetch_page
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import as stored, without its content."""
+
+    id: UUID
+    source: str
+    options: Mapping[str, Any]
+    file_name: str | None
+    size: int
+    status: str
+    phase: str
+    percent: int
+    counts: Mapping[str, int]
+    report: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_IMPORT = (
+    "id, source, options, file_name, size, status, phase, percent, counts, report, created_at, started_at, finished_at"
+)
+
+
+async def add_import(
+    conn: Connection, import_id: UUID, *, source: str, options: Mapping[str, Any], file_name: str | None,
+    content: bytes, requested_by: str, now: datetime,
+) -> Import:  # fmt: skip
+    row = await conn.fetchrow(
+        f"""
+        insert into imports (id, source, options, file_name, size, content, requested_by, created_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_IMPORT}
+        """,  # noqa: S608
+        import_id, source, dict(options), file_name, len(content), content, requested_by, now,
+    )  # fmt: skip
+    return Import(*_sure(row))
+
+
+async def find_import(conn: Connection, import_id: UUID) -> Import | None:
+    row = await conn.fetchrow(f"select {_IMPORT} from imports where id = $1", import_id)  # noqa: S608
+    return Import(*row) if row is not None else None
+
+
+async def list_imports(conn: Connection, before: UUID | None, limit: int) -> Page[Import]:
+    """The newest first, without their reports; ids grow with time."""
+    columns = _IMPORT.replace("report", "null::jsonb as report")
+    return await fetch_page(
+        conn,
+        f"select {columns} from imports where $1::uuid is null or id < $1 order by id desc limit $2",  # noqa: S608
+        before,
+        limit=limit,
+        item=lambda row: Import(*row),
+    )
+
+
+async def import_content(conn: Connection, import_id: UUID) -> bytes | None:
+    """The file, or None when the import has ended."""
+    content: bytes | None = await conn.fetchval("select content from imports where id = $1", import_id)
+    return content
+
+
+async def note_progress(
+    conn: Connection, import_id: UUID, phase: str, percent: int, counts: Mapping[str, int], now: datetime
+) -> None:
+    """On a connection of its own, so that it shows while the import's transaction still runs."""
+    await conn.execute(
+        """
+        update imports set status = 'running', phase = $2, percent = $3, counts = $4,
+               started_at = coalesce(started_at, $5)
+        where id = $1 and status in ('queued', 'running')
+        """,
+        import_id,
+        phase,
+        percent,
+        dict(counts),
+        now,
+    )
+
+
+async def end_import(
+    conn: Connection, import_id: UUID, status: str, *, counts: Mapping[str, int], report: Mapping[str, Any],
+    now: datetime,
+) -> None:  # fmt: skip
+    """Keep the outcome and drop the file."""
+    await conn.execute(
+        """
+        update imports set status = $2, phase = case when $2 = 'done' then 'done' else phase end,
+               percent = case when $2 = 'done' then 100 else percent end,
+               counts = $3, report = $4, finished_at = $5, content = null
+        where id = $1
+        """,
+        import_id,
+        status,
+        dict(counts),
+        dict(report),
+        now,
+    )
+
+
+def _sure(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise RuntimeError("an insert returned no row")
+    return row

@@ -1,0 +1,63 @@
+"""The people who change: brought to what they will be, then read again to be announced. Stands on `difference`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.enrolment.people.domain import Before, Change
+from services.enrolment.people.store import PERSON_COLUMNS, person_of
+from shared.db import Connection
+from shared.events import PersonStatus
+
+
+async def write(conn: Connection) -> None:
+    """Bring the people who change to what they will be."""
+    # A joiner may take over a login, and be the manager of somebody known: only at the end everything is in place.
+    await conn.execute("set constraints people_login_key deferred")
+    await _insert_joined(conn)
+    await _update_known(conn)
+    await conn.execute("set constraints people_login_key immediate")
+
+
+async def _insert_joined(conn: Connection) -> None:
+    await conn.execute(
+        """
+        insert into people (id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
+                            manager_id, status, locale, time_zone, changed_at)
+        select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
+               manager_id, status, locale, time_zone, changed_at
+        from people_after where joined
+        """
+    )
+
+
+async def _update_known(conn: Connection) -> None:
+    await conn.execute(
+        """
+        update people p
+        set login = a.login, given_name = a.given_name, family_name = a.family_name, email = a.email, title = a.title,
+            grade = a.grade, unit_id = a.unit_id, manager_id = a.manager_id, status = a.status, locale = a.locale,
+            time_zone = a.time_zone, changed_at = a.changed_at
+        from people_after a
+        where a.id = p.id and not a.joined
+        """
+    )
+
+
+async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[Change]]:
+    """Everybody who changed, in chunks, while the transaction lasts."""
+    columns = ", ".join(PERSON_COLUMNS)
+    await conn.execute(
+        f"""
+        declare people_changed no scroll cursor for
+        select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after
+        """  # noqa: S608
+    )
+    width = len(PERSON_COLUMNS)
+    while rows := await conn.fetch(f"fetch forward {chunk:d} from people_changed"):
+        yield [_change(tuple(row), width) for row in rows]
+    await conn.execute("close people_changed")  # while it is open, nobody can drop the table
+
+
+def _change(row: tuple[Any, ...], width: int) -> Change:
+    joined, unit_id, manager_id, status = row[width:]
+    return Change(person_of(row[:width]), None if joined else Before(unit_id, manager_id, PersonStatus(status)))
