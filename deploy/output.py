@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 DataOption = Annotated[
@@ -18,8 +17,6 @@ DataOption = Annotated[
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-# A console's own width is the widest that a table can be: an id that was cut is of no use, and terminals wrap.
-_tables = Console(highlight=False, soft_wrap=True, width=10_000)
 
 
 def say(line: str) -> None:
@@ -41,13 +38,28 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows for a person; says nothing when there are none. Numbers stand on the right; nothing is cut or folded."""
     if not rows:
         return
-    view = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
-    for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        numbers = all(isinstance(cell, int) or cell == "" for cell in cells) and any(cell != "" for cell in cells)
-        view.add_column(column, justify="right" if numbers else "left", no_wrap=True)
-    for row in rows:
-        view.add_row(*(escape(str(cell)) for cell in row))
-    _tables.print(view)
+    cells = list(zip(*[[str(cell) for cell in row] for row in rows], strict=True))
+    widths = [max(map(cell_len, (name, *texts))) for name, texts in zip(columns, cells, strict=True)]
+    to_right = [_are_numbers(values) for values in zip(*rows, strict=True)]
+
+    def line(texts: Sequence[str]) -> str:
+        gaps = [" " * (width - cell_len(text)) for text, width in zip(texts, widths, strict=True)]
+        padded = [gap + text if right else text + gap for text, gap, right in zip(texts, gaps, to_right, strict=True)]
+        return "  ".join(padded).rstrip()  # blanks up to the longest line of all would wrap in a terminal
+
+    if any(columns):
+        _out.print(line(columns), markup=False, style="bold")
+    for texts in zip(*cells, strict=True):
+        say(line(texts))
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    return all(isinstance(value, int) or value == "" for value in values) and any(value != "" for value in values)
+
+
+def many(count: int, thing: str) -> str:
+    """How many of it: `1 record`, `2 records`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

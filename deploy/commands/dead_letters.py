@@ -62,7 +62,7 @@ def list_(
         say("There are no dead letters." if state is Kept.dead else f"Nothing is {state.value}.")
     else:
         table(
-            ("id", "service", "since", "event", "reason", "detail"),
+            ("id", "service", "since (UTC)", "event", "reason", "detail"),
             [(x.id, x.service, f"{x.since:%Y-%m-%d %H:%M:%S}", x.type, x.reason, x.detail or "") for x in found],
         )
 

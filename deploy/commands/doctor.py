@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import typer
 
-from deploy.output import DataOption, JsonOption, show_json, table
+from deploy.output import DataOption, JsonOption, many, show_json, table
 from deploy.stack import NoStack, Stack, find_stack
 
 OUTBOX_TOO_OLD_SECONDS = 120  # as a worker's readiness has it
@@ -106,13 +106,15 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
         """
     )
     waiting, oldest = row["waiting"], row["oldest"]
-    outbox = f"{waiting} events to publish, the oldest for {oldest} s" if waiting else "all events published"
+    outbox = f"{many(waiting, 'event')} to publish, the oldest for {oldest} s" if waiting else "all events published"
     findings = [Finding(f"{service} outbox", "ok" if oldest < OUTBOX_TOO_OLD_SECONDS else "bad", outbox)]
     if row["parked"]:
-        findings.append(Finding(f"{service} parked", "note", f"{row['parked']} records wait for what they build on"))
+        findings.append(
+            Finding(f"{service} parked", "note", f"{many(row['parked'], 'record')} waiting for what they build on")
+        )
     if row["dead"]:
-        remedy = f"look at them with `medled dead-letters list --service {service}`"
-        findings.append(Finding(f"{service} dead letters", "note", f"{row['dead']}; {remedy}"))
+        look = f"{row['dead']}, to look at with `medled dead-letters list --service {service}`"
+        findings.append(Finding(f"{service} dead letters", "note", look))
     return findings
 
 
@@ -152,7 +154,7 @@ def _readiness(body: bytes) -> str:
         return "ready"
     words = ["ready"]
     if consumer and consumer["topics"]:
-        words.append("lag unknown" if consumer["lag"] is None else f"{consumer['lag']} records behind")
+        words.append("lag unknown" if consumer["lag"] is None else f"{many(consumer['lag'], 'record')} behind")
     if relay:
         words.append("publishes" if relay["leading"] else "another worker publishes")
     return ", ".join(words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.output import DataOption, JsonOption, fail, say, show_json, table
+from deploy.output import DataOption, JsonOption, fail, many, say, show_json, table
 from deploy.stack import SERVICES, NoStack, find_stack
 
 if TYPE_CHECKING:
@@ -80,11 +80,16 @@ def _show(report: "Report") -> None:
         say(remark)
     for reason in report.under_way:
         say(f"Still under way: {reason}")
-    if report.clean:
-        say(f"Clean: {report.published} events published, each accounted for; nothing lost, nothing doubled.")
+    if dead := sum(each.dead for each in report.subscriptions):
+        say(f"Dead letters: {dead}, discarded ones included. `medled dead-letters list` has those to look at.")
+    published = f"{many(report.published, 'event')} published"
+    if report.clean and not report.published:
+        say("Clean: nothing was published yet.")
+    elif report.clean:
+        say(f"Clean: {published}, each accounted for; nothing lost, nothing doubled.")
     else:
         rest = "" if not report.under_way else "; not everything had come to rest, so wait longer with --wait"
-        say(f"NOT CLEAN: {report.published} events published, {report.lost} lost, {report.doubled} doubled{rest}.")
+        say(f"NOT CLEAN: {published}, {report.lost} lost, {report.doubled} doubled{rest}.")
 
 
 def _lines(report: "Report") -> Iterator[tuple[str, object, object, str]]:
@@ -109,7 +114,7 @@ def _fate_of(fact: "Fact") -> str:
 
 def _fate_at(each: "Subscription") -> str:
     return _words(
-        ("superseded", each.superseded), ("parked", each.parked), ("dead letters", each.dead),
+        ("superseded", each.superseded), ("parked", each.parked), ("dead", each.dead),
         ("waiting", each.waiting), (f"LOST {', '.join(each.lost_ids)}", each.lost),
         (f"DOUBLED {', '.join(each.doubled_ids)}", each.doubled),
     )  # fmt: skip
@@ -123,6 +128,6 @@ def _passed_over(types: Mapping[str, int]) -> str:
     """Types of ours that a service does not take are every day; those that nobody here knows are named."""
     from shared.events import REGISTRY
 
-    known = sum(count for name, count in types.items() if name in REGISTRY)
+    others = sum(count for name, count in types.items() if name in REGISTRY)
     unknown = [f"{count} of the unknown type {name}" for name, count in types.items() if name not in REGISTRY]
-    return ", ".join([f"{known} records that are for others", *unknown])
+    return ", ".join([f"{many(others, 'record')} for others", *unknown])

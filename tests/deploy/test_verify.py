@@ -224,11 +224,13 @@ async def test_the_command_prints_the_verdict_and_ends_with_it(
     """Enrolment's own handlers work here; those of the portal do not, so what it passes by is lost to them."""
     async with house(database, broker, producing=await declared_handlers("enrolment")) as all_:
         await publish(all_.producer, [requested()])
+        await all_.send(b"{}", ce_id="no event")
         await all_.verify()
         describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
         clean = await medled(tmp_path, "verify", "--wait", 10)
         assert clean.exit_code == 0, clean.output
-        assert "Clean: 1 events published" in clean.stdout
+        assert "Clean: 1 event published" in clean.stdout
+        assert "Dead letters: 1, discarded ones included." in clean.stdout
         describe_stack(tmp_path, all_.databases, broker)
         lost = await medled(tmp_path, "verify", "--wait", 0, "--json")
     assert lost.exit_code == 1
