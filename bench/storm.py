@@ -1,7 +1,7 @@
 """`python -m bench.storm [--rounds N] [--only WORD]`, `make storm`: every fault, again and again, counted.
 
-The faults are those that `make test` plays once (tests/faults/scenarios.py), the broker's outage here being 30 seconds.
-Ends with status 1 unless nothing was lost and nothing doubled, in any round.
+The faults are those that `make test` plays once (tests/faults/scenarios.py). Ends with status 1 unless nothing was
+lost and nothing doubled, in any round.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from tests.faults.scenarios import FAULTS, Outcome, Scenario
 from tests.faults.stage import stage
 from tests.support.databases import Databases
 
-OUTAGE_SECONDS = 30.0
 COLUMNS = ("rounds", "events", "lost", "doubled", "unsettled", "dead letters", "sent again", "failed")
 
 
@@ -111,7 +110,7 @@ def _start(scratch: Path, running: ExitStack) -> tuple[KafkaBroker, Databases]:
 async def _play(play: Scenario, tally: Tally, kafka: KafkaBroker, databases: Databases, directory: Path) -> None:
     tally.counts["rounds"] += 1
     try:
-        async with stage(kafka, databases, directory, outage_seconds=OUTAGE_SECONDS) as ground:
+        async with stage(kafka, databases, directory) as ground:
             tally.add(await play(ground))
     except Exception as error:  # noqa: BLE001 - a round that fails is counted and told; the storm goes on
         tally.counts["failed"] += 1

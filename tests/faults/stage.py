@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.process import Child, free_port
+from deploy.embedded.process import Child, free_port, wait_until_listening
 from deploy.verify import Report, verify
 from shared import outbox
 from shared.db import UNAVAILABLE, Pool, create_pool, transaction
@@ -69,7 +69,6 @@ class Stage:
     postgres: EmbeddedPostgres
     databases: Mapping[str, str]
     directory: Path
-    outage_seconds: float
     publisher: Pool
     consumer: Pool
     _children: list[Child] = field(default_factory=list)
@@ -78,12 +77,23 @@ class Stage:
 
     def start(self, service: str, variant: str = "") -> Child:
         """Start one more worker of a service."""
-        number = next(self._numbers)
+        return self._start(service, ["tests.faults.probe", "worker"], self._environment(service, variant))
+
+    async def start_api(self) -> str:
+        """Start the real API of the publisher, no probe; gives its origin once it listens."""
+        environment = self._environment(PUBLISHER, "")
+        port = int(environment["MEDLED_PORT"])
+        child = self._start(f"{PUBLISHER}-api", [f"services.{PUBLISHER}", "api"], environment)
+        await asyncio.to_thread(wait_until_listening, child, port, PATIENCE_SECONDS)
+        return f"http://127.0.0.1:{port}"
+
+    def _start(self, name: str, module: Sequence[str], environment: Mapping[str, str]) -> Child:
+        name = f"{name}-{next(self._numbers)}"
         child = Child(
-            name=f"{service}-{number}",
-            command=[sys.executable, "-m", "tests.faults.probe", "worker"],
-            log=self.directory / f"{service}-{number}.log",
-            environment=self._environment(service, variant),
+            name=name,
+            command=[sys.executable, "-m", *module],
+            log=self.directory / f"{name}.log",
+            environment=environment,
             directory=_ROOT,
         )
         child.start()
@@ -209,9 +219,7 @@ def some_request(cohort_id: UUID | None = None) -> EnrolmentRequested:
 
 
 @asynccontextmanager
-async def stage(
-    kafka: KafkaBroker, databases: Databases, directory: Path, *, outage_seconds: float = 3.0
-) -> AsyncIterator[Stage]:
+async def stage(kafka: KafkaBroker, databases: Databases, directory: Path) -> AsyncIterator[Stage]:
     """A stage of its own for one fault; every process on it is gone afterwards."""
     await _fresh_topics(kafka.bootstrap)
     dsns = {service: await databases(service) for service in (PUBLISHER, CONSUMER)}
@@ -220,7 +228,7 @@ async def stage(
         await create_pool(make_settings(Settings, dsn, database_pool_size=4), name="stage") for dsn in dsns.values()
     ]
     directory.mkdir(parents=True, exist_ok=True)
-    made = Stage(kafka, databases.server, dsns, directory, outage_seconds, publisher, consumer)
+    made = Stage(kafka, databases.server, dsns, directory, publisher, consumer)
     try:
         yield made
     except Exception as error:
