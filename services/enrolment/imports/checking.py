@@ -111,11 +111,23 @@ def check(
     return result
 
 
+def _repeated_columns(header: Header) -> list[Issue]:
+    """Columns that share a name; none of them is used, or the file would have been refused."""
+    return [
+        Issue(
+            "warning", "duplicate_columns", header.line, header.names[same[0]], None,
+            f"Columns {header.describe(same)} have the same name. None of them is used.",
+            "If one of them is meant to be used, give it a name of its own.",
+        )
+        for same in header.repeated
+    ]  # fmt: skip
+
+
 class _RowReader:
     """Turns records into rows and collects what is wrong with them."""
 
     def __init__(self, header: Header, separator: str, statuses: tuple[tuple[str, str], ...]) -> None:
-        self.header, self.issues = header, list[Issue]()
+        self.header, self.issues = header, _repeated_columns(header)
         self._names = tuple(name.strip() for name in header.names)
         self._readers: dict[FieldName, Callable[[str], object]] = {
             "email": values.read_email,

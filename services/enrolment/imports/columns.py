@@ -95,11 +95,16 @@ def _toml_or_yaml(text: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Where each field stands: its index and the name the file gives it; and the columns nobody asked for."""
+    """Where each field stands: its index and the name the file gives it; and the columns nobody asked for.
 
+    repeated: the indexes of columns that share a name, for each such name.
+    """
+
+    line: int
     places: Mapping[FieldName, int]
     names: Sequence[str]
     unused: tuple[str, ...]
+    repeated: tuple[tuple[int, ...], ...]
 
     @property
     def width(self) -> int:
@@ -108,9 +113,14 @@ class Header:
     def name_of(self, field: FieldName) -> str:
         return self.names[self.places[field]]
 
+    def describe(self, places: Sequence[int]) -> str:
+        """These columns for a reader: `2 (E-mail) and 5 (e-mail)`, counted from 1."""
+        *others, last = [f"{place + 1} ({self.names[place]})" for place in places]
+        return f"{', '.join(others)} and {last}" if others else last
 
-def read_header(names: Sequence[str], mapping: MappingFile) -> Header:
-    """The places of all fields found in `names`; whether they suffice is `complain_about_missing`'s question."""
+
+def read_header(names: Sequence[str], mapping: MappingFile, line: int) -> Header:
+    """The places of all fields found in `names`; whether they will do is `complain_about`'s question."""
     folded_names = [folded(name) for name in names]
     places: dict[FieldName, int] = {}
     for field, aliases in _aliases().items():
@@ -119,11 +129,28 @@ def read_header(names: Sequence[str], mapping: MappingFile) -> Header:
         if found is not None:
             places[field] = folded_names.index(found)
     used = set(places.values())
-    return Header(places, names, tuple(name for i, name in enumerate(names) if i not in used and name.strip()))
+    unused = tuple(name for i, name in enumerate(names) if i not in used and name.strip())
+    by_name: dict[str, list[int]] = {}
+    for i, name in enumerate(folded_names):
+        by_name.setdefault(name, []).append(i)
+    repeated = tuple(tuple(same) for name, same in by_name.items() if name and len(same) > 1)
+    return Header(line, places, names, unused, repeated)
 
 
-def complain_about_missing(header: Header) -> None:
-    """Raises FileRefused, naming the columns found and what to do, unless every required field has a column."""
+def complain_about(header: Header) -> None:
+    """Raises FileRefused, naming columns and what to do, unless every required field has one and each at most one."""
+    _complain_about_missing(header)
+    for field, place in header.places.items():
+        for same in header.repeated:
+            if place in same:
+                raise FileRefused(
+                    "duplicate_columns",
+                    f"Columns {header.describe(same)} have the same name, and nobody can say which holds the {field}.",
+                    "Remove or rename all but one of them, and send the file again.",
+                )
+
+
+def _complain_about_missing(header: Header) -> None:
     missing = [field for field in REQUIRED if field not in header.places]
     if not missing:
         return

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.enrolment.imports.columns import Header, MappingFile, complain_about_missing, read_header
+from services.enrolment.imports.columns import Header, MappingFile, complain_about, read_header
 from services.enrolment.imports.refusal import FileRefused
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -102,16 +102,16 @@ def open_sheet(text: str, mapping: MappingFile) -> Sheet:
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
         first += 1
-    header, delimiter = _best_header(lines[first], mapping, (told,) if told else _DELIMITERS)
-    complain_about_missing(header)
+    header, delimiter = _best_header(lines[first], first + 1, mapping, (told,) if told else _DELIMITERS)
+    complain_about(header)
     if not any(line.strip() for line in lines[first + 1 :]):
         raise FileRefused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
     return Sheet(header, delimiter, lines, first + 1)
 
 
-def _best_header(line: str, mapping: MappingFile, delimiters: tuple[str, ...]) -> tuple[Header, str]:
+def _best_header(line: str, number: int, mapping: MappingFile, delimiters: tuple[str, ...]) -> tuple[Header, str]:
     """The delimiter under which most columns are understood; among equals the one that gives more columns."""
-    headers = [(read_header(_split(line, delimiter), mapping), delimiter) for delimiter in delimiters]
+    headers = [(read_header(_split(line, delimiter), mapping, number), delimiter) for delimiter in delimiters]
     return max(headers, key=lambda found: (len(found[0].places), found[0].width))
 
 

@@ -148,6 +148,30 @@ def test_what_is_no_text_is_named(start: bytes) -> None:
     assert "CSV" in found.remedy
 
 
+@pytest.mark.parametrize("again", ["Work Email", "work_email", " WORK  EMAIL"])
+def test_two_columns_for_one_thing_refuse_the_file_and_are_both_named(again: str) -> None:
+    found = refusal(f"{HEADER},{again}\n{ASA},other@example.org\n")
+    assert found.code == "duplicate_columns"
+    assert f"Columns 4 (Work Email) and 7 ({again.strip()})" in found.detail
+    assert "email" in found.detail
+    assert "rename" in found.remedy
+
+
+def test_two_columns_of_a_name_that_is_not_used_are_only_told() -> None:
+    found = read(f"\n{HEADER},Note,Room,note,NOTE,,\n{ASA},a,b,c,d,,\n")
+    assert found.rows.keys() == {"1"}
+    [issue] = [issue for issue in found.issues if issue.code == "duplicate_columns"]
+    assert (issue.severity, issue.line, issue.column) == ("warning", 2, "Note")
+    assert "7 (Note), 9 (note) and 10 (NOTE)" in issue.detail
+
+
+def test_a_mapping_file_can_choose_another_column_than_the_one_that_stands_twice() -> None:
+    text = f"{HEADER},Work Email,Mail\n{ASA},x@example.org,y@example.org\n"
+    found = read(text, mapping='columns.email = "Mail"')
+    assert found.rows["1"].email == "y@example.org"
+    assert [issue.severity for issue in found.issues if issue.code == "duplicate_columns"] == ["warning"]
+
+
 def test_missing_columns_refuse_the_file_and_name_those_found() -> None:
     found = refusal("Employee ID,Name,Department\n1,Åsa Öberg,Vård\n")
     assert found.code == "missing_columns"
