@@ -147,7 +147,7 @@ async def _by_portal(stage: Stage) -> dict[str, int]:
     return {
         "asked": sum(enrolments.values()),
         **{name: enrolments[name] for name in ENROLMENTS},
-        "milestones": milestones["reached"] + milestones["attested"],
+        "milestones": milestones["reached"],
         "attested": milestones["attested"],
         **_of_rounds(Counter(figures["rounds"])),
         "mails": figures["deliveries"]["sent"],

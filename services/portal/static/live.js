@@ -4,7 +4,7 @@
 const page = document.querySelector("[data-stream]");
 const language = document.documentElement.lang || "en";
 const number = new Intl.NumberFormat(language);
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const MOST_ROWS = 20;
 const SHOW_RECONNECTING_AFTER = 1500; // the server asks everybody to come again now and then; that is not worth a word
 
