@@ -10,6 +10,7 @@ class Entry:
     """A place in the navigation: `key` names its text (`nav.<key>`).
 
     With `roles` it is only for who holds one of them somewhere, or, if it concerns the whole organisation, everywhere.
+    `also`: where else its pages lie.
     """
 
     key: str
@@ -17,13 +18,14 @@ class Entry:
     roles: tuple[Role, ...] = ()
     everywhere: bool = False
     signed_in: bool = True
+    also: tuple[str, ...] = ()
 
 
 ENTRIES = (
     Entry("overview", "/", signed_in=False),
     Entry("co_leadership", "/enrolment/"),
     Entry("approvals", "/enrolment/approvals"),
-    Entry("programmes", "/enrolment/programmes", (Role.programme_office,)),
+    Entry("programmes", "/enrolment/programmes", (Role.programme_office,), also=("/enrolment/cohorts",)),
     Entry("feedback", "/feedback/"),
     Entry("deliveries", "/notifications/deliveries", (Role.operator, Role.programme_office), everywhere=True),
 )
@@ -38,8 +40,9 @@ def entries_for(who: Principal | None) -> list[Entry]:
 
 def current(path: str) -> str | None:
     """The entry that a path lies under: the longest that fits."""
-    fitting = [entry for entry in ENTRIES if path == entry.path or (entry.path != "/" and path.startswith(entry.path))]
-    return max(fitting, key=lambda entry: len(entry.path)).key if fitting else None
+    places = [(place, entry.key) for entry in ENTRIES for place in (entry.path, *entry.also)]
+    fitting = [(place, key) for place, key in places if path == place or (place != "/" and path.startswith(place))]
+    return max(fitting, key=lambda found: len(found[0]))[1] if fitting else None
 
 
 def _leads_somewhere(entry: Entry, who: Principal) -> bool:

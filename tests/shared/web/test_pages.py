@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.settings import Settings
 from shared.web import Web, form_guard, render
 from shared.web.locale import Formats
-from shared.web.navigation import entries_for
+from shared.web.navigation import current, entries_for
 from shared.web.render import STATIC
 from shared.web.texts import LANGUAGES, Texts, TextsError
 from tests.support.serving import client_of
@@ -109,6 +109,14 @@ def test_what_concerns_the_whole_organisation_is_shown_to_who_holds_a_role_every
 ) -> None:
     who = Principal("person", "person:x", new_id(), "Bo", roles=roles)
     assert {entry.key for entry in entries_for(who) if entry.roles} == shown
+
+
+@pytest.mark.parametrize(("path", "key"), [
+    ("/", "overview"), ("/problems/x", None), ("/enrolment/me", "co_leadership"), ("/enrolment/approvals", "approvals"),
+    ("/enrolment/programmes", "programmes"), ("/enrolment/cohorts/1", "programmes"), ("/feedback/rounds/1", "feedback"),
+])  # fmt: skip
+def test_a_page_lies_under_one_entry_of_the_navigation(path: str, key: str | None) -> None:
+    assert current(path) == key
 
 
 @pytest.mark.parametrize(("status", "words"), [
