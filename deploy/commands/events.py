@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,9 +32,8 @@ class Wanted:
     from_beginning: bool
 
     def takes(self, type_: str, subject: str) -> bool:
-        """Types may be given without `medled.` and `.v1`."""
-        names = (type_, type_.removeprefix("medled.").rpartition(".v")[0])
-        return (not self.types or any(name in self.types for name in names)) and self.subject in (None, subject)
+        """No types named: every one."""
+        return (not self.types or type_ in self.types) and self.subject in (None, subject)
 
 
 @app.callback()
@@ -44,14 +45,16 @@ def _events() -> None:
 def tail(
     *,
     topic: Annotated[
-        list[str] | None, typer.Option(help="Only these topics, restricted ones too; all public ones by default.")
+        list[str] | None, typer.Option(help="Only these topics, restricted ones too; by default all public ones.")
     ] = None,
     type_: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only these types: medled.milestone.reached.v1 or milestone.reached."),
+        typer.Option("--type", help="Only these types, such as milestone.reached."),
     ] = None,
     subject: Annotated[str | None, typer.Option(help="Only events about this id.")] = None,
-    from_beginning: Annotated[bool, typer.Option(help="Begin with the oldest event, not with the next one.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Begin with the oldest event, not with the next one.")
+    ] = False,
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C, or end with the newest event there is.")] = True,
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
     broker: Annotated[
@@ -64,17 +67,18 @@ def tail(
 ) -> None:
     """Print events as they come, one a line: time, type, subject, sequence and trace id. Reads only, joins no group.
 
-    Exit status: 0, 1 when the broker cannot be reached.
+    Exit status: 0, 1 when the broker cannot be reached, 2 when a topic or a type is named that there is not.
     """
     from aiokafka.errors import KafkaError
 
     from deploy.commands.topics import kafka_client
 
+    types = _types(type_ or [])
+    topics, wanted = _topics(topic or [], types), Wanted(types, subject, limit, follow, from_beginning)
     client = kafka_client(broker, data)
     arguments = {"bootstrap_servers": client} if isinstance(client, str) else client
-    wanted = Wanted(type_ or [], subject, limit, follow, from_beginning)
     try:
-        asyncio.run(_tail(arguments, _topics(topic or []), wanted, as_json))
+        asyncio.run(_tail(arguments, topics, wanted, as_json))
     except (KafkaError, TimeoutError) as error:
         fail(f"The broker cannot be read: {error or type(error).__name__}")
     except KeyboardInterrupt:
@@ -83,7 +87,8 @@ def tail(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _topics(named: Sequence[str]) -> list[str]:
+def _topics(named: Sequence[str], types: Sequence[str]) -> list[str]:
+    """In full: those named, else those of the types that were named, else all public ones."""
     from shared.events import REGISTRY
 
     known = {kind.topic: kind.restricted for kind in REGISTRY.values()}
@@ -91,7 +96,28 @@ def _topics(named: Sequence[str]) -> list[str]:
     for name, given in zip(full, named, strict=True):
         if name not in known:
             fail(f"There is no topic of events {given}; there are {', '.join(known)}.", status=2)
+    full = full or list(dict.fromkeys(REGISTRY[name].topic for name in types))
     return full or [name for name, restricted in known.items() if not restricted]
+
+
+def _types(named: Sequence[str]) -> list[str]:
+    """In full, a short name in all its versions. An unknown one would never come: a typo looks like silence."""
+    from shared.events import REGISTRY
+
+    short: dict[str, list[str]] = {}
+    for name in REGISTRY:
+        short.setdefault(_short(name), []).append(name)
+    for name in named:
+        if name not in REGISTRY and name not in short:
+            near = get_close_matches(_short(name), short)
+            others = ", ".join(each for each in short if each not in near)
+            there_are = f"near it are {', '.join(near)}; others are {others}" if near else f"there are {others}"
+            fail(f"There is no type of event {name}; {there_are}.", status=2)
+    return [full for name in named for full in short.get(name, [name])]
+
+
+def _short(type_: str) -> str:
+    return re.sub(r"^medled\.|\.v\d+$", "", type_)
 
 
 async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:

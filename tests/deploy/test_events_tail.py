@@ -65,7 +65,8 @@ async def test_each_event_is_one_line_and_can_be_chosen(stack: Path, broker: str
     for choice in (["--type", "enrolment.declined"], ["--type", second.type], ["--subject", second.subject]):
         lines = (await tail(stack, *everything, *choice)).stdout.splitlines()
         assert [second.subject in line for line in lines] == [True], choice
-    assert "medled.invitation.revoked.v1" in (await tail(stack, *everything, "--topic", "invitations")).stdout
+    for named in (["--topic", "invitations"], ["--type", "invitation.revoked"]):
+        assert "medled.invitation.revoked.v1" in (await tail(stack, *everything, *named)).stdout
     assert len((await tail(stack, *everything, "--limit", 1)).stdout.splitlines()) == 1
 
     document = json.loads((await tail(stack, *everything, "--json", "--type", first.type)).stdout)
@@ -102,9 +103,13 @@ async def test_a_record_that_is_no_event_is_told_of(stack: Path, broker: str) ->
     assert "undecodable: medled.enrolment.v1/" in (await tail(stack, "--from-beginning", "--no-follow")).stdout
 
 
-async def test_an_unknown_topic_and_no_broker_are_said_plainly(tmp_path: Path) -> None:
+async def test_an_unknown_topic_an_unknown_type_and_no_broker_are_said_plainly(tmp_path: Path) -> None:
     describe_stack(tmp_path, {})
     assert (await tail(tmp_path, "--topic", "payroll")).exit_code == 2
+    typo = await tail(tmp_path, "--no-follow", "--type", "milestone.reach")
+    assert typo.exit_code == 2
+    assert "no type of event milestone.reach; near it are milestone.reached, " in typo.stderr
+    assert "cohort.opened" in (await tail(tmp_path, "--no-follow", "--type", "nope")).stderr
     nowhere = await tail(tmp_path, "--no-follow")
     assert nowhere.exit_code == 1
     assert "The broker cannot be read" in nowhere.stderr
