@@ -67,6 +67,14 @@ class Stack(BaseModel):
         """Holds the seconds by which all processes shift their clock."""
         return self.data / "clock"
 
+    @property
+    def clock_days_ahead(self) -> float:
+        """By how many days the clock of this data is shifted; 0 when it is not."""
+        try:
+            return float(self.clock_file.read_text() or 0) / 86400
+        except FileNotFoundError:
+            return 0.0
+
     def environment_for(self, service: str) -> dict[str, str]:
         """The settings of a service's worker, as environment variables: what a command acting for it needs."""
         return {

@@ -69,9 +69,8 @@ async def _stack(stack: Stack) -> list[Finding]:
     for service, ports in stack.ports.items():
         findings.append(_health(f"{service}-api", ports.api))
         findings.append(_health(f"{service}-worker", ports.worker))
-    shift = stack.clock_file.read_text().strip() if stack.clock_file.exists() else ""
-    if shift and float(shift):
-        findings.append(Finding("clock", "note", f"shifted by {float(shift) / 86400:.1f} days for every process"))
+    if ahead := stack.clock_days_ahead:
+        findings.append(Finding("clock", "note", f"shifted by {ahead:.1f} days for every process"))
     return findings
 
 

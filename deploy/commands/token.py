@@ -19,7 +19,7 @@ def token(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Issue a token for a machine and print it: it is shown this once and stored nowhere.
+    """Issue a token for a machine and print it. It is shown this once: what is stored is its hash.
 
     Writes to enrolment's database itself and is audited. Other services know the token as soon as they have the event.
     """
@@ -28,7 +28,8 @@ def token(
         show_json(issued)
         return
     typer.echo(issued["token"])  # alone on stdout, so that a shell can catch it
-    note(f"{issued['principal']}, {role.value}, good until {issued['expires_at']}. It is not shown again.")
+    until = f"{issued['expires_at']:%Y-%m-%d %H:%M} UTC"
+    note(f"{issued['principal']}, {role.value}, good until {until}. It is not shown again.")
 
 
 async def _issue(role: Role, name: str, days: int, unit: str | None, data: Path | None) -> dict[str, Any]:

@@ -35,10 +35,13 @@ def up(
     note(f"Starting Medled on {options.data}")
     try:
         with running(options, note) as (stack, supervisor):
+            if ahead := stack.clock_days_ahead:
+                note(f"The clock of this data runs {ahead:,.1f} days ahead: `medled demo` let time pass on it.")
             if as_json:
-                show_json({"public_url": stack.public_url, "data": stack.data, "pid": stack.pid})
+                show_json(stack.model_dump(include={"public_url", "kafka_bootstrap", "data", "pid"}))
             else:
                 say(f"Medled runs: {stack.public_url}  (Ctrl-C ends it; mail is kept in {stack.mail})")
+                say(f"Its broker, for consumers of your own: {stack.kafka_bootstrap}")
             supervisor.watch()
     except (CannotStart, StartFailed, MigrationFailed) as reason:
         fail(str(reason))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,6 +100,18 @@ async def test_a_refused_file_ends_with_status_1_and_says_why(world: World, medl
     assert await world.pool.fetchval("select count(*) from people where status = 'inactive'") == 2
 
 
+async def test_the_same_people_under_another_source_are_refused_unless_told_otherwise(
+    world: World, medled: Medled, export: Path
+) -> None:
+    export.write_text(CSV + "".join(PEOPLE) + "".join(PEOPLE).replace("e", "f"))
+    await medled("hr", "import", export)
+    refused = await medled("hr", "import", export, "--source", "workday")
+    assert refused.exit_code == 1
+    assert "Did you mean source hr?" in refused.stdout
+    assert await world.pool.fetchval("select count(distinct source) from people") == 1
+    assert (await medled("hr", "import", export, "--source", "workday", "--allow-overlap")).exit_code == 0
+
+
 async def test_a_mapping_file_and_row_errors_reach_the_report(medled: Medled, export: Path, tmp_path: Path) -> None:
     mapping = tmp_path / "mapping.toml"
     mapping.write_text('[columns]\nemployee_id = "Nr"\n')
@@ -149,6 +162,7 @@ async def test_a_token_stands_alone_on_stdout_and_opens_the_api(world: World, me
     token = issued.stdout.strip()
     assert token.startswith("mlt_")
     assert token not in issued.stderr
+    assert re.search(r"good until \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", issued.stderr)
     client = world.client("nobody")
     seen = await client.get("/enrolment/v1/imports", headers={"authorization": f"Bearer {token}"})
     assert seen.status_code == 200

@@ -43,8 +43,10 @@ def _up(data: Path) -> Iterator[tuple[subprocess.Popen[str], Stack]]:
                         progress.seek(0)
                         pytest.fail(progress.read())
                     text += line
-                assert json.loads(text)["pid"] == process.pid
-                yield process, find_stack(data)
+                said, stack = json.loads(text), find_stack(data)
+                assert said["pid"] == process.pid
+                assert said["kafka_bootstrap"] == stack.kafka_bootstrap  # a new port at every start: said, not known
+                yield process, stack
             finally:
                 process.kill()
 
@@ -102,8 +104,11 @@ def test_ctrl_c_and_kill_leave_no_process_and_a_second_start_reuses_the_data(tmp
         assert process.wait(30) == 0
         assert _left_over(family, 1) == []
     assert not (data / "stack.json").exists()
+    assert "days ahead" not in (tmp_path / "data.err").read_text()
 
+    (data / "clock").write_text(str(3.5 * 86400))
     with _up(data) as (process, stack):
+        assert "The clock of this data runs 3.5 days ahead" in (tmp_path / "data.err").read_text()
         assert (data / "secrets.json").read_text() == secrets
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
