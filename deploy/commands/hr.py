@@ -31,6 +31,9 @@ def import_(
     max_deactivations: Annotated[
         str, typer.Option(help="Refuse a file that deactivates more: a share or a number of people.")
     ] = "10%",
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Import it even if most who join are known from another source.")
+    ] = False,
     mapping: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="TOML or YAML: columns and statuses it names its way."),
@@ -49,8 +52,9 @@ def import_(
     with errors are listed and skipped), 1 when it was refused or failed.
     """
     options: dict[str, str] = {
-        "dry_run": str(dry_run), "max_deactivations": max_deactivations, "source": source, "unit_separator": separator,
-        "full": str(not partial), "default_locale": default_language, "default_time_zone": default_time_zone,
+        "dry_run": str(dry_run), "max_deactivations": max_deactivations, "allow_overlap": str(allow_overlap),
+        "source": source, "unit_separator": separator, "full": str(not partial),
+        "default_locale": default_language, "default_time_zone": default_time_zone,
     }  # fmt: skip
     form = options | ({"mapping": mapping.read_text(encoding="utf-8")} if mapping is not None else {})
     try:

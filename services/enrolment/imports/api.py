@@ -44,6 +44,11 @@ class ImportOptions(BaseModel):
     max_deactivations: str = Field(
         default="10%", description="Refuse a file that deactivates more: a share of this source's people, or a number."
     )
+    allow_overlap: bool = Field(
+        default=False,
+        description="Import the file even if most who join have the login, e-mail or employee id of another source's "
+        "active people, who may then be there twice.",
+    )
     unit_separator: str = Field(default=" - ", min_length=1, max_length=10, description="Between the levels of a unit.")
     mapping: str | None = Field(
         default=None, max_length=100_000, description="A mapping file's text, TOML or YAML: columns and statuses."

@@ -1,4 +1,4 @@
-"""The rules of an import: who leaves, and how many may leave at once."""
+"""The rules of an import: who leaves, how many may leave at once, and when those who join are known already."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -44,6 +44,30 @@ class Cap:
             f"at most {allowed:,}{share} may be deactivated at once.",
             "Check that the export is complete. If they have really left, send it again with max_deactivations "
             f"at {leaving} or more.",
+        )
+
+
+_A_HANDFUL = 5  # people whom two sources may share without anybody having mixed up the sources
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many of those who join have the login, address or employee id of an active person of another source."""
+
+    source: str
+    alike: int
+    joining: int
+
+    def judge(self) -> None:
+        """Raises FileRefused when they are most of those who join: the file is another source's."""
+        if self.alike < _A_HANDFUL or self.alike * 2 < self.joining:
+            return
+        raise FileRefused(
+            "known_elsewhere",
+            f"{self.alike:,} of the {self.joining:,} people who would join have the login, e-mail or employee id of an "
+            f"active person of source {self.source}, and would be there twice.",
+            f"Did you mean source {self.source}? If they are other people, send it again with allow_overlap "
+            "(--allow-overlap).",
         )
 
 

@@ -34,6 +34,7 @@ class Options:
     dry_run: bool = False
     full: bool = True
     max_deactivations: str = "10%"
+    allow_overlap: bool = False
     unit_separator: str = " - "
     mapping: str | None = None
     default_locale: str = "sv"
@@ -82,6 +83,7 @@ async def apply(run: Run, content: bytes) -> str:
         before = await _before(run)
         checked, leavers = await _check(run, sheet, mapping, before)
         new_units = await _compare(run, sheet, checked, leavers, before)
+        await _judge_overlap(run)
         Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
     except FileRefused as problem:
         run.report.refusal = report.refusal(problem)
@@ -168,9 +170,9 @@ async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], 
     ids = {**before.ids, **{who: new_id() for who in checked.rows if who not in before.ids}}
     wanted = [
         difference.Wanted(
-            ids[who], who, settled[who], row.given_name, row.family_name, row.email, row.title, row.grade,
-            paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None, row.status,
-            row.locale, row.time_zone,
+            ids[who], who, row.login or who, settled[who], row.given_name, row.family_name, row.email, row.title,
+            row.grade, paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None,
+            row.status, row.locale, row.time_zone,
         )
         for who, row in checked.rows.items()
     ]  # fmt: skip
@@ -209,6 +211,13 @@ async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Ma
     names = report.unit_names(units, run.options.unit_separator)
     sample = await difference.sample_difference(run.conn, report.MOST_LISTED)
     run.report.difference = report.difference(sample, names, {person_id: who for who, person_id in ids.items()})
+
+
+async def _judge_overlap(run: Run) -> None:
+    """Refuse another source's file: it would deactivate nobody, but bring everybody a second time, without a login."""
+    overlap = await difference.largest_overlap(run.conn, run.options.source)
+    if overlap is not None and not run.options.allow_overlap:
+        overlap.judge()
 
 
 async def _write(run: Run, new_units: Sequence[Unit]) -> None:

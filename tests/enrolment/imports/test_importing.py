@@ -148,6 +148,55 @@ async def test_a_refused_file_leaves_no_new_people_or_units_behind(importer: Imp
     assert await importer.pool.fetchval("select count(*) from units") == 2
 
 
+SAME_PEOPLE = {
+    "login": (lambda n: line(f"w{n}", email="", login=f"e{n}")),
+    "address": (lambda n: line(f"w{n}", email=f"E{n}@Example.org")),
+    "employee id": (lambda n: line(f"e{n}", email="", login=f"login{n}")),
+}
+
+
+@pytest.mark.parametrize("same", SAME_PEOPLE)
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_file_sent_under_another_source_s_name_is_refused_before_everybody_is_there_twice(
+    importer: Importer, same: str, dry_run: bool
+) -> None:
+    await importer(numbered(range(10)))
+    await importer.events()
+    before = await importer.people()
+    known = [SAME_PEOPLE[same](n) for n in range(10)]
+    refused = await importer(export(*known, line("n1"), line("n2")), source="workday", dry_run=dry_run)
+    assert refused.status == "refused"
+    assert refused.report is not None
+    assert refused.report["refusal"]["code"] == "known_elsewhere"
+    assert "10 of the 12 people who would join" in refused.report["refusal"]["detail"]
+    assert "Did you mean source hr?" in refused.report["refusal"]["remedy"]
+    assert "allow_overlap" in refused.report["refusal"]["remedy"]
+    assert await importer.people() == before
+    assert await importer.events() == {}
+
+
+async def test_an_organisation_that_means_it_may_have_its_people_in_two_sources(importer: Importer) -> None:
+    await importer(numbered(range(10)))
+    done = await importer(numbered(range(10)), source="workday", allow_overlap=True)
+    assert (done.status, done.counts["joined"]) == ("done", 10)
+
+
+@pytest.mark.parametrize(("shared", "joining"), [(4, 4), (9, 19)])
+async def test_a_handful_or_less_than_half_may_be_known_from_another_source(
+    importer: Importer, shared: int, joining: int
+) -> None:
+    await importer(numbered(range(10)))
+    done = await importer(numbered(range(10 - shared, 10 - shared + joining)), source="workday")
+    assert (done.status, done.counts["joined"]) == ("done", joining)
+
+
+async def test_people_who_have_left_one_source_may_join_another(importer: Importer) -> None:
+    await importer(numbered(range(10)))
+    await importer(export(line("e0")), max_deactivations="100%")
+    done = await importer(numbered(range(1, 10)), source="workday")
+    assert (done.status, done.counts["joined"]) == ("done", 9)
+
+
 async def test_people_who_leave_keep_what_is_known_of_them_and_may_return(importer: Importer) -> None:
     await importer(export(line("1", "2"), line("2")))
     await importer(export(line("2")), max_deactivations="1")
@@ -365,13 +414,16 @@ async def test_queued_imports_are_each_done_once_and_kept_by_themselves(
         return await apply(run, content)
 
     monkeypatch.setattr(handlers, "apply", counted)
-    sent = [await importer.send(numbered(range(50 * n)), source=f"hr{n}") for n in (1, 2)]
+    sent = [await importer.send(numbered(range(100 * n, 150 * n)), source=f"hr{n}") for n in (1, 2)]
     assert await Timers(importer.pool, Clock(), timers(importer.pool)).tick() == 2
     assert (begun, kept) == (sent, [0, 50])
 
 
 async def test_two_imports_fit_into_one_transaction(importer: Importer) -> None:
-    sent = [await importer.send(numbered(range(50)), source=source) for source in ("hr", "consultants")]
+    sent = [
+        await importer.send(numbered(range(first, first + 50)), source=source)
+        for first, source in ((0, "hr"), (50, "consultants"))
+    ]
     async with transaction(importer.pool) as conn:
         for import_id in sent:
             content = await ledger.import_content(conn, import_id)

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.imports.checking import Known
+from services.enrolment.imports.domain import Overlap
 from services.enrolment.people.domain import Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
 from shared.db import Connection
@@ -13,8 +14,8 @@ from shared.events import PersonStatus
 
 # Temporary tables of one import: what the file says, and the people it changes as they will be.
 _WANTED = (
-    "person_id", "employee_id", "login", "given_name", "family_name", "email", "title", "grade", "unit_id",
-    "manager_told", "manager_id", "status", "locale", "time_zone",
+    "person_id", "employee_id", "asked_login", "login", "given_name", "family_name", "email", "title", "grade",
+    "unit_id", "manager_told", "manager_id", "status", "locale", "time_zone",
 )  # fmt: skip
 _ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
 
@@ -25,6 +26,7 @@ class Wanted:
 
     person_id: UUID
     employee_id: str
+    asked_login: str  # the file's, or the employee id
     login: str | None  # final: None is none
     given_name: str
     family_name: str
@@ -80,8 +82,9 @@ async def stage(conn: Connection, wanted: Iterable[Wanted]) -> None:
         """
         drop table if exists people_wanted, people_after;
         create temporary table people_wanted (
-            person_id uuid, employee_id text, login text, given_name text, family_name text, email text, title text,
-            grade text, unit_id uuid, manager_told boolean, manager_id uuid, status text, locale text, time_zone text
+            person_id uuid, employee_id text, asked_login text, login text, given_name text, family_name text,
+            email text, title text, grade text, unit_id uuid, manager_told boolean, manager_id uuid, status text,
+            locale text, time_zone text
         ) on commit drop;
         create temporary table people_after (
             like people, joined boolean not null, before_unit_id uuid, before_manager_id uuid, before_status text
@@ -161,6 +164,38 @@ async def count_difference(conn: Connection) -> Difference:
     )
     assert row is not None  # noqa: S101 - an aggregate without grouping has one row
     return Difference(*row)
+
+
+async def largest_overlap(conn: Connection, source: str) -> Overlap | None:
+    """The other source that has most of those who join, told by login, address or employee id; None: no source has any.
+
+    People who have left it do not count: they may well have moved here.
+    """
+    row = await conn.fetchrow(
+        """
+        with joining as (
+            select w.person_id, w.employee_id, w.asked_login, lower(nullif(w.email, '')) as email
+            from people_wanted w join people_after a on a.id = w.person_id
+            where a.joined
+        ), elsewhere as (
+            select source, employee_id, login, lower(email) as email
+            from people where source <> $1 and status <> 'inactive'
+        )
+        select source, count(*), (select count(*) from joining)
+        from (
+            select j.person_id, e.source from joining j join elsewhere e on e.login = j.asked_login
+            union
+            select j.person_id, e.source from joining j join elsewhere e on e.email = j.email
+            union
+            select j.person_id, e.source from joining j join elsewhere e on e.employee_id = j.employee_id
+        ) alike
+        group by source
+        order by 2 desc, 1
+        limit 1
+        """,  # a union, not an "or": each join can be hashed
+        source,
+    )
+    return None if row is None else Overlap(*row)
 
 
 async def count_changes(conn: Connection) -> int:
