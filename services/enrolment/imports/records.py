@@ -6,6 +6,7 @@ look as if they had left. So a record that spans several lines must come out who
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -102,6 +103,8 @@ def open_sheet(text: str, mapping: MappingFile) -> Sheet:
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
         first += 1
+    if any(unicodedata.category(c) == "Cc" and c != "\t" for c in lines[first].rstrip("\r\n")):
+        raise FileRefused("not_text", "This is not a CSV file.", "Export it as CSV, in UTF-8, and send that file.")
     header, delimiter = _best_header(lines[first], first + 1, mapping, (told,) if told else _DELIMITERS)
     complain_about(header)
     if not any(line.strip() for line in lines[first + 1 :]):
@@ -116,8 +119,7 @@ def _best_header(line: str, number: int, mapping: MappingFile, delimiters: tuple
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    # No more than a csv.reader takes as one value, and no NUL: the report names columns, and cannot be stored with one.
-    shown = line.rstrip("\r\n")[:_LONGEST_HEADER].replace("\0", "")
+    shown = line.rstrip("\r\n")[:_LONGEST_HEADER]  # no more than a csv.reader takes as one value
     names = [name.strip() for name in next(csv.reader([shown], delimiter=delimiter), [])]
     while names and not names[-1]:
         names.pop()

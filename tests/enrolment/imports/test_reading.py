@@ -122,7 +122,16 @@ def test_a_mapping_file_that_is_wrong_refuses_the_import_and_says_where(mapping:
     assert refusal(TEXT, mapping).code == "mapping"
 
 
-@pytest.mark.parametrize("content", [b"\0" * 100, b"a\0b,c\n1,2\n", b"x" * 200_000, b"[" * 200_000 + b"\n1\n"])
+@pytest.mark.parametrize("content", [b"\0" * 100, b"a\0b,c\n1,2\n", b"\x7fELF\x02\x01,x\n1,2\n", b"a,\x1b[2J\n1,2\n"])
+def test_a_header_with_control_characters_is_no_csv_and_is_not_quoted(content: bytes) -> None:
+    refused = refusal(content)
+    assert refused.code == "not_text"
+    assert refused.detail == "This is not a CSV file."
+    assert "CSV" in refused.remedy
+    assert str(vars(refused)).isprintable()
+
+
+@pytest.mark.parametrize("content", [b"x" * 200_000, b"[" * 200_000 + b"\n1\n"])
 def test_bytes_that_are_no_export_are_refused_in_words_that_can_be_stored(content: bytes) -> None:
     refused = refusal(content)
     assert refused.code in {"missing_columns", "empty"}
