@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from services.portal.stream.domain import Entry
+from shared.events import PersonManagerChanged
 
 LOCALES = ("sv", "en")
 
@@ -71,7 +72,7 @@ def say(entry: Entry, text: Translate) -> dict[str, str]:
 
 
 def _sentence(entry: Entry, locale: str, text: Translate) -> str:
-    template = text(f"event.{entry.type}", locale)
+    template = text(_LOST_MANAGER if _lost_manager(entry) else f"event.{entry.type}", locale)
     return entry.type if template is None else template.format_map(_names(entry, locale, text))
 
 
@@ -84,6 +85,13 @@ def _names(entry: Entry, locale: str, text: Translate) -> Mapping[str, str]:
     )
     names["name"] = str(entry.data.get("name", ""))
     return names
+
+
+_LOST_MANAGER = "manager.lost"
+
+
+def _lost_manager(entry: Entry) -> bool:
+    return entry.type == PersonManagerChanged.type and entry.data.get("manager_id") is None
 
 
 _NAMED = ("unit", "programme", "cohort", "milestone")

@@ -1,0 +1,32 @@
+"""What the stream says to people."""
+
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+import services.portal
+from services.portal.stream.domain import Entry
+from services.portal.stream.wording import say
+from shared.ids import new_id
+
+TEXTS = tomllib.loads((Path(services.portal.__file__).parent / "texts.toml").read_text(encoding="utf-8"))
+
+
+def text(key: str, locale: str) -> str | None:
+    return TEXTS[key][locale] if key in TEXTS else None
+
+
+@pytest.mark.parametrize(
+    ("manager_id", "said"),
+    [(None, "A person in Care no longer has a manager"), (new_id(), "A person in Care has a new manager")],
+)
+def test_a_manager_who_was_lost_is_not_called_a_new_one(manager_id: UUID | None, said: str) -> None:
+    entry = Entry(
+        position=1, id=new_id(), type="medled.person.manager_changed.v1", source="/medled/test", subject="person",
+        time=datetime(2026, 3, 2, tzinfo=UTC), sequence=1, unit=new_id(), programme=None, correlation_id="",
+        trace_id="", data={"manager_id": manager_id and str(manager_id)}, names={"unit": "Care"},
+    )  # fmt: skip
+    assert say(entry, text)["en"] == said
