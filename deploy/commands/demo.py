@@ -42,7 +42,7 @@ def demo(
     say(f"Starting Medled on {options.data}: Postgres, a broker, a mail sink, an issuer and four services.")
     try:
         with running(options, note) as (stack, supervisor):
-            say(f"Medled runs: {stack.public_url}")
+            say(f"Medled runs: {stack.public_url}, its broker for consumers of your own: {stack.kafka_bootstrap}")
             outcome = _watched(stack, supervisor)
             played = True
             _summarise(stack, outcome)
@@ -124,7 +124,7 @@ def _invite(stack: Stack) -> None:
     notes = worth_being(organisation)
     table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
     say(f"Mail lies in {stack.mail}. An invitation to answer: {_open_invitation(stack)}")
-    say("Ctrl-C ends everything.")
+    say(f"Consumers of your own find the events at {stack.kafka_bootstrap}. Ctrl-C ends everything.")
 
 
 def _open_invitation(stack: Stack) -> str:
