@@ -17,7 +17,7 @@ import structlog
 
 from shared import inbox, set_aside
 from shared.clock import Clock
-from shared.db import UNAVAILABLE, Connection, Pool, is_unavailable, transaction
+from shared.db import UNAVAILABLE, Connection, Pool, is_outage, is_unavailable, transaction
 from shared.events.envelope import Undecodable, UnknownType
 from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply, reason_of
 from shared.inbox import Handler, Received
@@ -112,7 +112,7 @@ class Consumer:
             try:
                 return await self._halving(records, {}, batch)
             except UNAVAILABLE as error:
-                if isinstance(error, TimeoutError) and await self._database_answers():
+                if not await is_outage(self._pool, error):
                     self._timeouts += 1
                 log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
                 await asyncio.sleep(pause)
@@ -120,16 +120,9 @@ class Consumer:
 
     async def _outage(self, error: BaseException | None) -> BaseException | None:
         """The error, when it is to be waited for. A statement that keeps timing out is some record's fault instead."""
-        if isinstance(error, TimeoutError) and self._timeouts >= PATIENCE and await self._database_answers():
+        if self._timeouts >= PATIENCE and not await is_outage(self._pool, error):
             return None
         return error if is_unavailable(error) else None
-
-    async def _database_answers(self) -> bool:
-        try:
-            async with asyncio.timeout(5):
-                return bool(await self._pool.fetchval("select true"))
-        except UNAVAILABLE:
-            return False
 
     async def _halving(
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None

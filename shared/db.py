@@ -36,6 +36,7 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
+    "lock_timeout": "50s",  # sooner than a statement's: waiting for somebody else's lock is no fault of the statement
     "timezone": "UTC",
     "jit": "off",  # our statements are short; compiling them costs more than it gives
 }
@@ -52,6 +53,7 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.CrashShutdownError,
     asyncpg.InsufficientResourcesError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
     asyncpg.SerializationError,
     asyncpg.ReadOnlySQLTransactionError,
 )
@@ -63,6 +65,17 @@ def is_unavailable(error: BaseException | None) -> bool:
         isinstance(error, ValueError) or "the server expects" in str(error)
     )
     return isinstance(error, UNAVAILABLE) and not is_argument
+
+
+async def is_outage(pool: Pool, error: BaseException | None) -> bool:
+    """As `is_unavailable`, unless a statement took too long while the database answers: then it was the statement."""
+    if isinstance(error, TimeoutError):
+        try:
+            async with asyncio.timeout(5):
+                return not await pool.fetchval("select true")
+        except UNAVAILABLE:
+            return True
+    return is_unavailable(error)
 
 
 async def _prepare(conn: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from shared.db import Connection, is_unavailable
+from shared.db import Connection
 from shared.events.base import Event, decode
 from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
 from shared.inbox import Handler, Parked, Received
@@ -24,11 +24,6 @@ class HandlerFailedError(Exception):
     def __init__(self, handler: str) -> None:
         super().__init__(handler or "the transaction")
         self.handler = handler
-
-    @property
-    def outage(self) -> BaseException | None:
-        """The cause, when it is a dependency that is away: waited for, and no record's fault."""
-        return self.__cause__ if is_unavailable(self.__cause__) else None
 
     @property
     def detail(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from shared import inbox, set_aside
 from shared.clock import Clock
 from shared.consumer import Consumer
-from shared.db import UNAVAILABLE, Connection, Pool, transaction
+from shared.db import Connection, Pool, is_outage, transaction
 from shared.events.envelope import Undecodable, UnknownType
 from shared.handling import HandlerFailedError, apply, reason_of
 from shared.inbox import Handler, Received
@@ -43,13 +43,12 @@ class Retries:
                 if tried is not None:
                     await self._try(conn, tried)
             return tried is not None
-        except UNAVAILABLE:
-            raise
         except Exception as error:
+            cause = error.__cause__ if isinstance(error, HandlerFailedError) else error
             if tried is None:
                 raise
-            if isinstance(error, HandlerFailedError) and error.outage:
-                raise error.outage from None
+            if cause is not None and await is_outage(self._pool, cause):
+                raise cause from None
             failure = error
         async with transaction(self._pool) as conn:
             if await set_aside.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):

@@ -9,7 +9,7 @@ import structlog
 from opentelemetry.context import Context
 
 from shared.clock import Clock
-from shared.db import Connection, Pool, is_unavailable, transaction
+from shared.db import Connection, Pool, is_outage, transaction
 from shared.telemetry import context_from, traceparent_of
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ class Timers:
                     await self._handlers[kind](conn, due, now)
             return len(due)
         except Exception as error:
-            if is_unavailable(error) or not due:
+            if not due or await is_outage(self._pool, error):
                 raise
             if limit > 1:  # find the faulty one: everything once, alone
                 return sum([await self._run(kind, 1) for _ in range(limit) if await self._any_due(kind)])

@@ -109,8 +109,8 @@ async def told_to_kafka(bootstrap: str) -> int:
         await client.stop()
 
 
-async def test_an_idle_fetch_answers_as_soon_as_a_record_arrives(kafka: str, database: Databases) -> None:
-    """FastStream would sleep: our own fetch is what its loop calls, and what it waits for."""
+async def test_what_faststream_fetches_with_is_our_own_fetch(kafka: str, database: Databases) -> None:
+    """Its own would sleep after an empty fetch, whatever arrives meanwhile."""
     taken: list[int] = []
 
     class Watched(Subscription):

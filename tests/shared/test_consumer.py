@@ -107,7 +107,9 @@ async def test_a_record_that_another_worker_is_about_to_commit_is_waited_for(poo
             UUID(dict(record.headers)["ce_id"].decode()),
         )  # fmt: skip
         waiting = asyncio.create_task(other.handle([record]))
-        blocked = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and query like '%inbox%')"
+        blocked = """
+            select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())
+        """
         while not await pool.fetchval(blocked):
             await asyncio.sleep(0.01)
     await waiting
@@ -156,18 +158,51 @@ async def test_an_absent_dependency_is_waited_for(pool: Pool, clock: Hands) -> N
     assert await pool.fetchval("select count(*) from set_aside") == 0
 
 
-async def test_a_statement_that_always_times_out_is_a_records_fault_while_the_database_answers(
-    pool: Pool, clock: Hands
-) -> None:
+def slow_with_the_unlucky() -> Handler:
     async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
         if any(event.data.cohort_id == UNLUCKY for event in events):
             await conn.execute("select pg_sleep(5)", timeout=0.02)
         await counting().apply(conn, events, now)
 
+    return Handler("test.slow", (EnrolmentRequested,), apply, "every_fact")
+
+
+async def test_a_statement_that_always_times_out_is_a_records_fault_while_the_database_answers(
+    pool: Pool, clock: Hands
+) -> None:
     records = [record_of(requested()), record_of(unlucky()), record_of(requested())]
-    await consumer(pool, clock, Handler("test.slow", (EnrolmentRequested,), apply, "every_fact")).handle(records)
+    await consumer(pool, clock, slow_with_the_unlucky()).handle(records)
     assert await effects(pool) == subjects(records[0], records[2])
     assert await pool.fetchval("select reason from set_aside") == "handler_failed"
+
+
+async def test_a_replay_that_times_out_again_is_a_dead_letter_again_and_holds_up_no_other(
+    pool: Pool, clock: Hands
+) -> None:
+    it = consumer(pool, clock, slow_with_the_unlucky())
+    await it.handle([record_of(unlucky()), record_of(unlucky())])
+    await replay(pool, clock)
+    assert await Retries(pool, clock, it).tick() == 2
+    assert await pool.fetchval("select array_agg(state) from set_aside") == ["dead", "dead"]
+
+
+async def test_a_lock_that_somebody_else_holds_for_long_is_waited_for_and_no_records_fault(
+    pool: Pool, clock: Hands
+) -> None:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        await conn.execute("set local lock_timeout = '20ms'")
+        await conn.execute("lock table effects in exclusive mode")
+        await counting().apply(conn, events, now)
+
+    record = record_of(requested())
+    it = consumer(pool, clock, Handler("test.locking", (EnrolmentRequested,), apply, "every_fact"))
+    async with transaction(pool) as conn:
+        await conn.execute("lock table effects in exclusive mode")
+        waiting = asyncio.create_task(it.handle([record]))
+        await asyncio.sleep(1)  # several tries
+    await waiting
+    assert await effects(pool) == subjects(record)
+    assert await pool.fetchval("select count(*) from set_aside") == 0
 
 
 async def test_a_record_nobody_can_read_is_set_aside_once_as_it_came(pool: Pool, clock: Hands) -> None:

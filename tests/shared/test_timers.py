@@ -87,6 +87,19 @@ async def test_a_faulty_one_is_tried_later_and_delays_no_other(pool: Pool) -> No
     assert (row["last_error"], row["payload"], row["later"]) == ("ValueError", {"kept": True}, True)
 
 
+async def test_one_that_times_out_is_tried_later_while_the_database_answers(pool: Pool) -> None:
+    async def slow(conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        await remember(conn, due, now)
+        if any(each.key == "bad" for each in due):
+            await conn.execute("select pg_sleep(5)", timeout=0.02)
+
+    async with transaction(pool) as conn:
+        await schedule_many(conn, KIND, [("a", PAST, {}), ("bad", PAST, {}), ("c", PAST, {})])
+    await Timers(pool, Stopped(), {KIND: slow}).tick()
+    assert await ran(pool) == ["a", "c"]
+    assert await pool.fetchval("select last_error from timers where kind = $1", KIND) == "TimeoutError"
+
+
 async def test_a_kind_that_is_run_singly_has_a_transaction_for_each(pool: Pool) -> None:
     committed: list[list[str]] = []
 

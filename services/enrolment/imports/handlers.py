@@ -7,7 +7,7 @@ import structlog
 
 from services.enrolment.imports.importing import Options, Run, apply
 from services.enrolment.imports.store import ledger
-from shared.db import Connection, Pool, is_unavailable
+from shared.db import Connection, Pool, is_outage
 from shared.telemetry import tracer
 from shared.timers import Due, Singly, TimerHandler
 
@@ -38,7 +38,7 @@ async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
         async with conn.transaction():  # a savepoint: what fails leaves nothing but its report
             status = await apply(run, content)
     except Exception as error:
-        if is_unavailable(error) or due.attempts + 1 < _ATTEMPTS:
+        if await is_outage(pool, error) or due.attempts + 1 < _ATTEMPTS:
             raise  # the timer comes again, later
         log.exception("import failed", import_id=str(import_id))
         status = "failed"
