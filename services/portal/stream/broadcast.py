@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -66,11 +67,9 @@ class Follower:
         """Everything queued, or None when nothing came in time or the reader was overrun."""
         if not self._waiting and not self.overrun:
             self._ready.clear()
-            try:
+            with suppress(TimeoutError):  # something may have come all the same, just before this task runs again
                 async with asyncio.timeout(timeout):
                     await self._ready.wait()
-            except TimeoutError:
-                return None
         if not self._waiting:
             return None
         self.position = max(self.position, *(chunk.position for chunk in self._waiting))

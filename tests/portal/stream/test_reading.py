@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,16 @@ from shared.ids import new_id
 from tests.portal.conftest import Take
 from tests.portal.facts import NOW, TRACE_ID, Organisation
 from tests.portal.stream.conftest import Stream, running
+
+
+async def test_what_comes_in_the_moment_a_wait_ends_is_taken() -> None:
+    loop, follower = asyncio.get_running_loop(), Follower(Wanted(), 0, 1000)
+    taking = asyncio.create_task(follower.take(0.01))
+    await asyncio.sleep(0)
+    loop.call_later(0.02, follower.offer, Chunk(7, b"x"))
+    loop.call_soon(time.sleep, 0.05)  # now both are due in one turn of the loop, the end of the wait first
+    assert await taking == b"x"
+    assert follower.position == 7
 
 
 async def entries(stream: Stream, count: int, **how: Any) -> list[int]:
