@@ -182,7 +182,8 @@ async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], 
         run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
     )
     await difference.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
-    await _tell_difference(run, len(wanted) + len(leavers), [*units, *new_units], ids)
+    freed = await difference.set_out_logins_passed_on(run.conn, run.now)
+    await _tell_difference(run, len(wanted) + len(leavers) + freed, [*units, *new_units], ids)
     run.counts["new_units"] = len(new_units)
     names = report.unit_names([*units, *new_units], options.unit_separator)
     run.report.new_units = sorted(names[unit.id] for unit in new_units)[: report.MOST_LISTED]
@@ -198,7 +199,7 @@ async def _resolve(
     managers, about_lines = reporting_lines.resolve(checked.rows, before.known, gone, columns.get("manager"))
     asked = [row.login or who for who, row in checked.rows.items()]
     elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
-    settled, about_logins = logins.settle(checked.rows, before.known, elsewhere, columns.get("login"))
+    settled, about_logins = logins.settle(checked.rows, before.known, gone, elsewhere, columns.get("login"))
     issues = [*checked.issues, *about_lines, *about_logins]
     run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
     run.report.tell(issues)

@@ -4,20 +4,25 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
+from shared.events import PersonStatus
 
 
 def settle(
-    rows: Mapping[str, Row], known: Mapping[str, Known], elsewhere: Collection[str], column: str | None
-) -> tuple[dict[str, str | None], list[Issue]]:
+    rows: Mapping[str, Row], known: Mapping[str, Known], gone: Collection[str], elsewhere: Collection[str],
+    column: str | None,
+) -> tuple[dict[str, str | None], list[Issue]]:  # fmt: skip
     """The login of every row after the import, and a warning for each that could not be given.
 
     The login is what the file says, else what it was, else the employee id. Where two ask for the same one, or somebody
     else keeps it (`elsewhere`: logins in use by other sources), it is given to nobody: a login in the wrong hands opens
-    another person's pages. Who loses keeps the login they had.
+    another person's pages. Who loses keeps the login they had. Whoever has left, or is about to (`gone`), holds none
+    back: the identity provider knows somebody else by it now, often the same human in a new employment.
     """
     before = {who: known[who].login if who in known else None for who in rows}
     wanted = {who: row.login or before[who] or (who if who not in known else None) for who, row in rows.items()}
-    held = {person.login for who, person in known.items() if who not in rows and person.login} | set(elsewhere)
+    stays = [person for who, person in known.items() if who not in rows and who not in gone]
+    here = [person for person in stays if person.status is not PersonStatus.inactive]
+    held = {person.login for person in here if person.login} | set(elsewhere)
     issues: list[Issue] = []
     while losers := _losers(wanted, before, held):
         for who in losers:

@@ -112,27 +112,36 @@ def test_reporting_lines_never_end_in_a_circle(said: dict[str, str]) -> None:
 
 def test_the_login_is_what_the_file_says_else_what_it_was_else_the_employee_id() -> None:
     before = {"b": Known(ACTIVE, None, None, "berit")}
-    settled, issues = logins.settle({"a": row("a", login="anna"), "b": row("b"), "c": row("c")}, before, set(), None)
+    settled, issues = logins.settle(
+        {"a": row("a", login="anna"), "b": row("b"), "c": row("c")}, before, set(), set(), None
+    )
     assert settled == {"a": "anna", "b": "berit", "c": "c"}
     assert issues == []
 
 
 def test_two_people_may_swap_their_logins() -> None:
     before = {"a": Known(ACTIVE, None, None, "x"), "b": Known(ACTIVE, None, None, "y")}
-    settled, issues = logins.settle({"a": row("a", login="y"), "b": row("b", login="x")}, before, set(), None)
+    settled, issues = logins.settle({"a": row("a", login="y"), "b": row("b", login="x")}, before, set(), set(), None)
     assert settled == {"a": "y", "b": "x"}
     assert issues == []
 
 
 def test_a_login_asked_for_twice_is_given_to_neither() -> None:
     before = {"a": Known(ACTIVE, None, None, "anna")}
-    settled, issues = logins.settle({"a": row("a", login="x"), "b": row("b", login="x")}, before, set(), "Login")
+    settled, issues = logins.settle({"a": row("a", login="x"), "b": row("b", login="x")}, before, set(), set(), "Login")
     assert settled == {"a": "anna", "b": None}
     assert {issue.employee_id for issue in issues} == {"a", "b"}
 
 
 def test_a_login_that_somebody_keeps_cannot_be_taken() -> None:
-    before = {"a": Known(ACTIVE, None, None, "anna"), "gone": Known(INACTIVE, None, None, "old")}
+    before = {"a": Known(ACTIVE, None, None, "anna"), "kept": Known(ON_LEAVE, None, None, "old")}
     asked = {"a": row("a"), "b": row("b", login="anna"), "c": row("c", login="old"), "d": row("d", login="elsewhere")}
-    settled, _ = logins.settle(asked, before, {"elsewhere"}, None)
+    settled, issues = logins.settle(asked, before, set(), {"elsewhere"}, None)
     assert settled == {"a": "anna", "b": None, "c": None, "d": None}
+    assert {issue.employee_id for issue in issues} == {"b", "c", "d"}
+
+
+def test_whoever_has_left_or_is_leaving_holds_no_login_back() -> None:
+    before = {"gone": Known(INACTIVE, None, None, "old"), "going": Known(ACTIVE, None, None, "new")}
+    asked = {"a": row("a", login="old"), "b": row("b", login="new")}
+    assert logins.settle(asked, before, {"going"}, set(), None) == ({"a": "old", "b": "new"}, [])

@@ -294,6 +294,19 @@ async def test_two_people_swap_logins_and_a_newcomer_takes_one_that_came_free(im
     assert [people[who]["login"] for who in "1234"] == ["y", "x", "w", "z"]
 
 
+async def test_somebody_employed_anew_gets_their_old_login_and_whoever_left_has_none(importer: Importer) -> None:
+    await importer(export(*(line(f"k{n}") for n in range(9)), line("1", login="anna"), line("2", login="bo")))
+    await importer(export(*(line(f"k{n}") for n in range(9)), line("1", login="anna")))  # 2 leaves
+    await importer.events()
+    done = await importer(export(*(line(f"k{n}") for n in range(9)), line("3", login="anna"), line("4", login="bo")))
+    assert (done.counts["joined"], done.counts["deactivated"], done.counts["warnings"]) == (2, 1, 0)
+    assert (done.counts["changed"], done.counts["unchanged"]) == (1, 9)
+    people = await importer.people()
+    assert [people[who]["login"] for who in "1234"] == [None, None, "anna", "bo"]
+    again = await importer(export(*(line(f"k{n}") for n in range(9)), line("3", login="anna"), line("4", login="bo")))
+    assert again.counts["unchanged"] == 11
+
+
 async def test_another_source_has_employee_ids_and_leavers_of_its_own(importer: Importer) -> None:
     await importer(export(line("1"), line("2")))
     done = await importer(export(line("1", title="Consultant")), source="consultants")

@@ -71,8 +71,10 @@ async def known_people(conn: Connection, source: str) -> dict[str, tuple[UUID, K
 
 
 async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:
-    """Which of `logins` people of other sources have."""
-    rows = await conn.fetch("select login from people where source <> $1 and login = any($2)", source, logins)
+    """Which of `logins` people of other sources have who have not left."""
+    rows = await conn.fetch(
+        "select login from people where source <> $1 and status <> 'inactive' and login = any($2)", source, logins
+    )
     return {row["login"] for row in rows}
 
 
@@ -141,6 +143,27 @@ async def set_out_leaving(conn: Connection, person_ids: Sequence[UUID], now: dat
         person_ids,
         now,
     )
+
+
+async def set_out_logins_passed_on(conn: Connection, now: datetime) -> int:
+    """Whoever has left, and whose login one of those staged has now, has none; how many change for that alone."""
+    await conn.execute(
+        """
+        update people_after a set login = null
+        from people_wanted w where a.status = 'inactive' and w.login = a.login and w.person_id <> a.id
+        """
+    )
+    done = await conn.execute(
+        """
+        insert into people_after
+        select p.id, p.source, p.employee_id, null, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id,
+               p.manager_id, p.status, p.locale, p.time_zone, $1, false, p.unit_id, p.manager_id, p.status
+        from people p join people_wanted w on w.login = p.login and w.person_id <> p.id
+        where p.status = 'inactive' and not exists (select from people_after a where a.id = p.id)
+        """,
+        now,
+    )
+    return int(done.rpartition(" ")[2])
 
 
 async def count_difference(conn: Connection) -> Difference:
