@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.enrolment.errors import NotAllowed, Refused
+from services.enrolment.errors import Refused
 from shared.events import AccessState, PrincipalKind, Role
 
 Held = Mapping[Role, frozenset[UUID] | None]
@@ -65,10 +65,12 @@ def revoked(held: Held, role: Role, unit_id: UUID | None) -> Held:
     return {name: left if name is role else where for name, where in held.items() if name is not role or left}
 
 
-def must_be_grantable(own: Held, role: Role) -> None:
-    """Only an operator makes operators: the programme office must not reach further than it was given."""
-    if role is Role.operator and Role.operator not in own:
-        raise NotAllowed("Only an operator can grant or revoke this role.", field="role", remedy="Ask an operator.")
+def grantors(role: Role) -> tuple[Role, ...]:
+    """Who may grant and revoke a role, for units where they hold theirs.
+
+    Only an operator makes operators: the programme office must not reach further than it was given.
+    """
+    return (Role.operator,) if role is Role.operator else (Role.operator, Role.programme_office)
 
 
 def state_of(access: Access) -> AccessState:

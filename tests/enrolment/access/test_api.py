@@ -79,6 +79,17 @@ async def test_an_office_grants_within_its_units_and_makes_no_operators(world: W
     await refused(office.post(TOKENS, json={"name": "x", "role": "operator"}), 403, "forbidden")
 
 
+async def test_an_operator_of_one_unit_makes_none_elsewhere_whatever_else_they_hold(world: World) -> None:
+    both = await world.person("both")
+    await world.grant(both, Role.programme_office)
+    await world.grant(both, Role.operator, world.north)
+    order = {"person_id": str(both), "role": "operator"}
+    await refused(world.client("both").post(GRANTS, json=order), 403, "forbidden")
+    await refused(world.client("both").post(TOKENS, json={"name": "x", "role": "operator"}), 403, "forbidden")
+    await refused(world.client("both").delete(GRANTS, params=order), 403, "forbidden")
+    await ok(world.client("both").post(GRANTS, json=order | {"unit_id": str(world.north)}), 201)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "kind"),
     [
