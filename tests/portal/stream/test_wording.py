@@ -9,6 +9,7 @@ import pytest
 
 import services.portal
 from services.portal.stream.domain import Entry
+from services.portal.stream.handlers import PUBLIC
 from services.portal.stream.wording import say
 from shared.ids import new_id
 
@@ -17,6 +18,11 @@ TEXTS = tomllib.loads((Path(services.portal.__file__).parent / "texts.toml").rea
 
 def text(key: str, locale: str) -> str | None:
     return TEXTS[key][locale] if key in TEXTS else None
+
+
+@pytest.mark.parametrize("kind", [event.type for event in PUBLIC])
+def test_every_public_event_says_something_in_both_languages(kind: str) -> None:
+    assert TEXTS[f"event.{kind}"].keys() == {"sv", "en"}
 
 
 @pytest.mark.parametrize(
