@@ -86,7 +86,10 @@ async def waive_milestone(request: Request, who: Who, enrolment_id: EnrolmentId,
 
 @router.post("/{key}/undo", response_model=JourneyOut)
 async def undo_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
-    """The programme office makes the milestone pending again. A feedback round that it opened goes on."""
+    """The programme office makes the milestone pending again. An open feedback round is taken back unread.
+
+    What was answered in it is destroyed. A round whose results were released stays, and the milestone opens no other.
+    """
     return await _change(request, who, enrolment_id, key, Change.undo)
 
 
