@@ -3,8 +3,11 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+DEFAULT_ZONE = "Europe/Stockholm"
 _REREAD_SECONDS = 0.1
 
 
@@ -32,6 +35,20 @@ class Clock:
             self._read_at = moment
             self._offset = _read(self.offset_file, self._offset)
         return self._offset
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> ZoneInfo:
+    """A time zone by its IANA name; the default one for a name that nobody knows."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo(DEFAULT_ZONE)
+
+
+def end_of_day(moment: datetime, time_zone: str) -> datetime:
+    """The last second of the day that `moment` falls on in a time zone, in UTC: what people mean by "by 17 March"."""
+    return moment.astimezone(zone(time_zone)).replace(hour=23, minute=59, second=59, microsecond=0).astimezone(UTC)
 
 
 def _read(path: Path, before: timedelta) -> timedelta:

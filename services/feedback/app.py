@@ -38,13 +38,15 @@ def create_worker(settings: FeedbackSettings, pool: Pool) -> "Worker":
     from shared.worker import Worker  # the API runs without what Kafka needs
 
     opening = rounds.RoundHandlers(
-        settings.secrets, k=settings.feedback_k, count_every=settings.count_every, links_kept=settings.links_kept
-    )
+        settings.secrets, k=settings.feedback_k, rest=settings.rest, count_every=settings.count_every,
+        links_kept=settings.links_kept,
+    )  # fmt: skip
     closing = results.Closing(settings.secrets, links_kept=settings.links_kept)
     return Worker(
         settings,
         pool,
         service=SERVICE,
+        # The directory first: once it has waited for an opening under way, taking back finds what was issued there.
         handlers=[*directory.handlers(), *rounds.handlers(opening)],
         timers={**rounds.timers_of(opening), **results.timers_of(closing)},
     )

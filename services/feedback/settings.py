@@ -37,6 +37,10 @@ class FeedbackSettings(Settings):
     feedback_k: int = Field(
         default=5, ge=5, le=100, description="Fewest answers of a group that may be shown; locked when a round opens."
     )
+    feedback_rest_days: int = Field(
+        default=60, ge=30, description="How long a practice is not asked about the same person again after a round was "
+        "released: two reports from nearly the same people could be subtracted from each other.",
+    )  # fmt: skip
     count_minutes: float = Field(
         default=60, gt=0, le=24 * 60, description="How often open rounds are counted, and closed when complete."
     )
@@ -59,6 +63,10 @@ class FeedbackSettings(Settings):
             name = "MEDLED_LINK_SECRET" if self.link_secret is None else "MEDLED_BALLOT_SECRET"
             raise ValueError(f"{name} is not set; feedback's worker needs it")
         return Secrets(self.link_secret.get_secret_value().encode(), self.ballot_secret.get_secret_value().encode())
+
+    @property
+    def rest(self) -> timedelta:
+        return timedelta(days=self.feedback_rest_days)
 
     @property
     def count_every(self) -> timedelta:

@@ -60,9 +60,13 @@ class RoundClosed(RoundFact, type="medled.round.closed.v1"):
 
 
 class RoundWithheld(RoundFact, type="medled.round.withheld.v1"):
-    """A round closed with nothing that may be shown."""
+    """A round closed, or was never opened, with nothing that may be shown."""
 
-    reason: Code = Field(description="A stable code.", examples=["too_few_answers"])
+    reason: Code = Field(
+        description="A stable code: `too_few_answers`; `asked_recently` or `nobody_to_ask` when it was never opened; "
+        "others when it was taken back. Consumers accept those they do not know.",
+        examples=["too_few_answers"],
+    )
 
 
 class ResponsesCounted(RoundFact, type="medled.responses.counted.v1"):

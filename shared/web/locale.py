@@ -2,16 +2,14 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import dates, numbers
 from starlette.requests import Request
 
+from shared.clock import DEFAULT_ZONE, zone
 from shared.web.texts import LANGUAGES
 
 COOKIE = "medled_lang"
-DEFAULT_ZONE = "Europe/Stockholm"
 _BABEL = {"sv": "sv_SE", "en": "en_GB"}  # English here means day before month
 
 
@@ -37,15 +35,6 @@ def _accepted(request: Request) -> list[str]:
         except ValueError:
             continue
     return [tag for weight, tag in sorted(weighed, key=lambda item: -item[0]) if weight > 0]
-
-
-@lru_cache(maxsize=64)
-def zone(name: str) -> ZoneInfo:
-    """A time zone by its IANA name; the default one for a name that nobody knows."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo(DEFAULT_ZONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from shared.access import Principal
+from shared.clock import DEFAULT_ZONE
 from shared.web import navigation
-from shared.web.locale import COOKIE, DEFAULT_ZONE, Formats, choose_language, language_of
+from shared.web.locale import COOKIE, Formats, choose_language, language_of
 from shared.web.session import read_session, set_cookie
 from shared.web.texts import LANGUAGES, Texts
 
@@ -104,18 +105,19 @@ def render(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     locale: str | None = None,
+    time_zone: str | None = None,
     **context: Any,
 ) -> HTMLResponse:
     """A page in the reader's language. Templates extend `base.html`; they see `t`, `who`, `language`, `now`, `context`.
 
     `?lang=` chooses a language and a cookie remembers it. `who` None: nobody is signed in, or it does not matter here;
-    `locale` then says what the reader speaks, where that is known otherwise.
+    `locale` and `time_zone` then say what the reader speaks, and where they are, if that is known otherwise.
     """
     state = request.app.state
     language = choose_language(request, who.locale if who else locale)
     session = read_session(request) if who is None else None
     html = state.web.html(
-        template, language, who.time_zone if who else DEFAULT_ZONE,
+        template, language, who.time_zone if who else time_zone or DEFAULT_ZONE,
         who=who,
         signed_in_name=who.name if who else session.name if session else None,
         now=state.clock.now(),

@@ -47,11 +47,12 @@ class House:
     manager: UUID = field(default_factory=new_id)
     co_leader: UUID = field(default_factory=new_id)
     peers: list[UUID] = field(default_factory=list)
+    now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.rounds = RoundHandlers(
-            self.settings.secrets, k=self.settings.feedback_k, count_every=self.settings.count_every,
-            links_kept=self.settings.links_kept,
+            self.settings.secrets, k=self.settings.feedback_k, rest=self.settings.rest,
+            count_every=self.settings.count_every, links_kept=self.settings.links_kept,
         )  # fmt: skip
         self.closing = Closing(self.settings.secrets, links_kept=self.settings.links_kept)
 
@@ -84,12 +85,16 @@ class House:
         }  # fmt: skip
         return MilestoneReached.model_validate(values | changes)
 
-    async def handle(self, *events: Received[Any], now: datetime = NOW) -> Sequence[Parked]:
+    async def handle(self, *events: Received[Any], now: datetime | None = None) -> Sequence[Parked]:
         async with transaction(self.pool) as conn:
-            return await self.rounds.follow_enrolments(conn, events, now)
+            return await self.rounds.follow_enrolments(conn, events, now or self.now)
+
+    def let_practices_rest(self) -> None:
+        """Time passes until the same practices may be asked about again, once their rounds are closed."""
+        self.now += self.settings.rest + timedelta(days=16)
 
     async def open_round(self, **changes: Any) -> UUID:
-        """A round about the co-leader, opened at NOW."""
+        """A round about the co-leader, opened now."""
         cause = received(self.milestone(**changes))
         await self.handle(cause)
         round_id: UUID = await self.pool.fetchval("select id from rounds where caused_by = $1", cause.id)
@@ -106,17 +111,24 @@ class House:
         return tokens
 
     async def answer(
-        self, token: str, rating: int | None = 4, *, practices: Sequence[Practice] = PRACTICES, now: datetime = NOW
-    ) -> None:
+        self, token: str, rating: int | None = 4, *, practices: Sequence[Practice] = PRACTICES,
+        now: datetime | None = None,
+    ) -> None:  # fmt: skip
         """Rate what asks about `practices` alike; the rest of the form is left at "cannot judge"."""
         async with transaction(self.pool) as conn:
-            await actions.answer(conn, token, answers(None) | answers(rating, practices), now)
+            invited = await actions.look(conn, token, now or self.now)
+            given = answers(None, invited.practices) | answers(rating, practices)
+            await actions.answer(conn, token, given, now or self.now)
 
-    async def close(self, round_id: UUID, *, now: datetime = NOW + timedelta(days=14)) -> None:
+    async def close(self, round_id: UUID, *, now: datetime | None = None) -> None:
+        """Close a round when its time is up, or at another moment."""
+        now = now or self.now + timedelta(days=15)
         async with transaction(self.pool) as conn:
             await self.closing.close(conn, [due(CLOSE, round_id, now)], now)
 
-    async def count(self, round_id: UUID, *, now: datetime = NOW + timedelta(hours=1)) -> None:
+    async def count(self, round_id: UUID, *, now: datetime | None = None) -> None:
+        """Count a round an hour on, or at another moment."""
+        now = now or self.now + timedelta(hours=1)
         async with transaction(self.pool) as conn:
             await self.rounds.count(conn, [due(COUNT, round_id, now)], now)
 

@@ -10,9 +10,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from services.feedback.app import create_api
-from shared.events import Group
+from shared.events import Group, Practice
 from shared.web.session import COOKIE, seal
-from tests.feedback.house import House, received
+from tests.feedback.house import PRACTICES, House, received
 from tests.support.serving import on_a_port
 from tests.support.skipping import skip
 
@@ -23,6 +23,7 @@ QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+OTHERS = (Practice.mobilising, Practice.self_leadership)
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
@@ -42,9 +43,9 @@ async def origin(house: House) -> AsyncIterator[str]:
         yield origin
 
 
-async def open_now(house: House, milestone: str) -> UUID:
+async def open_now(house: House, *practices: Practice) -> UUID:
     """A round that is open by the clock on the wall."""
-    cause = received(house.milestone(milestone=milestone))
+    cause = received(house.milestone(practices=practices or PRACTICES))
     await house.handle(cause, now=datetime.now(UTC))
     found: UUID = await house.pool.fetchval("select id from rounds where caused_by = $1", cause.id)
     return found
@@ -61,7 +62,7 @@ async def is_usable(page: Page) -> None:
 async def test_everybody_can_answer_and_put_right_what_was_missed(
     browser: Browser, house: House, origin: str, scheme: str
 ) -> None:
-    link = f"{origin}/feedback/r/{(await house.tokens(await open_now(house, 'first')))[Group.peer][0]}"
+    link = f"{origin}/feedback/r/{(await house.tokens(await open_now(house)))[Group.peer][0]}"
     page = await browser.new_page(color_scheme=scheme, locale="en-GB")  # type: ignore[arg-type]  # one of its literals
     await page.goto(f"{link}?lang=en")
     await is_usable(page)
@@ -83,13 +84,13 @@ async def test_everybody_can_answer_and_put_right_what_was_missed(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_everybody_can_read_their_results(browser: Browser, house: House, origin: str, scheme: str) -> None:
-    shown, hidden = await open_now(house, "first"), await open_now(house, "second")
+    shown, hidden = await open_now(house), await open_now(house, *OTHERS)
     now = datetime.now(UTC)
-    for round_id, peers in ((shown, 6), (hidden, 3)):
+    for round_id, practices, peers in ((shown, PRACTICES, 6), (hidden, OTHERS, 3)):
         tokens = await house.tokens(round_id)
         for number, token in enumerate([tokens[Group.manager][0], *tokens[Group.peer][:peers]]):
-            await house.answer(token, 2 + number % 3, now=now)
-        await house.close(round_id, now=now + timedelta(days=14))
+            await house.answer(token, 2 + number % 3, practices=practices, now=now)
+        await house.close(round_id, now=now + timedelta(days=15))
     claims = {"iss": house.settings.oidc_issuer, "sub": "anna", "name": "Anna Berg"}
     context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
     await context.add_cookies([{"name": COOKIE, "value": seal(house.settings, "session", claims, seconds=600),

@@ -21,13 +21,14 @@ create table rounds (
     opened_at          timestamptz not null,
     closes_at          timestamptz not null,
     closed_on          date,
-    public_key         bytea not null check (octet_length(public_key) = 32),
+    public_key         bytea check (octet_length(public_key) = 32), -- null: it never opened
     wrapped_key        bytea,
     caused_by          uuid not null unique,
     caused_sequence    bigint not null,
     check ((state = 'open') = (wrapped_key is not null)),
     check ((state = 'open') = (closed_on is null)),
-    check ((state = 'withheld') = (reason is not null))
+    check ((state = 'withheld') = (reason is not null)),
+    check (state = 'withheld' or public_key is not null)
 );
 create index rounds_of_subject on rounds (subject_person_id, id);
 -- A milestone has one round: it may have another only after that one was withheld.

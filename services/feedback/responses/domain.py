@@ -36,7 +36,8 @@ class Invited:
     k: int
     public_key: bytes
     subject_name: str
-    locale: str | None  # the respondent's; None once it is forgotten whom the invitation was for
+    locale: str | None  # the respondent's, and so is the time zone; None once it is forgotten whom it was for
+    time_zone: str | None
 
 
 class Refusal(StrEnum):

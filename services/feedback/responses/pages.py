@@ -66,7 +66,7 @@ async def ask_decline(request: Request, token: Token) -> HTMLResponse:
     except LinkRefusedError as refused:
         return _refusal(request, refused)
     back = request.url.path.removesuffix("/decline")
-    return _page(request, "decline.html", locale=invited.locale, back=back)
+    return _page(request, "decline.html", locale=invited.locale, back=back, invited=invited)
 
 
 @router.post("/{token}/decline", max_body_size=MOST_BYTES)
@@ -96,8 +96,8 @@ def _form(
     questions = actions.questions_for(invited)
     by_practice = [(practice, list(of)) for practice, of in groupby(questions, lambda question: question.practice)]
     return _page(
-        request, "respond.html", locale=invited.locale, status=status, invited=invited, questions=questions,
-        by_practice=by_practice, choices=_CHOICES, given=given or {}, faulty=faulty,
+        request, "respond.html", locale=invited.locale, time_zone=invited.time_zone, status=status, invited=invited,
+        questions=questions, by_practice=by_practice, choices=_CHOICES, given=given or {}, faulty=faulty,
     )  # fmt: skip
 
 

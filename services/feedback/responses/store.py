@@ -11,7 +11,7 @@ from shared.events import Group, Practice
 _FIND = """
     select i.id, i.round_id, i.state, i.respondent_group, r.state = 'open' as round_open, r.closes_at, r.practices,
            r.instrument_version, r.k, r.public_key, concat_ws(' ', s.given_name, s.family_name) as subject_name,
-           p.locale
+           p.locale, p.time_zone
     from invitations i
     join rounds r on r.id = i.round_id
     left join people s on s.id = r.subject_person_id
@@ -60,4 +60,5 @@ async def _find(conn: Connection, query: str, token_hash: bytes) -> Invited | No
         public_key=row["public_key"],
         subject_name=row["subject_name"],
         locale=row["locale"],
+        time_zone=row["time_zone"],
     )

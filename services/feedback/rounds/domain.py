@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from shared.events import Bucket, CloseReason, Group, MilestoneReached, Practice
+from shared.clock import end_of_day
+from shared.events import Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
 
 MOST_PEERS = 12
 
@@ -28,6 +29,13 @@ class Ending(StrEnum):
     subject_left = "subject_left"
 
 
+class NotOpened(StrEnum):
+    """Why a milestone that plans a round opens none: it is withheld from the start."""
+
+    asked_recently = "asked_recently"
+    nobody_to_ask = "nobody_to_ask"
+
+
 @dataclass(frozen=True, slots=True)
 class Colleague:
     """A person of the directory as far as choosing respondents needs them."""
@@ -35,13 +43,19 @@ class Colleague:
     id: UUID
     unit_id: UUID
     manager_id: UUID | None
-    active: bool
+    status: PersonStatus
     has_address: bool
+    time_zone: str
 
     @property
     def reachable(self) -> bool:
         """Can be asked: is at work, and has an address that an invitation can go to."""
-        return self.active and self.has_address
+        return self.status is PersonStatus.active and self.has_address
+
+    @property
+    def has_left(self) -> bool:
+        """Nobody is asked about them any more; somebody on leave may still reach a milestone."""
+        return self.status is PersonStatus.inactive
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +97,42 @@ class Round:
 
 def plan_round(
     reached: MilestoneReached,
+    plan: FeedbackPlan,
     round_id: UUID,
     respondents: Collection[Respondent],
     *,
+    resting: Collection[Practice] = (),
+    time_zone: str,
     k: int,
     version: int,
     now: datetime,
-) -> Round | None:
-    """The round that a milestone opens; None when it plans none or nobody can be asked.
+) -> tuple[Round, NotOpened | None]:
+    """The round that a milestone opens, or as it would have been, and why it is not.
 
-    `k` and the instrument's `version` are locked here for the round's whole life.
+    `resting`: practices that were asked about this person lately. Two reports on one practice from nearly the same
+    people could be subtracted, so a practice is left out until it has rested. The round ends with a day of the
+    subject's (`time_zone`). `k` and the instrument's `version` are locked here for the round's whole life.
     """
-    if reached.feedback is None or not respondents or not reached.practices:
-        return None
-    asked = {respondent.group for respondent in respondents}
-    return Round(
+    fresh = tuple(practice for practice in reached.practices if practice not in resting)
+    obstacle = NotOpened.nobody_to_ask if not respondents else NotOpened.asked_recently if not fresh else None
+    asked = {respondent.group for respondent in respondents} if respondents else set(plan.groups)
+    round_ = Round(
         id=round_id,
-        kind=reached.feedback.kind,
+        kind=plan.kind,
         subject_person_id=reached.person_id,
         enrolment_id=reached.enrolment_id,
         milestone=reached.milestone,
         cohort_id=reached.cohort_id,
         programme_id=reached.programme_id,
         unit_id=reached.unit_id,
-        practices=reached.practices,
+        practices=fresh or reached.practices,
         groups=tuple(group for group in Group if group in asked),
         instrument_version=version,
         k=k,
         opened_at=now,
-        closes_at=now + timedelta(days=reached.feedback.days_open),
+        closes_at=end_of_day(now + timedelta(days=plan.days_open), time_zone) if obstacle is None else now,
     )
+    return round_, obstacle
 
 
 def choose_respondents(
@@ -125,9 +145,9 @@ def choose_respondents(
     shown. Somebody who could be in two groups answers as manager before led before peer.
     """
     subject = around.subject
-    if not subject.active:
+    if subject.has_left:
         return []
-    chosen = [Respondent(subject.id, Group.self)] if Group.self in groups and subject.reachable else []
+    chosen = [Respondent(subject.id, Group.self)] if Group.self in groups and subject.has_address else []
     taken = {subject.id}
     if around.manager is not None:
         taken.add(around.manager.id)
@@ -150,6 +170,11 @@ def _peers(around: Surroundings, taken: Collection[UUID], k: int, rng: random.Ra
     others = _free(around.unit, {*taken, *team})
     peers = team + rng.sample(others, min(most - len(team), len(others)))
     return peers if len(peers) >= k else []
+
+
+def is_small_team(subject: Colleague, team: Iterable[Colleague], k: int) -> bool:
+    """Whether the people with the same manager may be too few, so that the rest of the unit is needed."""
+    return len(_free(team, {subject.id})) < k
 
 
 def _free(people: Iterable[Colleague], taken: Collection[UUID]) -> list[UUID]:

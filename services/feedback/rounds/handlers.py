@@ -20,6 +20,7 @@ from services.feedback.rounds.domain import (
     coarse_date,
     ended_since,
     is_complete,
+    is_small_team,
     new_bucket,
     next_tick,
     plan_round,
@@ -62,9 +63,12 @@ def about(round_: Round) -> dict[str, Any]:
 class RoundHandlers:
     """What the handlers need besides their connection: secrets and settings, given once by `app.py`."""
 
-    def __init__(self, secrets: Secrets, *, k: int, count_every: timedelta, links_kept: timedelta) -> None:
+    def __init__(
+        self, secrets: Secrets, *, k: int, rest: timedelta, count_every: timedelta, links_kept: timedelta
+    ) -> None:
         self._secrets = secrets
         self._k = k
+        self._rest = rest
         self._count_every = count_every
         self._links_kept = links_kept
 
@@ -75,7 +79,7 @@ class RoundHandlers:
 
         Endings are remembered by the enrolment's sequence, so that the outcome is the same in whatever order they come.
         """
-        reached = [event for event in events if isinstance(event.data, MilestoneReached) and event.data.feedback]
+        reached = [event for event in events if isinstance(event.data, MilestoneReached) and _plans_a_round(event.data)]
         endings, causes = _endings(events)
         if endings:
             await store.record_endings(conn, endings)
@@ -120,13 +124,17 @@ class RoundHandlers:
     async def _open(self, conn: Connection, reached: Sequence[Received[Any]], now: datetime) -> list[Parked]:
         """A round for each milestone that has none: one reached, undone and reached again is asked about once.
 
-        Only after a round was withheld may the same milestone open another.
+        Only after a round was withheld may the same milestone open another. A milestone whose round cannot open has
+        one that is withheld from the start, so that the co-leader learns why.
         """
         endings = await store.endings_of(conn, {event.data.enrolment_id for event in reached})
         current = _latest([event for event in reached if not ended_since(event.data, event.sequence, endings)])
         standing = await store.keep_standing(conn, {key: event.sequence for key, event in current.items()})
         new = [event for key, event in current.items() if key not in standing]
         around, parked = await _look_around(conn, new, self._k)
+        asked_lately = await store.practices_asked(
+            conn, {event.data.person_id for event in new}, coarse_date(now - self._rest)
+        )
         rounds: list[store.NewRound] = []
         invitations: list[store.NewInvitation] = []
         pairs: list[Caused] = []
@@ -135,11 +143,18 @@ class RoundHandlers:
                 continue
             plan = event.data.feedback
             asked = choose_respondents(around[event.id], plan.groups, k=self._k, rng=random.SystemRandom())
-            round_ = plan_round(event.data, new_id(), asked, k=self._k, version=LATEST_VERSION, now=now)
-            if round_ is None:
+            resting = asked_lately[event.data.person_id]
+            round_, obstacle = plan_round(
+                event.data, plan, new_id(), asked, resting=resting, time_zone=around[event.id].subject.time_zone,
+                k=self._k, version=LATEST_VERSION, now=now,
+            )  # fmt: skip
+            if obstacle is not None:
+                rounds.append(store.NewRound(round_, None, obstacle, event.id, event.sequence))
+                pairs.append((RoundWithheld(**about(round_), reason=obstacle), event))
                 continue
+            resting |= set(round_.practices)
             keys = new_keys(round_.id, self._secrets.ballot)
-            rounds.append(store.NewRound(round_, keys.public, keys.wrapped, event.id, event.sequence))
+            rounds.append(store.NewRound(round_, keys, None, event.id, event.sequence))
             issued = [self._invite(round_, respondent) for respondent in asked]
             invitations += issued
             pairs.append((RoundOpened(**about(round_), **{name: getattr(round_, name) for name in _OPENING}), event))
@@ -148,8 +163,9 @@ class RoundHandlers:
         await store.insert_invitations(conn, invitations)
         await outbox.add_caused(conn, pairs, now=now)
         tick = next_tick(now, self._count_every)
-        await timers.schedule_many(conn, CLOSE, [(str(one.round.id), one.round.closes_at, {}) for one in rounds])
-        await timers.schedule_many(conn, COUNT, [(str(one.round.id), tick, {}) for one in rounds])
+        opened = [one.round for one in rounds if one.not_opened is None]
+        await timers.schedule_many(conn, CLOSE, [(str(round_.id), round_.closes_at, {}) for round_ in opened])
+        await timers.schedule_many(conn, COUNT, [(str(round_.id), tick, {}) for round_ in opened])
         return parked
 
     def _invite(self, round_: Round, respondent: Respondent) -> store.NewInvitation:
@@ -222,6 +238,10 @@ def _latest(reached: Sequence[Received[Any]]) -> dict[tuple[UUID, str], Received
     return {(event.data.enrolment_id, event.data.milestone): event for event in in_order}
 
 
+def _plans_a_round(reached: MilestoneReached) -> bool:
+    return reached.feedback is not None and bool(reached.practices)
+
+
 def _has_left(event: Received[Any]) -> bool:
     return event.data is None or event.data.status is PersonStatus.inactive
 
@@ -243,13 +263,13 @@ async def _look_around(
     conn: Connection, events: Sequence[Received[Any]], k: int
 ) -> tuple[dict[UUID, Surroundings], list[Parked]]:
     """Who is around each event's subject, by event id; an event whose subject or manager is not known yet must wait."""
-    subjects = await store.colleagues(conn, {event.data.person_id for event in events})
+    subjects = await store.hold_subjects(conn, {event.data.person_id for event in events})
     manager_ids = {subject.manager_id for subject in subjects.values() if subject.manager_id}
     managers = await store.colleagues(conn, manager_ids)
     reports: dict[UUID | None, list[Colleague]] = defaultdict(list)
     for one in await store.reporting_to(conn, manager_ids | set(subjects)):
         reports[one.manager_id].append(one)
-    small = {s.unit_id for s in subjects.values() if len(reports[s.manager_id] if s.manager_id else ()) <= k}
+    small = {s.unit_id for s in subjects.values() if is_small_team(s, reports[s.manager_id] if s.manager_id else (), k)}
     units: dict[UUID, list[Colleague]] = defaultdict(list)
     for one in await store.belonging_to(conn, small):
         units[one.unit_id].append(one)

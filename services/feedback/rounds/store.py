@@ -7,18 +7,27 @@ from uuid import UUID
 
 import asyncpg
 
-from services.feedback.rounds.domain import Colleague, Count, Ending, Round, RoundState
+from services.feedback.ballots import RoundKeys
+from services.feedback.rounds.domain import (
+    Colleague,
+    Count,
+    Ending,
+    NotOpened,
+    Round,
+    RoundState,
+    coarse_date,
+)
 from shared.db import Connection
-from shared.events import Bucket, Group, Practice
+from shared.events import Bucket, Group, PersonStatus, Practice
 
 
 @dataclass(frozen=True, slots=True)
 class NewRound:
-    """A round to insert, with its keys and the event that caused it."""
+    """A round to insert, with the event that caused it; with its keys when it opens, else with the reason why not."""
 
     round: Round
-    public_key: bytes
-    wrapped_key: bytes
+    keys: RoundKeys | None
+    not_opened: NotOpened | None
     caused_by: UUID
     caused_sequence: int
 
@@ -50,23 +59,46 @@ class Finished:
     closed_on: date
 
 
-_COLLEAGUE = "select id, unit_id, manager_id, status = 'active' as active, email is not null as has_address from people"
+# Held until the transaction ends: whoever leaves meanwhile waits, and then finds the invitation to take back.
+_COLLEAGUE = "select id, unit_id, manager_id, status, email is not null as has_address, time_zone from people"
+
+
+async def hold_subjects(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
+    """Those of `ids` that the directory knows; no other transaction opens a round about them until this one ends."""
+    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for no key update", list(ids))
+    return {row["id"]: _colleague(row) for row in rows}
 
 
 async def colleagues(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
     """Those of `ids` that the directory knows."""
-    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[])", list(ids))
-    return {row["id"]: Colleague(**row) for row in rows}
+    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for share", list(ids))
+    return {row["id"]: _colleague(row) for row in rows}
 
 
 async def reporting_to(conn: Connection, manager_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where manager_id = any($1::uuid[])", list(manager_ids))
-    return [Colleague(**row) for row in rows]
+    rows = await conn.fetch(f"{_COLLEAGUE} where manager_id = any($1::uuid[]) order by id for share", list(manager_ids))
+    return [_colleague(row) for row in rows]
 
 
 async def belonging_to(conn: Connection, unit_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where unit_id = any($1::uuid[])", list(unit_ids))
-    return [Colleague(**row) for row in rows]
+    rows = await conn.fetch(f"{_COLLEAGUE} where unit_id = any($1::uuid[]) order by id for share", list(unit_ids))
+    return [_colleague(row) for row in rows]
+
+
+async def practices_asked(conn: Connection, subject_ids: Collection[UUID], since: date) -> dict[UUID, set[Practice]]:
+    """What an open round about these people asks, or one asked that was released after `since`."""
+    rows = await conn.fetch(
+        """
+        select subject_person_id, practices from rounds
+        where subject_person_id = any($1::uuid[]) and (state = 'open' or (state = 'released' and closed_on > $2))
+        """,
+        list(subject_ids),
+        since,
+    )
+    asked: dict[UUID, set[Practice]] = {subject_id: set() for subject_id in subject_ids}
+    for row in rows:
+        asked[row["subject_person_id"]] |= {Practice(practice) for practice in row["practices"]}
+    return asked
 
 
 async def record_endings(conn: Connection, endings: Mapping[tuple[UUID, str], int]) -> None:
@@ -116,15 +148,18 @@ async def insert_rounds(conn: Connection, new: Sequence[NewRound]) -> None:
         """
         insert into rounds (
             id, kind, subject_person_id, enrolment_id, milestone, cohort_id, programme_id, unit_id, practices, groups,
-            instrument_version, k, opened_at, closes_at, public_key, wrapped_key, caused_by, caused_sequence
-        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            instrument_version, k, opened_at, closes_at, public_key, wrapped_key, caused_by, caused_sequence,
+            state, reason, closed_on
+        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
         """,
         [
             (
                 one.round.id, one.round.kind, one.round.subject_person_id, one.round.enrolment_id, one.round.milestone,
                 one.round.cohort_id, one.round.programme_id, one.round.unit_id, list(one.round.practices),
                 list(one.round.groups), one.round.instrument_version, one.round.k, one.round.opened_at,
-                one.round.closes_at, one.public_key, one.wrapped_key, one.caused_by, one.caused_sequence,
+                one.round.closes_at, one.keys and one.keys.public, one.keys and one.keys.wrapped, one.caused_by,
+                one.caused_sequence, RoundState.withheld if one.not_opened else RoundState.open, one.not_opened,
+                coarse_date(one.round.opened_at) if one.not_opened else None,
             )
             for one in new
         ],
@@ -287,6 +322,10 @@ async def forget_invitations(conn: Connection, round_ids: Collection[UUID]) -> N
 def ended(rounds: Iterable[LockedRound], ending: Ending, closed_on: date) -> list[Finished]:
     """Rows for `finish` where rounds end unread."""
     return [Finished(locked.round.id, RoundState.withheld, ending, closed_on) for locked in rounds]
+
+
+def _colleague(row: asyncpg.Record) -> Colleague:
+    return Colleague(**{**row, "status": PersonStatus(row["status"])})
 
 
 def _round(row: asyncpg.Record) -> Round:

@@ -38,6 +38,7 @@ def invited(
         b"",
         "Anna",
         "sv",
+        "Europe/Stockholm",
     )
 
 

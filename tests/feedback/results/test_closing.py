@@ -3,6 +3,7 @@ import json
 import re
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,12 +19,12 @@ from shared.events import Group
 from shared.timers import Timers
 from tests.feedback.house import NOW, PRACTICES, House
 
-LATER = NOW + timedelta(days=14)
+LATER = NOW + timedelta(days=15)
 
 
-async def answered_round(house: House, *, peers: int = 6) -> UUID:
+async def answered_round(house: House, *, peers: int = 6, **changes: Any) -> UUID:
     """A round that self, manager and `peers` have answered: self 5, manager 2, peers 3 and 4 in turn."""
-    round_id = await house.open_round()
+    round_id = await house.open_round(**changes)
     tokens = await house.tokens(round_id)
     await house.answer(tokens[Group.self][0], 5)
     await house.answer(tokens[Group.manager][0], 2)
@@ -107,7 +108,7 @@ async def test_closing_twice_changes_nothing(house: House) -> None:
 
 
 async def test_rounds_close_by_their_timer_many_at_once(house: House) -> None:
-    rounds = [await answered_round(house) for _ in range(5)]
+    rounds = [await answered_round(house, person_id=co_leader) for co_leader in house.peers]
     clock = Clock()
     timers = Timers(house.pool, clock, {CLOSE: house.closing.close})
     assert await timers.tick() >= len(rounds)  # the rounds were opened at a time long past
@@ -206,6 +207,7 @@ async def test_the_order_of_stored_answers_says_nothing_about_the_order_of_answe
         for number, token in enumerate((await house.tokens(round_id))[Group.peer]):
             await house.answer(token, 1 if number < 4 else 5)
         await house.close(round_id)
+        house.let_practices_rest()
         rows = await house.pool.fetch(
             "select ratings from answers where round_id = $1 and practice = 'improving' order by ctid", round_id
         )

@@ -28,6 +28,7 @@ async def closed_round(house: House, *, peers: int = 6, rating: int = 4) -> UUID
     for number, token in enumerate(tokens[Group.peer][:peers]):
         await house.answer(token, min(5, rating - number % 2))
     await house.close(round_id)
+    house.let_practices_rest()
     return round_id
 
 

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,17 +11,20 @@ from services.feedback.rounds.domain import (
     MOST_PEERS,
     Colleague,
     Count,
+    NotOpened,
     Respondent,
+    Round,
     Surroundings,
     choose_respondents,
     close_reason,
     ended_since,
     is_complete,
+    is_small_team,
     new_bucket,
     next_tick,
     plan_round,
 )
-from shared.events import Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, Practice
+from shared.events import Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
 from shared.ids import new_id
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -28,13 +32,18 @@ EVERYBODY = (Group.self, Group.manager, Group.peer, Group.led)
 UNIT, MANAGER = new_id(), new_id()
 
 
-def colleague(*, manager: UUID | None = MANAGER, active: bool = True, address: bool = True) -> Colleague:
-    return Colleague(new_id(), UNIT, manager, active, address)
+ZONE = "Europe/Stockholm"
+
+
+def colleague(
+    *, manager: UUID | None = MANAGER, status: PersonStatus = PersonStatus.active, address: bool = True
+) -> Colleague:
+    return Colleague(new_id(), UNIT, manager, status, address, ZONE)
 
 
 def around(*, team: int = 0, unit: int = 0, led: int = 0) -> Surroundings:
     subject = colleague()
-    manager = Colleague(MANAGER, UNIT, None, active=True, has_address=True)
+    manager = Colleague(MANAGER, UNIT, None, PersonStatus.active, has_address=True, time_zone=ZONE)
     reports = [colleague(manager=subject.id) for _ in range(led)]
     same_manager = [subject] + [colleague() for _ in range(team)]
     same_unit = [manager, *same_manager, *reports] + [colleague(manager=new_id()) for _ in range(unit)]
@@ -57,6 +66,21 @@ def reached(**changes: object) -> MilestoneReached:
         "feedback": FeedbackPlan(kind="milestone", groups=(Group.self, Group.peer), days_open=14),
     }  # fmt: skip
     return MilestoneReached.model_validate(values | changes)
+
+
+def plan(
+    asked: list[Respondent],
+    event: MilestoneReached | None = None,
+    *,
+    resting: Collection[Practice] = (),
+    time_zone: str = ZONE,
+    k: int = 5,
+) -> tuple[Round, NotOpened | None]:
+    event = event or reached()
+    assert event.feedback is not None
+    return plan_round(
+        event, event.feedback, new_id(), asked, resting=resting, time_zone=time_zone, k=k, version=1, now=NOW
+    )
 
 
 @given(st.integers(0, 30), st.integers(0, 20), st.integers(0, 20), st.sets(st.sampled_from(EVERYBODY)))
@@ -91,8 +115,8 @@ def test_who_is_away_or_has_no_address_is_not_asked() -> None:
     places = around(team=5)
     away = Surroundings(
         places.subject,
-        colleague(active=False),
-        [*places.team, colleague(active=False), colleague(address=False)],
+        colleague(status=PersonStatus.on_leave),
+        [*places.team, colleague(status=PersonStatus.inactive), colleague(address=False)],
         [],
         [],
     )
@@ -103,8 +127,23 @@ def test_who_is_away_or_has_no_address_is_not_asked() -> None:
 
 def test_nobody_is_asked_about_somebody_who_left() -> None:
     places = around(team=9)
-    gone = Surroundings(colleague(active=False), places.manager, places.team, places.unit, places.led)
+    gone = Surroundings(colleague(status=PersonStatus.inactive), places.manager, places.team, places.unit, places.led)
     assert choose(gone) == []
+
+
+def test_somebody_on_leave_who_reaches_a_milestone_is_asked_about_and_asked() -> None:
+    places = around(team=9)
+    subject = colleague(status=PersonStatus.on_leave)
+    away = Surroundings(subject, places.manager, [subject, *places.team], places.unit, places.led)
+    assert people(choose(away), Group.self) == {subject.id}
+    assert len(people(choose(away), Group.peer)) >= 9
+
+
+def test_a_team_is_as_small_as_those_of_it_who_can_be_asked() -> None:
+    places = around(team=5)
+    assert not is_small_team(places.subject, places.team, 5)
+    gone = [colleague(status=PersonStatus.inactive) for _ in range(9)]
+    assert is_small_team(places.subject, [*places.team[:5], *gone], 5)
 
 
 def test_a_higher_k_asks_enough_peers_for_it() -> None:
@@ -119,17 +158,30 @@ def test_the_lot_differs_from_round_to_round() -> None:
 
 def test_a_round_locks_k_the_instrument_and_its_end_when_it_opens() -> None:
     asked = [Respondent(new_id(), Group.peer)]
-    planned = plan_round(reached(), new_id(), asked, k=7, version=1, now=NOW)
-    assert planned is not None
+    planned, obstacle = plan(asked, k=7)
+    assert obstacle is None
     assert (planned.k, planned.instrument_version, planned.groups) == (7, 1, (Group.peer,))
-    assert (planned.opened_at, planned.closes_at) == (NOW, NOW + timedelta(days=14))
+    assert planned.opened_at == NOW
 
 
-def test_no_round_without_a_plan_a_practice_or_anybody_to_ask() -> None:
+@pytest.mark.parametrize(("time_zone", "utc"), [(ZONE, "2026-03-16T22:59:59"), ("Asia/Tokyo", "2026-03-16T14:59:59")])
+def test_a_round_ends_when_a_day_of_its_subjects_ends(time_zone: str, utc: str) -> None:
+    planned, _ = plan([Respondent(new_id(), Group.peer)], time_zone=time_zone)
+    assert planned.closes_at == datetime.fromisoformat(f"{utc}+00:00")
+
+
+def test_a_practice_that_rests_is_left_out_and_a_round_of_such_alone_is_not_opened() -> None:
     asked = [Respondent(new_id(), Group.self)]
-    assert plan_round(reached(feedback=None), new_id(), asked, k=5, version=1, now=NOW) is None
-    assert plan_round(reached(practices=()), new_id(), asked, k=5, version=1, now=NOW) is None
-    assert plan_round(reached(), new_id(), [], k=5, version=1, now=NOW) is None
+    both = (Practice.leading_meetings, Practice.improving)
+    planned, obstacle = plan(asked, reached(practices=both), resting={Practice.improving})
+    assert (planned.practices, obstacle) == ((Practice.leading_meetings,), None)
+    planned, obstacle = plan(asked, reached(practices=both), resting=set(both))
+    assert (planned.practices, planned.closes_at, obstacle) == (both, NOW, NotOpened.asked_recently)
+
+
+def test_a_round_that_could_ask_nobody_is_not_opened_and_tells_whom_it_meant_to_ask() -> None:
+    planned, obstacle = plan([])
+    assert (planned.groups, obstacle) == ((Group.self, Group.peer), NotOpened.nobody_to_ask)
 
 
 @given(st.integers(0, 10**15), st.integers(1, 24 * 60))

@@ -1,11 +1,13 @@
+import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from services.feedback.responses.domain import LinkRefusedError
 from services.feedback.rounds.handlers import CLOSE, COUNT, PRUNE
+from shared import directory
 from shared.db import transaction
 from shared.events import (
     EnrolmentWithdrawn,
@@ -18,7 +20,9 @@ from shared.events import (
 from shared.ids import new_id
 from shared.inbox import Received
 from shared.links import token_for, token_hash
-from tests.feedback.house import NOW, House, due, received
+from tests.feedback.house import NOW, PRACTICES, House, due, received
+
+CLOSES = datetime(2026, 3, 16, 22, 59, 59, tzinfo=UTC)  # the end of a day in Stockholm, two weeks on
 
 
 def undone(reached: MilestoneReached) -> MilestoneUndone:
@@ -52,7 +56,7 @@ async def test_a_reached_milestone_opens_a_round_and_invites_self_manager_and_pe
     round_id = await house.open_round()
     row = await house.pool.fetchrow("select * from rounds where id = $1", round_id)
     assert row is not None
-    assert (row["state"], row["k"], row["closes_at"]) == ("open", 5, NOW + timedelta(days=14))
+    assert (row["state"], row["k"], row["closes_at"]) == ("open", 5, CLOSES)
     invited = await house.pool.fetch("select respondent_id, respondent_group from invitations")
     assert {(one["respondent_id"], one["respondent_group"]) for one in invited} == {
         (house.co_leader, "self"), (house.manager, "manager"), *((peer, "peer") for peer in house.peers),
@@ -78,9 +82,80 @@ async def test_a_milestone_without_feedback_opens_nothing(house: House) -> None:
 
 
 async def test_many_milestones_in_one_batch_open_one_round_each(house: House) -> None:
-    await house.handle(*[received(house.milestone(milestone=f"step_{number}")) for number in range(20)])
-    assert await house.pool.fetchval("select count(*) from rounds") == 20
-    assert await house.pool.fetchval("select count(distinct token_hash) from invitations") == 200
+    await house.handle(*[received(house.milestone(person_id=peer)) for peer in house.peers])
+    assert await house.pool.fetchval("select count(*) from rounds where state = 'open'") == len(house.peers)
+    assert await house.pool.fetchval("select count(distinct token_hash) from invitations") == 10 * len(house.peers)
+
+
+async def test_a_practice_is_not_asked_about_again_until_it_has_rested(house: House) -> None:
+    """Six peers' mean less that of five of them would be the sixth one's answer."""
+    first = await house.open_round()
+    both = house.milestone(practices=(*PRACTICES, Practice.mobilising))
+    await house.handle(received(both), received(house.milestone()))
+    rows = await house.pool.fetch("select state, reason, practices from rounds where id <> $1 order by state", first)
+    assert [tuple(row) for row in rows] == [
+        ("open", None, ["mobilising"]),
+        ("withheld", "asked_recently", list(PRACTICES)),
+    ]
+    assert (await house.events("medled.round.%"))[-2:] == ["round.opened", "round.withheld"]
+    for token in (await house.tokens(first))[Group.peer]:
+        await house.answer(token)
+    await house.close(first)
+    house.now += house.settings.rest
+    again = await house.open_round()
+    assert await house.pool.fetchval("select reason from rounds where id = $1", again) == "asked_recently"
+    house.let_practices_rest()
+    rested = await house.open_round()
+    assert await house.pool.fetchval("select state from rounds where id = $1", rested) == "open"
+
+
+async def test_rounds_about_one_person_that_open_at_once_share_no_practice(house: House) -> None:
+    await asyncio.gather(*[house.handle(received(house.milestone())) for _ in range(4)])
+    rows = await house.pool.fetch("select state, count(*) from rounds group by 1 order by 1")
+    assert [tuple(row) for row in rows] == [("open", 1), ("withheld", 3)]
+
+
+async def test_a_small_team_is_filled_up_from_the_unit_however_many_have_left_it(house: House) -> None:
+    await house.pool.execute("update people set status = 'inactive' where id = any($1::uuid[])", house.peers[3:])
+    other_manager = new_id()
+    await house.add_person(other_manager, manager=None, name="Moa")
+    for number in range(8):
+        await house.add_person(new_id(), manager=other_manager, name=f"Unit{number}")
+    await house.open_round()
+    invited = await house.pool.fetch("select respondent_id from invitations where respondent_group = 'peer'")
+    assert {row["respondent_id"] for row in invited} > set(house.peers[:3])
+    assert len(invited) == 3 + 8 + 1
+
+
+async def test_a_round_that_can_ask_nobody_is_withheld_from_the_start_and_says_so(house: House) -> None:
+    await house.pool.execute("update people set email = null")
+    round_id = await house.open_round()
+    row = await house.pool.fetchrow("select state, reason, wrapped_key, public_key from rounds where id = $1", round_id)
+    assert row is not None
+    assert tuple(row) == ("withheld", "nobody_to_ask", None, None)
+    assert await house.events() == ["round.withheld"]
+    assert await house.pool.fetchval("select count(*) from timers") == 0
+
+
+async def test_a_departure_while_a_round_opens_finds_the_invitation_to_take_back(house: House) -> None:
+    """The directory takes the departure first, and waits there for the opening to end."""
+    async with transaction(house.pool) as opening:
+        await house.rounds.follow_enrolments(opening, [received(house.milestone())], NOW)
+        gone = received(person(house, house.peers[0]))
+
+        async def leave() -> None:
+            async with transaction(house.pool) as conn:
+                await directory.keep_people(conn, [gone], NOW)
+                await house.rounds.follow_people(conn, [gone], NOW)
+
+        leaving = asyncio.create_task(leave())
+        waits = """
+            select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())
+        """
+        while not await house.pool.fetchval(waits):
+            await asyncio.sleep(0.01)
+    await leaving
+    assert await house.pool.fetchval("select count(*) from invitations where state = 'revoked'") == 1
 
 
 async def test_a_milestone_waits_for_a_person_the_directory_does_not_know(house: House) -> None:
@@ -112,7 +187,7 @@ async def test_the_private_key_is_stored_only_wrapped_and_only_while_open(house:
 async def test_an_opened_round_will_be_closed_and_counted(house: House) -> None:
     round_id = await house.open_round()
     timers = {row["kind"]: row["due_at"] for row in await house.pool.fetch("select * from timers")}
-    assert timers == {CLOSE: NOW + timedelta(days=14), COUNT: NOW + timedelta(minutes=30)}
+    assert timers == {CLOSE: CLOSES, COUNT: NOW + timedelta(minutes=30)}
     assert await house.pool.fetchval("select count(*) from timers where key = $1", str(round_id)) == 2
 
 
@@ -139,7 +214,7 @@ async def test_a_milestone_undone_takes_its_open_round_back_unread(house: House)
 
 async def test_a_withdrawn_enrolment_takes_all_its_open_rounds_back_and_no_others(house: House) -> None:
     reached = house.milestone()
-    other = await house.open_round()
+    other = await house.open_round(person_id=house.peers[0])
     await house.handle(received(reached, sequence=5))
     await house.handle(received(withdrawn(reached), sequence=8))
     rows = await house.pool.fetch("select id = $1 as other, state, reason from rounds order by 1", other)
@@ -274,7 +349,7 @@ async def test_a_round_that_everybody_answered_or_declined_closes_at_a_tick_and_
     for tokens in (await house.tokens(round_id)).values():
         for token in tokens:
             await house.answer(token)
-    assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == NOW + timedelta(days=14)
+    assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == CLOSES
     tick = NOW + timedelta(minutes=30)
     await house.count(round_id, now=tick)
     assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == tick

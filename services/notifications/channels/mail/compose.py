@@ -21,8 +21,9 @@ from jinja2 import Environment, PackageLoader, Template, select_autoescape
 from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.smtp import Envelope
 from services.notifications.channels.store import Mail
+from shared.clock import DEFAULT_ZONE
 from shared.links import link, token_for
-from shared.web.locale import DEFAULT_ZONE, Formats
+from shared.web.locale import Formats
 from shared.web.texts import Texts
 
 # Quoted local parts and address literals are legal, but no HR platform has them, and their characters bend envelopes.
@@ -99,7 +100,7 @@ class Composer:
             "person": one_line(mail.person or texts().get("somebody", mail.locale)),
             "programme": one_line((mail.programme or {}).get(mail.locale, "")),
             "cohort": one_line(mail.cohort or ""),
-            "until": formats.date(until) if until else "",
+            "until": formats.datetime(until) if until else "",
         }
 
     def _url(self, mail: Mail) -> str:
