@@ -138,7 +138,7 @@ async def somebody_withdraws(stage: Stage) -> None:
         raise DemoFailed(f"{promoted} got the place, although {next_} was next.")
     record.promoted = promoted
     record.active = [login for login in record.active if login != leaver] + [promoted]
-    record.tally.update(withdrawn=1, waitlisted=-1, mails=1)
+    record.tally.update(withdrawn=1, waitlisted=-1, mails=2)
     await stage.mail_is_out()
     name = {login: stage.organisation.by_login[login].name for login in (leaver, promoted)}
-    stage.say(f"{name[leaver]} withdraws; {name[promoted]}, first in line, gets the place and a mail about it.")
+    stage.say(f"{name[leaver]} withdraws; {name[promoted]}, first in line, gets the place. Both get a mail about it.")

@@ -157,7 +157,7 @@ async def rounds_close(stage: Stage) -> None:
     stage.time_passes(15 * DAY)
     withheld = rest - _PARTLY
     await _rounds_stand(stage, released=_COMPLETE + _PARTLY, withheld=withheld)
-    tally.update(released=_COMPLETE + _PARTLY, withheld=withheld, expired=1, mails=_LEADING)
+    tally.update(released=_COMPLETE + _PARTLY, withheld=withheld, expired=1, mails=_LEADING + 1)
     await until("the unanswered request expired", lambda: _has_expired(stage))
     await stage.mail_is_out()
     stage.say(

@@ -151,6 +151,12 @@ class EnrolmentRequested(EnrolmentFact, type="medled.enrolment.requested.v1"):
     approve_before: UtcTime = Field(description="When the request expires unanswered.")
 
 
+class EnrolmentApproverChanged(EnrolmentFact, type="medled.enrolment.approver_changed.v1"):
+    """The request waits for somebody else's answer than before: `manager_id`, or the programme office when null."""
+
+    approve_before: UtcTime = Field(description="When the request expires unanswered; as before.")
+
+
 class EnrolmentApproved(EnrolmentFact, type="medled.enrolment.approved.v1"):
     """The manager approved. Activated or waitlisted follows."""
 

@@ -10,13 +10,13 @@ from opentelemetry.context import Context
 from services.enrolment.enrolments import handlers as enrolments
 from shared import inbox
 from shared.db import transaction
-from shared.events import PersonDeactivated
+from shared.events import Event, PersonDeactivated, PersonManagerChanged
 from shared.ids import new_id
 from shared.inbox import Received
 from shared.timers import Timers
 from tests.enrolment.world import World
 
-[HANDLER] = enrolments.handlers()
+HANDLERS = enrolments.handlers()
 
 
 async def run_timers(world: World) -> int:
@@ -26,7 +26,15 @@ async def run_timers(world: World) -> int:
 
 def left(person_id: UUID, unit_id: UUID, at: datetime, sequence: int = 2) -> Received[Any]:
     """The fact that a person left, as it comes from Kafka."""
-    event = PersonDeactivated(person_id=person_id, unit_id=unit_id)
+    return _received(PersonDeactivated(person_id=person_id, unit_id=unit_id), unit_id, at, sequence)
+
+
+def got_manager(person_id: UUID, unit_id: UUID, manager_id: UUID | None, at: datetime) -> Received[Any]:
+    """The fact that a person reports to somebody else, as it comes from Kafka."""
+    return _received(PersonManagerChanged(person_id=person_id, unit_id=unit_id, manager_id=manager_id), unit_id, at, 2)
+
+
+def _received(event: Event, unit_id: UUID, at: datetime, sequence: int) -> Received[Any]:
     return Received(
         id=new_id(),
         type=event.type,
@@ -50,6 +58,8 @@ def left(person_id: UUID, unit_id: UUID, at: datetime, sequence: int = 2) -> Rec
 async def handle(world: World, *events: Received[Any]) -> None:
     """One batch, as the consumer does it: only what the inbox has not seen reaches the handler."""
     async with transaction(world.pool) as conn:
-        fresh: Sequence[Received[Any]] = await inbox.admit(conn, HANDLER, events)
-        if fresh:
-            await HANDLER.apply(conn, fresh, world.now)
+        for handler in HANDLERS:
+            taken = [event for event in events if isinstance(event.data, handler.events)]
+            fresh: Sequence[Received[Any]] = await inbox.admit(conn, handler, taken)
+            if fresh:
+                await handler.apply(conn, fresh, world.now)

@@ -11,13 +11,17 @@ import pytest
 from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.compose import AddressError, envelope_address, one_line, texts, variant_of
 from services.notifications.channels.store import Mail
+from services.notifications.routing.domain import WORTH_TELLING
 from shared.links import token_for
 from tests.notifications.factories import COMPOSER, LINK_SECRET, NOW, mail
 
+WITH_VARIANTS = (Kind.INVITATION, Kind.ENROLMENT_ACTIVE, Kind.ENROLMENT_ENDED, Kind.ROUND_WITHHELD)
 EVERY_TEXT: list[tuple[Kind, dict[str, Any]]] = [
     *[(Kind.INVITATION, {"group": group}) for group in ("self", "manager", "peer", "led", "customer")],
     *[(Kind.ENROLMENT_ACTIVE, {"promoted": promoted}) for promoted in (True, False)],
-    *[(kind, {}) for kind in Kind if kind not in (Kind.INVITATION, Kind.ENROLMENT_ACTIVE)],
+    *[(Kind.ENROLMENT_ENDED, {"how": how}) for how in ("expired", "withdrawn")],
+    *[(Kind.ROUND_WITHHELD, {"reason": reason}) for reason in WORTH_TELLING],
+    *[(kind, {}) for kind in Kind if kind not in WITH_VARIANTS],
 ]
 
 

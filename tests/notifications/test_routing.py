@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -13,11 +14,17 @@ from shared.db import Pool
 from shared.events import (
     CohortOpened,
     EnrolmentActivated,
+    EnrolmentApproverChanged,
+    EnrolmentExpired,
+    EnrolmentRequested,
+    EnrolmentWithdrawn,
     InvitationRevoked,
     ProgrammePublished,
     ResultsReleased,
+    RoundWithheld,
     Title,
 )
+from shared.events.enrolment import EnrolmentFact
 from shared.ids import new_id
 from shared.links import token_for
 from tests.notifications.conftest import Directory, route
@@ -87,6 +94,61 @@ async def test_a_revoked_invitation_is_not_mailed_whichever_comes_first(
     row = await pool.fetchrow("select status, reason from notifications")
     assert row is not None
     assert tuple(row) == ("suppressed", "invitation_revoked")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kinds"),
+    [
+        ("too_few_answers", ["round_withheld"]), ("asked_recently", ["round_withheld"]),
+        ("nobody_to_ask", ["round_withheld"]), ("milestone_undone", []), ("enrolment_withdrawn", []),
+        ("a_reason_of_tomorrow", []),
+    ],
+)  # fmt: skip
+async def test_a_withheld_round_is_mailed_about_only_where_the_mail_is_true(
+    pool: Pool, directory: Directory, reason: str, kinds: list[str]
+) -> None:
+    fact = RoundWithheld(
+        round_id=new_id(), subject_person_id=await directory.person(), enrolment_id=new_id(), milestone="first",
+        cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(), reason=reason,
+    )  # fmt: skip
+    await route(pool, [received(fact)])
+    assert [row["kind"] for row in await pool.fetch("select kind from notifications")] == kinds
+
+
+@pytest.fixture
+async def place(pool: Pool, directory: Directory) -> dict[str, Any]:
+    """What every fact about one enrolment says, in a cohort whose titles are known."""
+    ids: dict[str, Any] = {
+        "enrolment_id": new_id(), "person_id": await directory.person(), "cohort_id": new_id(),
+        "programme_id": new_id(), "unit_id": new_id(),
+    }  # fmt: skip
+    await pool.execute("insert into programmes values ($1, $2)", ids["programme_id"], {"sv": "Leda", "en": "Leading"})
+    await pool.execute("insert into cohorts values ($1, 'Våren')", ids["cohort_id"])
+    return ids
+
+
+async def test_when_somebody_else_answers_a_request_they_are_asked_and_nobody_before_them(
+    pool: Pool, directory: Directory, place: dict[str, Any]
+) -> None:
+    old, new, until = await directory.person(), await directory.person(), NOW + timedelta(days=14)
+    await route(pool, [received(EnrolmentRequested(**place, manager_id=old, approve_before=until))])
+    change = EnrolmentApproverChanged(**place, manager_id=new, approve_before=until)
+    await route(pool, [received(change)])
+    rows = await pool.fetch("select recipient_id, status, reason, pointless_after from notifications order by id")
+    assert [tuple(row) for row in rows] == [
+        (old, "suppressed", "approver_changed", until),
+        (new, "queued", None, until),
+    ]
+
+
+@pytest.mark.parametrize(("fact", "how"), [(EnrolmentExpired, "expired"), (EnrolmentWithdrawn, "withdrawn")])
+async def test_whose_enrolment_ended_is_told_how(
+    pool: Pool, place: dict[str, Any], fact: type[EnrolmentFact], how: str
+) -> None:
+    await route(pool, [received(fact(**place))])
+    row = await pool.fetchrow("select kind, recipient_id, params ->> 'how' as how from notifications")
+    assert row is not None
+    assert tuple(row) == ("enrolment_ended", place["person_id"], how)
 
 
 async def test_an_enrolment_waits_for_the_titles_its_mail_names(pool: Pool, directory: Directory) -> None:

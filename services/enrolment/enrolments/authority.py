@@ -29,7 +29,9 @@ async def must_be_manager(conn: Connection, who: Principal, member: Member) -> N
 
 
 async def must_be_office(conn: Connection, who: Principal, member: Member) -> None:
-    """The programme office, for the unit the person belongs to now."""
+    """The programme office, for the unit the person belongs to now; not in a matter of one's own."""
+    if is_self(who, member):
+        raise NotAllowed("Nobody decides about themselves.", remedy="Ask a colleague in the programme office.")
     await require(conn, who, Role.programme_office, unit=member.unit_id)
 
 

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
 from services.enrolment.errors import Refused
+from shared.clock import end_of_day
 from shared.events import (
     EnrolmentActivated,
     EnrolmentApproved,
+    EnrolmentApproverChanged,
     EnrolmentDeclined,
     EnrolmentExpired,
     EnrolmentRequested,
@@ -82,6 +84,7 @@ class Member:
     manager_id: UUID | None
     manager_is_active: bool
     status: PersonStatus
+    time_zone: str
 
     @property
     def has_manager(self) -> bool:
@@ -154,7 +157,7 @@ def request(
         programme_id=cohort.programme_id,
         status=Status.requested,
         requested_at=now,
-        approve_before=now + answer_within,
+        approve_before=end_of_day(now + answer_within, member.time_zone),
     )
     return enrolment, [_told(EnrolmentRequested, enrolment, member, approve_before=enrolment.approve_before)]
 
@@ -177,6 +180,11 @@ def approve(enrolment: Enrolment, member: Member, places: Places) -> tuple[Enrol
         else _told(EnrolmentWaitlisted, enrolment, member, position=places.waiting + 1)
     )
     return decided, [_told(EnrolmentApproved, enrolment, member), outcome]
+
+
+def change_approver(enrolment: Enrolment, member: Member) -> Event:
+    """The person reports to another manager than when they asked; the caller picks only requests without an answer."""
+    return _told(EnrolmentApproverChanged, enrolment, member, approve_before=enrolment.approve_before)
 
 
 def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:

@@ -1,4 +1,4 @@
-"""What enrolments do when something happens elsewhere: a person leaves, or an answer does not come in time."""
+"""What enrolments do when something happens elsewhere: a person leaves, has another manager, or no answer comes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,10 +6,10 @@ from uuid import UUID
 
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.enrolments import actions, domain, store
-from services.enrolment.enrolments.domain import OPEN, Enrolment
+from services.enrolment.enrolments.domain import OPEN, Enrolment, Status
 from shared import outbox
 from shared.db import Connection
-from shared.events import PersonDeactivated
+from shared.events import PersonDeactivated, PersonManagerChanged
 from shared.inbox import Handler, Received
 from shared.timers import Due, TimerHandler
 
@@ -38,6 +38,24 @@ async def withdraw_departed(conn: Connection, departures: Sequence[Departure], n
     )
 
 
+async def tell_new_approver(conn: Connection, changes: Sequence[Received[PersonManagerChanged]], now: datetime) -> None:
+    """Somebody else answers the open requests of people who report to another manager now.
+
+    Who that is, is what holds now: of two changes, the one that was overtaken tells nothing.
+    """
+    people = {change.data.person_id for change in changes}
+    locked = await store.lock(conn, [each.id for each in await store.open_of(conn, sorted(people))])
+    waiting = [each for each in locked if each.status is Status.requested]
+    members = await store.members(conn, [each.person_id for each in waiting])
+    pairs = [
+        (domain.change_approver(each, members[each.person_id]), change)
+        for change in changes
+        for each in waiting
+        if each.person_id == change.data.person_id and members[each.person_id].manager_id == change.data.manager_id
+    ]
+    await outbox.add_caused(conn, pairs, now=now)
+
+
 def _cause(enrolment: Enrolment, departures: Sequence[Departure]) -> Departure | None:
     """The first of the departures that ends this enrolment."""
     return next(
@@ -64,7 +82,13 @@ def handlers() -> list[Handler]:
             apply=withdraw_departed,
             mode="every_fact",
             effect="departures.event_id",
-        )
+        ),
+        Handler(
+            name="enrolment.enrolments.tell_new_approver",
+            events=(PersonManagerChanged,),
+            apply=tell_new_approver,
+            mode="every_fact",
+        ),
     ]
 
 

@@ -102,14 +102,20 @@ async def members(conn: Connection, person_ids: Sequence[UUID]) -> dict[UUID, Me
     """These people with the unit, manager and status they have now; unknown ones are missing."""
     rows = await conn.fetch(
         """
-        select p.id, p.unit_id, p.manager_id, p.status, coalesce(m.status = 'active', false) as manager_is_active
+        select p.id, p.unit_id, p.manager_id, p.status, p.time_zone,
+            coalesce(m.status = 'active', false) as manager_is_active
         from people p left join people m on m.id = p.manager_id where p.id = any($1::uuid[])
         """,
         person_ids,
     )
     return {
         row["id"]: Member(
-            row["id"], row["unit_id"], row["manager_id"], row["manager_is_active"], PersonStatus(row["status"])
+            row["id"],
+            row["unit_id"],
+            row["manager_id"],
+            row["manager_is_active"],
+            PersonStatus(row["status"]),
+            row["time_zone"],
         )
         for row in rows
     }
@@ -245,6 +251,7 @@ def _listed(row: asyncpg.Record) -> Listed:
             row["manager_id"],
             row["manager_is_active"],
             PersonStatus(row["person_status"]),
+            row["time_zone"],
         ),
         person_name=row["person_name"],
         cohort_name=row["cohort_name"],

@@ -49,6 +49,7 @@ cross join lateral (
 create view enrolments_shown as
 select e.*, c.name as cohort_name, v.title as programme_title,
        p.given_name || ' ' || p.family_name as person_name, p.unit_id, p.status as person_status, p.manager_id,
+       p.time_zone,
        coalesce(m.status = 'active', false) as manager_is_active,
        case e.status when 'waitlisted' then (
            select count(*) from enrolments w

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ENROLMENT_ACTIVE = "enrolment_active"
     ENROLMENT_WAITLISTED = "enrolment_waitlisted"
     ENROLMENT_DECLINED = "enrolment_declined"
+    ENROLMENT_ENDED = "enrolment_ended"
     RESULTS_RELEASED = "results_released"
     ROUND_WITHHELD = "round_withheld"
 
@@ -50,6 +51,7 @@ class Reason(StrEnum):
     NO_ADDRESS = "no_address"
     BAD_ADDRESS = "bad_address"
     INVITATION_REVOKED = "invitation_revoked"
+    APPROVER_CHANGED = "approver_changed"
     TOO_LATE = "too_late"
     MAILBOX_UNAVAILABLE = "mailbox_unavailable"
     MAILBOX_FULL = "mailbox_full"

@@ -1,6 +1,6 @@
 """Which fact makes which message, to whom; and why a message goes to nobody."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,26 +9,37 @@ from uuid import UUID
 from services.notifications.channels.domain import Kind, Reason
 from shared.events import (
     EnrolmentActivated,
+    EnrolmentApproverChanged,
     EnrolmentDeclined,
+    EnrolmentExpired,
     EnrolmentRequested,
     EnrolmentWaitlisted,
+    EnrolmentWithdrawn,
     Event,
     InvitationIssued,
     PersonStatus,
     ResultsReleased,
     RoundWithheld,
 )
+from shared.events.enrolment import EnrolmentFact
 
 # Adding a message: a Kind, its fact here, its case in `message_for`, its words in texts.toml.
 FACTS: tuple[type[Event], ...] = (
     InvitationIssued,
     EnrolmentRequested,
+    EnrolmentApproverChanged,
     EnrolmentActivated,
     EnrolmentWaitlisted,
     EnrolmentDeclined,
+    EnrolmentExpired,
+    EnrolmentWithdrawn,
     ResultsReleased,
     RoundWithheld,
 )
+
+
+# Why a round has no results. Other reasons are things the co-leader did, or had done to them, and knows of.
+WORTH_TELLING = ("too_few_answers", "asked_recently", "nobody_to_ask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,14 @@ class Recipient:
     has_address: bool
 
 
+_OUTCOMES: Mapping[type[EnrolmentFact], tuple[Kind, Mapping[str, str]]] = {
+    EnrolmentWaitlisted: (Kind.ENROLMENT_WAITLISTED, {}),
+    EnrolmentDeclined: (Kind.ENROLMENT_DECLINED, {}),
+    EnrolmentExpired: (Kind.ENROLMENT_ENDED, {"how": "expired"}),
+    EnrolmentWithdrawn: (Kind.ENROLMENT_ENDED, {"how": "withdrawn"}),
+}
+
+
 def message_for(fact: Event) -> Message | None:
     """The message this fact calls for, or None when it calls for none."""
     match fact:
@@ -69,26 +88,24 @@ def message_for(fact: Event) -> Message | None:
                 "group": fact.group.value,
             }
             return Message(Kind.INVITATION, fact.respondent_id, params, fact.closes_at)
-        case EnrolmentRequested():
+        case EnrolmentRequested() | EnrolmentApproverChanged():
             params = {"person_id": str(fact.person_id), **_place(fact)}
             return Message(Kind.APPROVAL_NEEDED, fact.manager_id, params, fact.approve_before)
         case EnrolmentActivated():
             return Message(Kind.ENROLMENT_ACTIVE, fact.person_id, {**_place(fact), "promoted": fact.promoted})
-        case EnrolmentWaitlisted():
-            return Message(Kind.ENROLMENT_WAITLISTED, fact.person_id, _place(fact))
-        case EnrolmentDeclined():
-            return Message(Kind.ENROLMENT_DECLINED, fact.person_id, _place(fact))
+        case EnrolmentWaitlisted() | EnrolmentDeclined() | EnrolmentExpired() | EnrolmentWithdrawn():
+            kind, more = _OUTCOMES[type(fact)]
+            return Message(kind, fact.person_id, {**_place(fact), **more})
         case ResultsReleased():
             return Message(Kind.RESULTS_RELEASED, fact.subject_person_id, {"round_id": str(fact.round_id)})
-        case RoundWithheld():
-            return Message(Kind.ROUND_WITHHELD, fact.subject_person_id, {"round_id": str(fact.round_id)})
+        case RoundWithheld() if fact.reason in WORTH_TELLING:
+            params = {"round_id": str(fact.round_id), "reason": fact.reason}
+            return Message(Kind.ROUND_WITHHELD, fact.subject_person_id, params)
         case _:
             return None
 
 
-def _place(
-    fact: EnrolmentRequested | EnrolmentActivated | EnrolmentWaitlisted | EnrolmentDeclined,
-) -> dict[str, str]:
+def _place(fact: EnrolmentFact) -> dict[str, str]:
     return {
         "enrolment_id": str(fact.enrolment_id),
         "programme_id": str(fact.programme_id),

@@ -9,7 +9,7 @@ from uuid import UUID
 from services.notifications.routing import store
 from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
 from shared.db import Connection
-from shared.events import CohortOpened, InvitationRevoked, ProgrammePublished
+from shared.events import CohortOpened, EnrolmentApproverChanged, InvitationRevoked, ProgrammePublished
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
 from shared.telemetry import traceparent_of
@@ -25,6 +25,13 @@ def handlers(*, message_id_domain: str) -> list[Handler]:
         if revoked:
             await store.remember_revoked(conn, revoked)
             await store.suppress_invitations(conn, revoked, now=now)
+        approvers = {
+            event.data.enrolment_id: event.data.manager_id
+            for event in events
+            if isinstance(event.data, EnrolmentApproverChanged)
+        }
+        if approvers:
+            await store.suppress_approvals_of_others(conn, approvers, now=now)
         pairs = [(event, message) for event in events if (message := message_for(event.data))]
         known = await _look_up(conn, pairs)
         new = [_row(event, message, known, message_id_domain) for event, message in pairs if not known.lacks(message)]

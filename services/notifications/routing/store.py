@@ -119,6 +119,25 @@ async def revoked_among(conn: Connection, invitation_ids: Collection[UUID]) -> s
     return {row["id"] for row in rows}
 
 
+async def suppress_approvals_of_others(
+    conn: Connection, approvers: Mapping[UUID, UUID | None], *, now: datetime
+) -> None:
+    """Of these requests, by enrolment, take mail to anybody but who answers now off the queue."""
+    await conn.execute(
+        """
+        update notifications n set status = $4, reason = $5, next_attempt_at = null, settled_at = $3
+        from unnest($1::text[], $2::uuid[]) as now_asked(enrolment_id, approver_id)
+        where kind = 'approval_needed' and status in ('queued', 'deferred')
+          and params ->> 'enrolment_id' = now_asked.enrolment_id and recipient_id is distinct from approver_id
+        """,
+        [str(enrolment_id) for enrolment_id in approvers],
+        list(approvers.values()),
+        now,
+        Status.SUPPRESSED,
+        Reason.APPROVER_CHANGED,
+    )
+
+
 async def suppress_invitations(conn: Connection, invitation_ids: Collection[UUID], *, now: datetime) -> None:
     """Take messages for void invitations off the queue; one being sent right now is judged when it would be retried."""
     await conn.execute(

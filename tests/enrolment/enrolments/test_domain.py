@@ -32,9 +32,17 @@ from shared.events import (
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 FORTNIGHT = timedelta(days=14)
-MEMBER = Member(UUID(int=1), UUID(int=3), UUID(int=2), manager_is_active=True, status=PersonStatus.active)
+ANSWER_BY = datetime(2026, 3, 16, 22, 59, 59, tzinfo=UTC)  # the end of that day in Stockholm
+MEMBER = Member(
+    UUID(int=1),
+    UUID(int=3),
+    UUID(int=2),
+    manager_is_active=True,
+    status=PersonStatus.active,
+    time_zone="Europe/Stockholm",
+)
 COHORT = Cohort(UUID(int=5), UUID(int=4), 1, "Spring", 40, None, date(2026, 3, 2), date(2026, 6, 12), CohortStatus.open)
-REQUESTED = Enrolment(UUID(int=6), UUID(int=1), UUID(int=5), UUID(int=4), Status.requested, NOW, NOW + FORTNIGHT)
+REQUESTED = Enrolment(UUID(int=6), UUID(int=1), UUID(int=5), UUID(int=4), Status.requested, NOW, ANSWER_BY)
 ROOM = Places(capacity=40, taken=39, waiting=0, approvals=39)
 FULL = Places(capacity=40, taken=40, waiting=7, approvals=47)
 
@@ -47,7 +55,7 @@ def test_a_request_says_by_when_it_must_be_answered() -> None:
     enrolment, [event] = ask()
     assert enrolment == REQUESTED
     assert isinstance(event, EnrolmentRequested)
-    assert event.approve_before == NOW + FORTNIGHT
+    assert event.approve_before == ANSWER_BY
     assert (event.unit_id, event.manager_id) == (MEMBER.unit_id, MEMBER.manager_id)
 
 

@@ -3,8 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.events import EnrolmentActivated, EnrolmentExpired, EnrolmentWithdrawn
-from tests.enrolment.facts import handle, left, run_timers
+from shared.events import (
+    EnrolmentActivated,
+    EnrolmentApproverChanged,
+    EnrolmentExpired,
+    EnrolmentRequested,
+    EnrolmentWithdrawn,
+)
+from tests.enrolment.facts import got_manager, handle, left, run_timers
 from tests.enrolment.world import World, ok, refused
 
 URL = "/enrolment/v1/enrolments"
@@ -28,9 +34,9 @@ async def test_a_request_that_nobody_answers_expires_on_its_day_and_not_before(w
     unanswered, answered = await asked(world, "anna", cohort), await asked(world, "bo", cohort)
     await ok(world.client("boss").post(f"{URL}/{answered}/approve"))
 
-    world.pass_time(timedelta(days=14, minutes=-1))
+    world.pass_time(timedelta(days=14))
     assert await run_timers(world) == 0
-    world.pass_time(timedelta(days=14, minutes=1))
+    world.pass_time(timedelta(days=15))
     assert await run_timers(world) == 2
     assert await states(world, unanswered, answered) == ["expired", "active"]
     assert [str(event.enrolment_id) for event in await world.events(EnrolmentExpired)] == [unanswered]
@@ -38,6 +44,25 @@ async def test_a_request_that_nobody_answers_expires_on_its_day_and_not_before(w
     await refused(world.client("boss").post(f"{URL}/{unanswered}/approve"), 409, "enrolment-state")
     assert await run_timers(world) == 0
     assert (await ok(world.client("anna").post(URL, json={"cohort_id": cohort}), 201))["status"] == "requested"
+
+
+async def test_a_new_manager_is_told_of_requests_that_wait_and_of_no_others(world: World) -> None:
+    office = await world.office()
+    cohort, other = await world.cohort(office), await world.cohort(office)
+    old, new = await world.person("old"), await world.person("new")
+    anna = await world.person("anna", manager=old)
+    answered = await asked(world, "anna", other)
+    await ok(world.client("old").post(f"{URL}/{answered}/decline"))
+    waiting = await asked(world, "anna", cohort)
+    await world.pool.execute("update people set manager_id = $2 where id = $1", anna, new)
+    overtaken, fact = got_manager(anna, world.hq, None, world.now), got_manager(anna, world.hq, new, world.now)
+    await handle(world, overtaken, fact)
+    await handle(world, fact)
+    [told] = await world.events(EnrolmentApproverChanged)
+    [asked_for] = [each for each in await world.events(EnrolmentRequested) if str(each.enrolment_id) == waiting]
+    assert (str(told.enrolment_id), told.manager_id, told.approve_before) == (waiting, new, asked_for.approve_before)
+    await refused(world.client("old").post(f"{URL}/{waiting}/approve"), 403, "forbidden")
+    await ok(world.client("new").post(f"{URL}/{waiting}/approve"))
 
 
 async def test_who_leaves_gives_up_every_enrolment_and_the_places_go_to_who_waits(world: World) -> None:

@@ -49,7 +49,9 @@ async def test_a_journey_through_the_pages(world: World) -> None:
     cohort = await world.cohort(office)
     assert "Leading meetings" in await page(anna, "/enrolment/me")
 
-    assert "Your manager answers by" in words(await press(anna, "/enrolment/me/ask", cohort_id=cohort))
+    assert "Your manager has your request and answers by" in words(
+        await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    )
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
     assert "Anna Test" in await page(boss, "/enrolment/approvals")
     answered = words(await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve"))
@@ -179,12 +181,12 @@ async def test_the_waiting_list_is_said_to_manager_and_co_leader(world: World) -
     await world.person("Bo")
     first = await ok(world.client("Bo").post(API, json={"cohort_id": cohort}), 201)
     await ok(office.post(f"{API}/{first['id']}/approve"))
-    assert "Ask for a place in the queue" in await page(anna, "/enrolment/me")
+    assert "Ask for a place on the waiting list" in await page(anna, "/enrolment/me")
     await press(anna, "/enrolment/me/ask", cohort_id=cohort)
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
     answered = words(await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve"))
-    assert "number 1 in the queue" in answered
-    assert "You are number 1 in the queue" in await page(anna, "/enrolment/me")
+    assert "number 1 on the waiting list" in answered
+    assert "You are number 1 on the waiting list" in await page(anna, "/enrolment/me")
 
 
 async def test_the_office_takes_a_cohort_through_its_steps(world: World) -> None:

@@ -13,6 +13,7 @@ from shared.events import (
     MilestoneUndone,
     MilestoneWaived,
     Practice,
+    Role,
 )
 from shared.ids import new_id
 from tests.enrolment.world import GROUP, MEETING, TITLE, World, a_cohort, ok, refused
@@ -157,3 +158,12 @@ async def test_all_milestones_at_once_complete_once(world: World) -> None:
     await asyncio.gather(*(ok(anna.post(f"{milestones}/{key}/reach")) for key in ("first_meeting", "working_group")))
     [event] = await world.events(EnrolmentCompleted)
     assert isinstance(event.enrolment_id, UUID)
+
+
+async def test_nobody_in_the_office_waives_or_undoes_a_milestone_of_their_own(world: World) -> None:
+    milestones, anna, *_ = await active(world)
+    person_id = await world.pool.fetchval("select id from people where login = 'anna'")
+    await world.grant(person_id, Role.programme_office)
+    await ok(anna.post(f"{milestones}/first_meeting/reach"))
+    for key, what in (("working_group", "waive"), ("first_meeting", "undo")):
+        await refused(anna.post(f"{milestones}/{key}/{what}"), 403, "forbidden")

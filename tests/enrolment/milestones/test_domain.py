@@ -31,7 +31,14 @@ PLAN = [
     Milestone.model_validate({"key": "group", "title": TITLE, "practices": ["forming_groups"]}),
 ]  # fmt: skip
 ACTIVE = Enrolment(UUID(int=6), UUID(int=1), UUID(int=5), UUID(int=4), Status.active, NOW, NOW, 1)
-MEMBER = Member(UUID(int=1), UUID(int=3), UUID(int=2), manager_is_active=True, status=PersonStatus.active)
+MEMBER = Member(
+    UUID(int=1),
+    UUID(int=3),
+    UUID(int=2),
+    manager_is_active=True,
+    status=PersonStatus.active,
+    time_zone="Europe/Stockholm",
+)
 START = Journey(ACTIVE, MEMBER, PLAN, {})
 STEPS = [Change.reach, Change.attest, Change.waive, Change.undo]
 

@@ -122,6 +122,10 @@ def variant_of(mail: Mail) -> str:
         return group if group in ("self", "manager") else "other"
     if mail.attempt.kind is Kind.ENROLMENT_ACTIVE:
         return "promoted" if mail.params.get("promoted") else "direct"
+    if mail.attempt.kind is Kind.ENROLMENT_ENDED:
+        return str(mail.params["how"])
+    if mail.attempt.kind is Kind.ROUND_WITHHELD:
+        return str(mail.params["reason"])
     return "all"
 
 
