@@ -27,6 +27,7 @@ from shared.db import UNAVAILABLE, Pool, transaction
 from shared.offsets import applied_offsets
 from shared.set_aside import Record
 from shared.settings import Settings
+from shared.unreadable import is_fault_of_a_record, read_one_by_one
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._failed = asyncio.Event()  # this subscriber may have lost its place: take nothing more from it
         self._progress = time.monotonic()
         self._settled = False  # a member of the group, since its last rebalance ended
+        self._wary = False  # the subscriber before this one met a record that cannot be read: find it
 
     @property
     def ready(self) -> bool:
@@ -92,10 +94,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         current = await self._watcher.current()
         if current == self._consumer.epoch:
             return
-        async with self._idle, transaction(self._pool) as conn:
-            known = await epochs.remembered(conn, "consumer")
-            if known != current:
-                await epochs.remember(conn, "consumer", current)
+        async with self._idle:
+            async with transaction(self._pool) as conn:
+                known = await epochs.remembered(conn, "consumer")
+                if known != current:
+                    await epochs.remember(conn, "consumer", current)
             self._consumer.epoch = current
         if known not in (None, current):
             log.warning("the broker is new: reading it from its beginning")
@@ -142,8 +145,31 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
         """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
-        fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=self._settings.batch_size * AHEAD)
+        most = self._settings.batch_size * AHEAD
+        if self._wary:
+            return await self._fetch_warily(client, most)
+        try:
+            fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=most)
+        except Exception as error:
+            if is_fault_of_a_record(error):
+                # It has forgotten what it took from other partitions. FastStream would only call it again.
+                self._wary = True
+                self._failed.set()
+                log.warning("reading failed: subscribing anew to find the record", error=type(error).__name__)
+            raise
         return tuple(chain.from_iterable(fetched.values()))
+
+    async def _fetch_warily(self, client: AIOKafkaConsumer, most: int) -> tuple[Record, ...]:
+        """One partition at a time, until the record at fault is found or everything was read without it."""
+        taken: list[Record] = []
+        for place in sorted(client.assignment()):
+            records, found = await read_one_by_one(client, place, most - len(taken))
+            taken += records
+            if found or len(taken) == most:
+                self._wary = not found
+                return tuple(taken)
+        self._wary = bool(taken)
+        return tuple(taken)
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
         records: Sequence[Record] = message.raw_message
@@ -228,7 +254,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             try:
                 async with transaction(self._pool) as conn:
                     handled = await applied_offsets(conn, self._consumer.service, self._consumer.epoch)
-            except UNAVAILABLE:
+            except BaseException:
                 self._failed.set()  # aiokafka would go on from elsewhere
                 raise
             if self._client is not None:

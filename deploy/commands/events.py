@@ -121,15 +121,15 @@ def _short(type_: str) -> str:
 
 
 async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:
+    from shared.unreadable import read_all
+
     async with _consumer(client, topics, wanted) as (consumer, places):
         ends = await consumer.end_offsets(places)
         if wanted.follow and not wanted.from_beginning:
             note(f"Waiting for events on {', '.join(topics)} (Ctrl-C ends it)")
         printed = 0
         while wanted.follow or [place for place in places if await consumer.position(place) < ends[place]]:
-            batches = await consumer.getmany(timeout_ms=500)
-            records = sorted((one for some in batches.values() for one in some), key=lambda one: one.timestamp)
-            for record in records:
+            for record in sorted(await read_all(consumer, places, timeout_ms=500), key=lambda one: one.timestamp):
                 line = _line(record, wanted, as_json)
                 if line is None:
                     continue

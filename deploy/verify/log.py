@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -16,6 +16,7 @@ from shared.epoch import EPOCH_TOPIC
 from shared.events.base import decode
 from shared.events.envelope import Undecodable, UnknownType, parse_headers
 from shared.topics import partition_counts
+from shared.unreadable import read_all
 
 Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset
 _EPOCH = TopicPartition(EPOCH_TOPIC, 0)
@@ -149,7 +150,6 @@ async def _read(consumer: AIOKafkaConsumer, contents: Contents) -> None:
     ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
     while behind := [place for place in places if await consumer.position(place) < ends[place]]:
         async with asyncio.timeout(_TIMEOUT):
-            batches: Mapping[TopicPartition, Sequence[Any]] = await consumer.getmany(*behind, timeout_ms=200)
-        for records in batches.values():
-            for record in records:
-                contents.take(record)
+            records = await read_all(consumer, behind, timeout_ms=200)
+        for record in records:
+            contents.take(record)

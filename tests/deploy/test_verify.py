@@ -1,82 +1,28 @@
 """`medled verify` on real servers: clean when all is well, and it sees a loss, a doubling and what is under way."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
 
-from deploy.embedded.process import free_port
 from deploy.stack import SERVICES
-from deploy.verify import Report, Subscription, declared_handlers, declared_timers, store, verify
+from deploy.verify import declared_handlers, declared_timers, store, verify
 from deploy.verify.report import UNDECODABLE
 from shared import outbox
-from shared.db import Connection, Pool
+from shared.db import Connection
 from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
-from shared.settings import Settings
-from tests.support.backbone import count_effects, publish, requested, running
+from tests.support.backbone import publish, requested
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases
-from tests.support.settings import make_settings
-
-COUNT = Handler("test.count", (EnrolmentRequested,), count_effects, "every_fact", effect="effects.caused_by")
+from tests.support.verifying import COUNT, House, house, line
 
 pytestmark = pytest.mark.timeout(150)  # joining a group takes seconds, and verify is patient
-
-
-@dataclass(frozen=True)
-class House:
-    """A producer and a consumer, and how to judge them."""
-
-    bootstrap: str
-    databases: dict[str, str]
-    producer: Pool
-    consumer: Pool
-    handler: Handler
-
-    async def verify(self, wait: float = 40) -> Report:
-        return await verify(self.databases, self.bootstrap, {"portal": [self.handler]}, wait=wait)
-
-    async def send(self, value: bytes | None, **headers: str) -> None:
-        """A record that no outbox has told."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
-        await producer.start()
-        pairs = [(name, text.encode()) for name, text in headers.items()]
-        await producer.send_and_wait(EnrolmentRequested.topic, value, key=b"k", headers=pairs)
-        await producer.stop()
-
-
-@asynccontextmanager
-async def house(
-    database: Databases,
-    bootstrap: str,
-    handler: Handler = COUNT,
-    *,
-    transactions: bool = False,
-    producing: Sequence[Handler] = (),
-) -> AsyncIterator[House]:
-    databases = {service: await database(service) for service in ("enrolment", "portal")}
-    settings = [
-        make_settings(Settings, dsn, port=free_port(), kafka_bootstrap=bootstrap, kafka_transactions=transactions)
-        for dsn in databases.values()
-    ]
-    async with (
-        running(settings[0], "enrolment", producing) as producer,
-        running(settings[1], "portal", [handler]) as consumer,
-    ):
-        yield House(bootstrap, databases, producer, consumer, handler)
-
-
-def line(report: Report, type_: str = EnrolmentRequested.type) -> Subscription:
-    return next(each for each in report.subscriptions if each.type == type_)
 
 
 async def all_is_well(all_: House) -> None:

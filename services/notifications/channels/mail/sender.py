@@ -1,8 +1,9 @@
 """The loop that sends: claim what is due, hand it over on a few connections, write down what became of it.
 
 Claiming, sending and settling run side by side, so that a slow mail holds up nothing but itself. What was accepted is
-settled at once and set-wise; between the server's acceptance and that commit lies the one edge where a crash, or a database
-that stays away until the lease has ended, makes a mail be sent again, with the same Message-ID, counted in `resent`.
+settled at once and set-wise; between the server's acceptance and that commit lies the one edge where a crash, or a
+database that stays away until the lease has ended, makes a mail be sent again, with the same Message-ID, counted in
+`resent`.
 """
 
 import asyncio
