@@ -42,11 +42,6 @@ class _Batch:
     undecodable: list[tuple[Record, str, str]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def give_up(self, reason: str, detail: str) -> None:
-        """Set every record aside as it came, for no handler in particular."""
-        self.undecodable += [(record, reason, detail) for record in self.records]
-        self.events.clear()
-
     def record_of(self, event: Received[Any]) -> Record:
         """What an event came in; looked for, since hardly any is ever asked for."""
         place = event.topic, event.partition, event.offset
@@ -158,7 +153,10 @@ class Consumer:
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
     ) -> None:
         try:
-            await self._handle_all(records, given_up, batch or await self._sort(records))
+            if WHOLE_RECORD in given_up:
+                await self._bury_whole(records, given_up[WHOLE_RECORD])
+            else:
+                await self._handle_all(records, given_up, batch or await self._sort(records))
         except HandlerFailedError:
             raise
         except Exception as error:
@@ -168,8 +166,6 @@ class Consumer:
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
         async with transaction(self._pool) as conn:
-            if WHOLE_RECORD in given_up:
-                batch.give_up("handler_failed", given_up[WHOLE_RECORD])
             now = self._clock.now()
             for record, reason, detail in batch.undecodable:
                 place = Place(self.service, self.epoch)
@@ -182,6 +178,14 @@ class Consumer:
                 elif fresh:
                     await self._apply(conn, handler, fresh, batch)
             await _count_skipped(conn, self.service, batch.skipped)
+            await remember_offsets(conn, self.service, self.epoch, records)
+
+    async def _bury_whole(self, records: Sequence[Record], cause: str) -> None:
+        """Set records aside as they came, for no handler in particular, and without another look at what they hold."""
+        async with transaction(self._pool) as conn:
+            for record in records:
+                place, now = Place(self.service, self.epoch), self._clock.now()
+                await set_aside.bury(conn, record, place, reason="handler_failed", detail=cause, attempts=1, now=now)
             await remember_offsets(conn, self.service, self.epoch, records)
 
     async def _sort(self, records: Sequence[Record]) -> _Batch:

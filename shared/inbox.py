@@ -77,8 +77,14 @@ class Handler:
     effect: str | None = None
 
 
-async def admit(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
+async def admit(
+    conn: Connection, handler: Handler, events: Sequence[Received[Any]], *, however_old: bool = False
+) -> list[Received[Any]]:
     """Record these ids as handled and return the events that were not handled before, in their order.
+
+    An event older than what the handler remembers counts as handled: a topic that is read again from its beginning,
+    years back, must not have its effects again. A state is known by its sequence, however old; and what a person has
+    replayed (`however_old`) was set aside, not handled.
 
     Raises asyncpg.SerializationError when another worker is about to commit one of them: try the batch again.
     """
@@ -91,14 +97,18 @@ async def admit(conn: Connection, handler: Handler, events: Sequence[Received[An
         known = await conn.fetchval(
             """
             with given as materialized (
-                select id, (select event_id from inbox where event_id = id and handler = $1) as known
-                from unnest($2::uuid[]) as id
+                select id, coalesce(
+                    (select event_id from inbox where event_id = id and handler = $1),
+                    case when $4 and told_at < (select before from inbox_forgotten where handler = $1) then id end
+                ) as known
+                from unnest($2::uuid[], $3::timestamptz[]) as t(id, told_at)
             ), admitted as (
                 insert into inbox (handler, event_id) select $1, id from given where known is null
             )
             select array_agg(known) from given where known is not null
             """,
-            handler.name, list(first),
+            handler.name, list(first), [event.time for event in first.values()],
+            handler.mode == "every_fact" and not however_old,
         )  # fmt: skip
     except asyncpg.UniqueViolationError as error:
         raise asyncpg.SerializationError("another worker is handling these events") from error
@@ -150,14 +160,21 @@ async def mark(conn: Connection, handler: str, event_ids: Sequence[UUID], outcom
 
 
 async def forget_before(pool: Pool, moment: datetime, *, chunk: int = 10_000) -> None:
-    """Drop ids handled before `moment`, `chunk` to a transaction; nothing that old can be delivered again."""
+    """Drop ids handled before `moment`, `chunk` to a transaction, and keep from when on each handler remembers."""
     dropped = chunk
     while dropped == chunk:
         async with transaction(pool) as conn:
             status = await conn.execute(
                 """
-                delete from inbox where ctid = any(array(
-                    select ctid from inbox where handled_at < $1 and outcome in ('applied', 'superseded') limit $2))
+                with dropped as (
+                    delete from inbox where ctid = any(array(
+                        select ctid from inbox where handled_at < $1 and outcome in ('applied', 'superseded') limit $2))
+                    returning handler
+                ), noted as (
+                    insert into inbox_forgotten select distinct handler, $1::timestamptz from dropped
+                    on conflict (handler) do update set before = greatest(inbox_forgotten.before, excluded.before)
+                )
+                select from dropped
                 """,
                 moment, chunk,
             )  # fmt: skip

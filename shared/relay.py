@@ -29,6 +29,7 @@ BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
 LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
+BURST_BYTES = 16_000_000  # of payloads at a time, and twice that in memory: dead letters can be large
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
 
 # A transaction can begin once Kafka has marked the end of the one before, some 2 ms later. aiokafka asks again after 20
@@ -170,7 +171,7 @@ class Relay:
             sending = asyncio.create_task(self._send(producer, burst))
             try:
                 await self._mark(conn, acknowledged)
-                more = len(burst.rows) == self._settings.relay_batch_size and time.monotonic() < until
+                more = self._was_cut(burst.rows) and time.monotonic() < until
                 following = await self._fetch(conn, under_way=burst.rows) if more else []
                 prepared = await burst_of(producer, following)
             finally:
@@ -185,14 +186,25 @@ class Relay:
         async with self._busy:
             rows: Sequence[Row] = await conn.fetch(
                 """
-                select seq, topic, key, headers, payload, (extract(epoch from created_at) * 1000)::bigint as millis
-                from outbox where published_at is null and seq not in (select unnest($1::bigint[]))
-                order by seq limit $2
+                select seq, topic, key, headers, payload, millis from (
+                    select seq, topic, key, headers, payload, (extract(epoch from created_at) * 1000)::bigint as millis,
+                           sum(coalesce(octet_length(payload), 0)) over (order by seq rows unbounded preceding)
+                               - coalesce(octet_length(payload), 0) as bytes_before
+                    from outbox where published_at is null and seq not in (select unnest($1::bigint[]))
+                    order by seq limit $2
+                ) as next where bytes_before < $3 order by seq
                 """,
                 [row["seq"] for row in under_way],
                 self._settings.relay_batch_size,
+                BURST_BYTES,
             )
         return rows
+
+    def _was_cut(self, rows: Sequence[Row]) -> bool:
+        """Whether there may be more of them."""
+        if len(rows) == self._settings.relay_batch_size:
+            return True
+        return sum(len(row["payload"] or b"") for row in rows) >= BURST_BYTES
 
     async def _mark(self, conn: Direct, rows: Sequence[Row]) -> None:
         if rows:

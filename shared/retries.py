@@ -77,7 +77,7 @@ class Retries:
     async def _with_all_handlers(self, conn: Connection, aside: Aside, event: Received[Any]) -> None:
         """For a record that no single handler was blamed for; from here on it waits for each of them alone."""
         for handler in self._consumer.handlers.by_type[event.type]:
-            if not await inbox.admit(conn, handler, [event]):
+            if not await inbox.admit(conn, handler, [event], however_old=True):
                 continue  # it has had it
             waits_for = await self._apply(conn, handler, event)
             if waits_for is not None:

@@ -29,11 +29,12 @@ class Evidence:
 
 @dataclass(slots=True)
 class _Events:
-    """The published events of one type: where each lies on Kafka, None when it does not; and what excuses that."""
+    """The published events of one type: where each lies on Kafka, None when it does not; and what excuses what."""
 
     places: dict[UUID, Place | None]
     replaced: set[UUID]
     expired: set[UUID]
+    forgotten: set[UUID]  # so old that inboxes may have dropped them: that nobody remembers them says nothing
 
 
 def judge(evidence: Evidence, handlers: Mapping[str, Sequence[Handler]]) -> tuple[list[Fact], list[Subscription]]:
@@ -76,7 +77,8 @@ def _events(kind: type[Event], evidence: Evidence) -> _Events:
     elif absent:
         kept_since = evidence.contents.kept_since(kind.topic)
         expired = {row.id for row in absent if row.created_ms < kept_since}
-    return _Events(places, replaced, expired)
+    forgotten = {row.id for row in rows if row.created_ms < evidence.remembered_since}
+    return _Events(places, replaced, expired, forgotten)
 
 
 def producer_of(kind: type[Event]) -> str:
@@ -103,9 +105,10 @@ def _fact(kind: type[Event], events: _Events, contents: Contents) -> Fact:
 def _subscription(name: str, service: str, handler: Handler, events: _Events, evidence: Evidence) -> Subscription:
     account, reached = evidence.accounts[service], evidence.reached[service]
     outcomes = account.outcomes[handler.name]
-    result = Subscription(name, service, handler.name, published=len(events.places))
+    judged = {key: place for key, place in events.places.items() if key in outcomes or key not in events.forgotten}
+    result = Subscription(name, service, handler.name, published=len(judged))
     lost = []
-    for event_id, place in events.places.items():
+    for event_id, place in judged.items():
         outcome = outcomes.get(event_id)
         if outcome == "applied":
             result.applied += 1
@@ -116,6 +119,8 @@ def _subscription(name: str, service: str, handler: Handler, events: _Events, ev
             result.dead += state != "parked"
         elif outcome is None and place is not None and place[2] >= reached.get(place[:2], 0):
             result.waiting += 1
+        elif outcome is None and place in account.buried:  # refused only at commit: for no handler in particular
+            result.dead += 1
         else:
             lost.append(event_id)
     result.lost, result.lost_ids = len(lost), _sample(lost)

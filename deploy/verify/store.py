@@ -54,7 +54,8 @@ class Account:
     """What a consumer says of what it got.
 
     outcomes: by handler and event. aside: state of what was set aside, by handler and event; buried: places of records
-    it could not decode. effects: by handler, causes with more than one effect, and how many.
+    set aside for no handler in particular, such as those it could not decode. effects: by handler, causes with more
+    than one effect, and how many.
     """
 
     outcomes: dict[str, dict[UUID, str]]

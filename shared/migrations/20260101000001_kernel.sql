@@ -38,6 +38,12 @@ create table inbox (
 );
 create index inbox_by_age on inbox using brin (handled_at);
 
+-- How far back a handler's memory reaches: ids of events before that moment may have been dropped.
+create table inbox_forgotten (
+    handler text primary key,
+    before  timestamptz not null
+);
+
 -- The newest ce_sequence a latest_state handler has applied for each aggregate.
 create table inbox_latest (
     handler  text not null,
@@ -119,5 +125,5 @@ create table relay_leader (
 );
 
 -- migrate:down
-drop table relay_leader, broker_epoch, timers, set_aside, inbox_skipped, inbox_offsets, inbox_latest, inbox,
+drop table relay_leader, broker_epoch, timers, set_aside, inbox_skipped, inbox_offsets, inbox_latest, inbox_forgotten, inbox,
     outbox_sequences, outbox;

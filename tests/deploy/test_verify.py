@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from deploy.stack import SERVICES
 from deploy.verify import declared_handlers, declared_timers, store, verify
 from deploy.verify.report import UNDECODABLE
-from shared import outbox
+from shared import inbox, outbox
 from shared.db import Connection
 from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
 from shared.ids import new_id
@@ -150,6 +150,41 @@ async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(brok
     assert report.clean
     assert next(fact for fact in report.facts if fact.type == UnitState.type).replaced == 1
     assert (line(report, UnitState.type).applied, line(report, UnitState.type).superseded) == (1, 2)
+
+
+async def test_a_state_that_nobody_has_changed_for_longer_than_inboxes_remember_is_not_lost(
+    broker: str, database: Databases
+) -> None:
+    async def keep(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        """The inbox alone matters here."""
+
+    async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
+        await publish(all_.producer, [UnitState(unit_id=new_id(), name="Care")])
+        assert (await all_.verify()).clean
+        ages = "{0} = {0} - interval '130 days'"
+        aged = ", ".join(ages.format(name) for name in ("created_at", "published_at"))
+        await all_.producer.execute(f"update outbox set {aged}")
+        await all_.consumer.execute(f"update inbox set {ages.format('handled_at')}")
+        now = datetime.now(UTC)
+        await outbox.prune(all_.producer, now - timedelta(days=14))
+        await inbox.forget_before(all_.consumer, now - timedelta(days=120))
+        assert await all_.consumer.fetchval("select count(*) from inbox") == 0
+        assert (await all_.verify()).clean
+
+
+async def test_a_record_refused_only_at_commit_is_a_dead_letter_and_not_lost(broker: str, database: Databases) -> None:
+    async with house(database, broker) as all_:
+        await all_.consumer.execute(
+            """
+            create table parents (id text primary key);
+            create table effects (caused_by uuid, subject text, key text, sequence bigint,
+                foreign key (subject) references parents deferrable initially deferred);
+            """
+        )
+        await publish(all_.producer, [requested()])
+        report = await all_.verify()
+    assert (line(report).lost, line(report).dead) == (0, 1)
+    assert report.clean
 
 
 async def test_a_producer_that_is_not_part_of_the_deployment_is_named(broker: str, database: Databases) -> None:

@@ -12,12 +12,13 @@ from shared.clock import Clock
 from shared.consumer import Consumer
 from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
+from shared.handling import Handlers
 from shared.ids import new_id
-from shared.inbox import Handler, Parked, Received
+from shared.inbox import Handler, Parked, Received, forget_before
 from shared.offsets import applied_offsets
 from shared.outbox import MAX_PAYLOAD_BYTES
 from shared.retries import Retries
-from shared.set_aside import Place, bury
+from shared.set_aside import Place, Record, bury
 from shared.settings import Settings
 from tests.shared.records import raw_record, record_of
 from tests.support.backbone import requested
@@ -92,6 +93,24 @@ async def test_a_record_that_comes_again_has_no_second_effect(pool: Pool, clock:
     assert await effects(pool) == subjects(*records)
 
 
+async def test_what_is_older_than_a_handlers_memory_has_no_second_effect_and_a_new_handler_reads_it_all(
+    pool: Pool, clock: Hands
+) -> None:
+    old, young = record_of(requested()), record_of(requested())
+    await consumer(pool, clock, counting()).handle([old])
+    await pool.execute("update inbox set handled_at = handled_at - interval '130 days'")
+    since = datetime.now(UTC) + timedelta(minutes=1) - timedelta(days=120)
+    await forget_before(pool, since)
+    assert await pool.fetchval("select count(*) from inbox") == 0
+    await pool.execute(
+        "update inbox_forgotten set before = before + interval '120 days'"
+    )  # as if it had been told then
+    await consumer(pool, clock, counting()).handle([old])
+    assert await effects(pool) == subjects(old)
+    await consumer(pool, clock, counting("test.new")).handle([old, young])
+    assert await effects(pool, "test.new") == subjects(old, young)
+
+
 async def test_two_workers_with_the_same_records_have_their_effect_once(pool: Pool, clock: Hands) -> None:
     records = [record_of(requested()) for _ in range(50)]
     await asyncio.gather(*[consumer(pool, clock, counting()).handle(records) for _ in range(4)])
@@ -142,6 +161,24 @@ async def test_what_is_refused_only_at_commit_is_found_as_well(pool: Pool, clock
     assert await effects(pool) == subjects(good)
     [aside] = await pool.fetch("select state, handler, detail from set_aside")
     assert tuple(aside) == ("dead", None, "the transaction: ForeignKeyViolationError")
+
+
+async def test_a_record_that_fails_to_decode_in_a_way_nobody_thought_of_is_set_aside_alone(
+    pool: Pool, clock: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = record_of(requested()), record_of(requested())
+    decode = Handlers.decode
+
+    def failing(self: Handlers, record: Record) -> Received[Any]:
+        if record is bad:
+            raise RuntimeError("nobody thought of it")
+        return decode(self, record)
+
+    monkeypatch.setattr(Handlers, "decode", failing)
+    await consumer(pool, clock, counting()).handle([good, bad])
+    assert await effects(pool) == subjects(good)
+    [aside] = await pool.fetch("select state, handler, detail from set_aside")
+    assert tuple(aside) == ("dead", None, "the transaction: RuntimeError")
 
 
 async def test_an_absent_dependency_is_waited_for(pool: Pool, clock: Hands) -> None:

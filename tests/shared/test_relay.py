@@ -63,6 +63,34 @@ async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their
     await pool.close()
 
 
+async def test_a_burst_holds_no_more_than_memory_has_room_for_and_the_rest_follows_at_once(
+    database: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(Settings, await database("enrolment"), relay_batch_size=100)
+    pool, conn = await create_pool(settings, name="test"), await connect(settings, name="test")
+    async with transaction(pool) as writing:
+        await outbox.add(writing, *[UnitState(unit_id=new_id(), name=f"Unit {n}") for n in range(9)], now=NOW)
+        await outbox.add_tombstones(writing, UnitState, [str(new_id())], now=NOW)
+    await pool.execute("update outbox set payload = repeat('x', 1000)::bytea where payload is not null")
+    bursts: list[int] = []
+
+    class Recording(Relay):
+        async def _send(self, _: Any, burst: Burst) -> None:
+            bursts.append(len(burst.rows))
+
+    async def as_it_is(_: Any, rows: Sequence[Row]) -> Burst:
+        return Burst(rows, [])
+
+    monkeypatch.setattr(relay, "burst_of", as_it_is)
+    monkeypatch.setattr(relay, "BURST_BYTES", 3500)
+    it = Recording(settings, service="enrolment")
+    await it._drain(conn, None, until=float("inf"))  # no producer: nothing is really sent
+    assert bursts == [4, 4, 2]
+    assert it.published == 10
+    await conn.close()
+    await pool.close()
+
+
 @pytest.mark.parametrize("acknowledges", [True, False])
 async def test_a_relay_that_is_ended_marks_the_burst_that_the_broker_still_takes_and_sends_no_other(
     database: Databases, monkeypatch: pytest.MonkeyPatch, acknowledges: bool

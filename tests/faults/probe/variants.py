@@ -76,8 +76,10 @@ class CommitsBeforeProcessing(Consumer):
 _admit = inbox.admit
 
 
-async def _admit_everything(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
-    await _admit(conn, handler, events)
+async def _admit_everything(
+    conn: Connection, handler: Handler, events: Sequence[Received[Any]], *, however_old: bool = False
+) -> list[Received[Any]]:
+    await _admit(conn, handler, events, however_old=however_old)
     return list(events)
 
 
