@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from shared.db import UNAVAILABLE, Pool, pending_migrations
+from shared.db import UNAVAILABLE, Connection, Pool, pending_migrations
 from shared.settings import Settings
 
 _PATIENCE_SECONDS = 2.0
@@ -51,13 +51,14 @@ async def _database(pool: Pool, service: str) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as conn:
             pending = await pending_migrations(conn, service)
-            outbox = await _outbox(conn) if not pending else None
+            outbox = await outbox_backlog(conn) if not pending else None
     except UNAVAILABLE:
         return {"reachable": False, "pending_migrations": [], "outbox": None}
     return {"reachable": True, "pending_migrations": pending, "outbox": outbox}
 
 
-async def _outbox(conn: Any) -> dict[str, Any]:
+async def outbox_backlog(conn: Connection) -> dict[str, Any]:
+    """How many events wait to be published, and for how many seconds the oldest has."""
     # A backlog can be long; whether it is long is all that matters here, so counting stops at 10,000.
     row = await conn.fetchrow(
         """
@@ -65,6 +66,7 @@ async def _outbox(conn: Any) -> dict[str, Any]:
         from (select created_at from outbox where published_at is null order by seq limit 10000) as backlog
         """
     )
+    assert row is not None  # noqa: S101 - an aggregate without grouping has one row
     return {"waiting": row["waiting"], "oldest_seconds": round(float(row["seconds"]), 1)}
 
 

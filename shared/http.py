@@ -85,8 +85,8 @@ def create_app(
         max_body_size=MIB,
         middleware=[Middleware(Faults), Middleware(BodyDigest)],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
-        telemetry={"tracer_provider": telemetry.tracer_provider(), "operation_spans": False, "logs": False,
-                   "exclude": _is_health},
+        telemetry={"tracer_provider": telemetry.tracer_provider(), "meter_provider": telemetry.meter_provider(),
+                   "operation_spans": False, "logs": False, "exclude": _is_health},
     )  # fmt: skip
     app.state.settings = settings
     app.state.clock = Clock(settings.clock_file)

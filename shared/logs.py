@@ -15,7 +15,11 @@ _PRIVATE_KEYS = re.compile(
     r"(?i)token|secret|password|authorization|cookie|email|^to$|address|given_name|family_name|ballot"
 )
 _PRIVATE_TEXT = (
-    (re.compile(r"(?im)^(\s*DETAIL:).*$"), r"\1 [hidden]"),  # Postgres quotes the offending row
+    # Postgres quotes the offending row, whose texts may have lines of their own.
+    (
+        re.compile(r"(?ims)^(\s*DETAIL:).*?(?=^\s*(?:HINT|CONTEXT):|^The above exception|^During handling of|\Z)"),
+        r"\1 [hidden]\n",
+    ),
     (re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"), "[address]"),
     (re.compile(r"\bmlt_[\w-]+"), "[token]"),
     (re.compile(r"(?i)\bbearer\s+[\w.~+/=-]+"), "Bearer [token]"),

@@ -84,6 +84,13 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         behind: list[int] = [max(0, end - await client.position(place)) for place, end in ends.items()]
         return sum(behind)
 
+    async def lag_or_none(self) -> int | None:
+        """The same, and None too while the broker does not answer."""
+        with suppress(Exception):  # told to whoever watches; that the broker is away is told beside it
+            async with asyncio.timeout(2):
+                return await self.lag()
+        return None
+
     @property
     def _client(self) -> AIOKafkaConsumer | None:
         # Not remembered beside it: partitions are assigned before FastStream's `start` returns.

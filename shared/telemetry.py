@@ -109,9 +109,14 @@ def tracer_provider() -> trace.TracerProvider:
     return _current.tracer_provider if _current else trace.NoOpTracerProvider()
 
 
+def meter_provider() -> metrics.MeterProvider:
+    """For instrumentation that takes a provider."""
+    return _current.meter_provider if _current else metrics.NoOpMeterProvider()
+
+
 def meter() -> Meter:
     """This process's meter; one that does nothing before `setup`, so make instruments after it."""
-    return _current.meter_provider.get_meter(_SCOPE) if _current else metrics.NoOpMeterProvider().get_meter(_SCOPE)
+    return meter_provider().get_meter(_SCOPE)
 
 
 def traceparent_of(context: Context | None) -> tuple[str | None, str | None]:

@@ -30,13 +30,20 @@ class Topic(BaseModel):
     partitions: int = 6
     compacted: bool = False
     restricted: bool = False
+    kept_days: int | None = None
 
     @property
     def configuration(self) -> dict[str, str]:
-        """The topic settings Kafka is given. Kept without limit; a compacted topic by its keys."""
+        """The topic's settings. Kept for `kept_days`, or without limit; a compacted topic by its keys."""
         if self.compacted:
             return {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1"}
-        return {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+        milliseconds = -1 if self.kept_days is None else self.kept_days * 86_400_000
+        return {"cleanup.policy": "delete", "retention.ms": str(milliseconds), "retention.bytes": "-1"}
+
+    def new(self, replication_factor: int) -> NewTopic:
+        """What Kafka is asked to create. With three replicas an acknowledgement means two: one may then be lost."""
+        safety = {"min.insync.replicas": "2"} if replication_factor >= 3 else {}
+        return NewTopic(self.name, self.partitions, replication_factor, topic_configs=self.configuration | safety)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +152,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication_f
     """Create these and return the names that are new: another process may have been faster."""
     if not topics:
         return []
-    response = await admin.create_topics(
-        [
-            NewTopic(topic.name, topic.partitions, replication_factor, topic_configs=topic.configuration)
-            for topic in topics
-        ]
-    )
+    response = await admin.create_topics([topic.new(replication_factor) for topic in topics])
     for name, code, *message in response.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise for_code(code)(f"{name}: {message[0] if message else ''}")

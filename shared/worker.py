@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from shared import inbox, outbox
 from shared.clock import Clock
 from shared.consumer import Consumer
 from shared.db import UNAVAILABLE, Pool, pending_migrations
+from shared.gauges import Gauges
 from shared.health import readiness
 from shared.inbox import Handler
 from shared.relay import Relay
@@ -77,6 +78,7 @@ class Worker:
                 *[self._each(TICK_SECONDS, partial(self._timers.tick, kind)) for kind in self._timers.kinds],
                 self._each(TICK_SECONDS, Retries(self._pool, self.clock, self.consumer).tick),
                 self._each(PRUNE_SECONDS, self._prune),
+                Gauges(self._pool, self.relay, self.consumer, self.subscription).run,
                 *self._loops,
             ):
                 group.create_task(_endless(part))
@@ -130,7 +132,7 @@ class Worker:
         backlog = report["database"]["outbox"] or {}
         report["consumer"] = {
             "subscribed": self.subscription.ready,
-            "lag": await self._lag(),
+            "lag": await self.subscription.lag_or_none(),
             "topics": len(self.consumer.topics),
         }
         report["relay"] = {"leading": self.relay.leading, "published": self.relay.published}
@@ -140,12 +142,6 @@ class Worker:
         if backlog.get("oldest_seconds", 0) > OUTBOX_TOO_OLD_SECONDS:
             report["status"] = "not_ready"
         return JSONResponse(report, 200 if report["status"] == "ready" else 503)
-
-    async def _lag(self) -> int | None:
-        with suppress(Exception):  # told for people; an unreachable broker is reported beside it
-            async with asyncio.timeout(2):
-                return await self.subscription.lag()
-        return None
 
 
 class _QuietServer(uvicorn.Server):

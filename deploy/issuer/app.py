@@ -5,10 +5,11 @@ import binascii
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -26,6 +27,7 @@ DEV_GRANT = "urn:medled:dev"
 _CARRIED = ("client_id", "redirect_uri", "response_type", "scope", "state", "nonce", "code_challenge",
             "code_challenge_method", "lang")  # fmt: skip
 _LONGEST_SUBJECT = 320
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def create_issuer(settings: IssuerSettings) -> Starlette:
@@ -34,6 +36,8 @@ def create_issuer(settings: IssuerSettings) -> Starlette:
     return Starlette(
         max_body_size=64 * 1024,
         middleware=[
+            # It gives anybody a token: no page of another name that leads here may ask for one in a browser.
+            Middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(settings.public_url).hostname or "", *_LOOPBACK]),
             Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.issuer),
             Middleware(OwnRedirects),
         ],

@@ -168,6 +168,14 @@ async def test_a_program_gets_a_token_without_a_browser_and_services_take_it() -
     assert [nobody.json(), other.json()] == [{"error": "invalid_request"}, {"error": "unsupported_grant_type"}]
 
 
+async def test_a_page_of_another_name_that_leads_here_gets_no_token() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with on_a_port(create_issuer(settings(public_url=url)), port), httpx.AsyncClient(trust_env=False) as client:
+        asked = {"data": {"grant_type": DEV_GRANT, "sub": "anna"}, "headers": {"host": f"evil.example:{port}"}}
+        assert (await client.post(f"{url}/issuer/token", **asked)).status_code == 400  # type: ignore[arg-type]
+
+
 def test_tokens_survive_a_restart_when_the_key_is_kept_and_only_then(tmp_path: Path) -> None:
     key = tmp_path / "data" / "key.json"
     assert Signer(settings(issuer_key=key)).key_set() == Signer(settings(issuer_key=key)).key_set()

@@ -46,6 +46,14 @@ async def test_apache_kafka_reports_a_topic_that_should_be_compacted(kafka: str,
     assert "medled.three.v1 has cleanup.policy=delete, compact is declared" in report.differences
 
 
+def test_with_three_replicas_an_acknowledgement_means_two_and_dead_letters_go_in_time() -> None:
+    letters = load_topics()["medled.portal.dead-letters.v1"]
+    assert letters.new(3).topic_configs["min.insync.replicas"] == "2"
+    assert "min.insync.replicas" not in letters.new(1).topic_configs
+    assert letters.configuration["retention.ms"] == str(90 * 24 * 3600 * 1000)
+    assert load_topics()["medled.enrolment.v1"].configuration["retention.ms"] == "-1"
+
+
 def test_personal_data_is_restricted_and_state_is_compacted() -> None:
     topics = load_topics().values()
     dead_letters = {topic.name for topic in topics if "dead-letters" in topic.name}

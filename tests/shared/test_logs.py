@@ -52,6 +52,13 @@ def test_a_line_within_a_trace_carries_its_ids(lines: Lines) -> None:
     }
 
 
+def test_a_row_that_postgres_quotes_is_hidden_with_all_its_lines(lines: Lines) -> None:
+    quoted = "value too long\nDETAIL:  Failing row contains (Anna,\nhas said\n\nthis).\nHINT:  shorten it"
+    logging.getLogger("x").warning("%s", quoted)
+    (line,) = lines()
+    assert line["event"] == "value too long\nDETAIL: [hidden]\nHINT:  shorten it"
+
+
 @pytest.mark.parametrize(
     ("text", "private"),
     [
