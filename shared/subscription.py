@@ -25,9 +25,9 @@ from shared import epoch as epochs
 from shared.consumer import AHEAD, Consumer
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.offsets import applied_offsets
+from shared.reading import is_fault_of_a_record, read_one_by_one
 from shared.set_aside import Record
 from shared.settings import Settings
-from shared.unreadable import is_fault_of_a_record, read_one_by_one
 
 log = structlog.get_logger(__name__)
 

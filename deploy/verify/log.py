@@ -15,8 +15,8 @@ from aiokafka.errors import KafkaError
 from shared.epoch import EPOCH_TOPIC
 from shared.events.base import decode
 from shared.events.envelope import Undecodable, UnknownType, parse_headers
+from shared.reading import behind, read_all
 from shared.topics import partition_counts
-from shared.unreadable import read_all
 
 Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset
 _EPOCH = TopicPartition(EPOCH_TOPIC, 0)
@@ -148,8 +148,10 @@ async def _read(consumer: AIOKafkaConsumer, contents: Contents) -> None:
     starts: dict[TopicPartition, int] = await consumer.beginning_offsets(places)
     contents.cut = {(place.topic, place.partition) for place, start in starts.items() if start}
     ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
-    while behind := [place for place in places if await consumer.position(place) < ends[place]]:
+    wanted = places  # a first look at all of them, since the ends told may lie too early
+    while wanted:
         async with asyncio.timeout(_TIMEOUT):
-            records = await read_all(consumer, behind, timeout_ms=200)
+            records = await read_all(consumer, wanted, timeout_ms=200)
         for record in records:
             contents.take(record)
+        wanted = await behind(consumer, places, ends)

@@ -85,6 +85,19 @@ async def test_without_a_beginning_it_waits_for_what_comes(stack: Path, broker: 
     assert later.type in (await following).stdout
 
 
+async def test_without_a_beginning_nothing_old_is_told_though_it_came_in_one_batch(stack: Path, broker: str) -> None:
+    """The embedded broker says of such a batch that its end is its first record's."""
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    batch = producer.create_batch()
+    for _ in range(20):
+        batch.append(key=b"k", value=b"{}", timestamp=None)
+    await (await producer.send_batch(batch, requested().topic, partition=0))
+    await producer.stop()
+    assert (await tail(stack, "--no-follow")).stdout == ""
+    assert len((await tail(stack, "--no-follow", "--from-beginning")).stdout.splitlines()) == 20
+
+
 @pytest.mark.kafka
 async def test_on_apache_kafka_it_ends_behind_the_marker_of_a_transaction(kafka: str, tmp_path: Path) -> None:
     describe_stack(tmp_path, {}, kafka)

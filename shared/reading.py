@@ -1,4 +1,4 @@
-"""Records that the Kafka client itself cannot read: a header name that is not UTF-8, a batch with a wrong checksum.
+"""Reading on, past what the Kafka client itself cannot read: a header name that is not UTF-8, a wrong checksum.
 
 aiokafka takes what it has fetched partition by partition, and moves its position on with each. When it fails at one
 record, it forgets what it took from the others; whoever calls it again goes on behind that. And at the one record it
@@ -6,7 +6,7 @@ fails again, for ever. So after such a failure everything is read anew, one part
 record at fault comes as one without content, which nobody can decode: it ends as a dead letter, like its likes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import chain
 
 import structlog
@@ -67,6 +67,17 @@ async def read_all(client: AIOKafkaConsumer, places: Collection[TopicPartition],
         parts = [(await read_one_by_one(client, place, 1000))[0] for place in places]
         return list(chain.from_iterable(parts))
     return list(chain.from_iterable(fetched.values()))
+
+
+async def behind(
+    client: AIOKafkaConsumer, places: Collection[TopicPartition], ends: Mapping[TopicPartition, int]
+) -> list[TopicPartition]:
+    """Those of these partitions in which there is more to read, as far as their ends or the last fetch tell.
+
+    The embedded broker tells of ends that lie too early, since it counts a batch of records as one; what comes with a
+    fetch is right.
+    """
+    return [place for place in places if await client.position(place) < max(ends[place], client.highwater(place) or 0)]
 
 
 def _offset_at_fault(client: AIOKafkaConsumer, place: TopicPartition) -> int:
