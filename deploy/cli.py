@@ -1,5 +1,7 @@
 """`medled`: the command line. Each command lives in a module of its own under deploy/commands."""
 
+import sys
+
 import typer
 
 from deploy.commands import dead_letters, demo, doctor, events, grant, hr, migrate, token, topics, trace, up, verify
@@ -25,5 +27,21 @@ app.add_typer(hr.app, name="hr")
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
 
+
+def main() -> None:
+    """Run a command. Exit status 2 when a setting is missing or wrong, as for the services."""
+    try:
+        app()
+    except Exception as error:
+        from pydantic import ValidationError
+
+        from shared.run import what_is_wrong
+
+        if not isinstance(error, ValidationError):
+            raise
+        sys.stderr.write(what_is_wrong(error))  # its own text quotes the values, secrets among them
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    app()
+    main()

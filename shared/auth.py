@@ -7,6 +7,7 @@ of ours (`mlt_...`). All three only identify: roles come from this service's own
 from typing import Annotated, Any
 from uuid import UUID
 
+import structlog
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from shared.web.session import read_session
 
 __all__ = ["Principal", "optional_principal", "principal"]
 
+log = structlog.get_logger(__name__)
 _bearer = HTTPBearer(auto_error=False, description="An access token of the issuer, or a machine token `mlt_...`.")
 
 
@@ -68,6 +70,7 @@ async def _subject(request: Request, token: str) -> str:
     except InvalidTokenError as error:
         raise _unauthenticated() from error
     except IssuerUnavailableError as error:
+        log.warning("issuer unavailable", reason=str(error))
         raise Problem(
             503, "issuer-unavailable", "Signing in is not possible right now", "The identity provider does not answer.",
             remedy="Try again shortly.", headers={"Retry-After": "5"},

@@ -37,7 +37,7 @@ def main(
     try:
         settings = settings_type()
     except ValidationError as error:
-        sys.stderr.write(_what_is_wrong(error))
+        sys.stderr.write(what_is_wrong(error))
         sys.exit(2)
     telemetry.setup(settings, f"{service}-{role}")
     try:
@@ -80,7 +80,8 @@ async def _work(service: str, settings: S, create_worker: Callable[[S, Pool], Wo
         await pool.close()
 
 
-def _what_is_wrong(error: ValidationError) -> str:
+def what_is_wrong(error: ValidationError) -> str:
+    """Each fault by the name of its variable; never its value, which may be a secret."""
     lines = ["Medled cannot start; these settings are missing or wrong:"]
     for fault in error.errors(include_url=False, include_input=False):
         name = f"MEDLED_{'_'.join(map(str, fault['loc'])).upper()}" if fault["loc"] else "settings"

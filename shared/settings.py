@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -86,6 +87,14 @@ class Settings(KafkaSettings):
     )
     span_file: Path | None = Field(default=None, description="File to append finished spans to, one JSON a line.")
     log_format: Literal["json", "console"] = "json"
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+            raise ValueError("must be an origin, as https://medled.example.org")
+        return value
 
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:

@@ -5,14 +5,14 @@ import http.client
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import typer
 
 from deploy.output import DataOption, JsonOption, many, show_json, table
-from deploy.stack import NoStack, Stack, find_stack
+from deploy.stack import NoStack, Stack, find_stack, named_databases
 
 OUTBOX_TOO_OLD_SECONDS = 120  # as a worker's readiness has it
 
@@ -31,13 +31,16 @@ def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     Exit status: 0 when nothing is wrong, 1 otherwise. A stack that does not run is a note.
     """
-    findings = list(_machine())
-    try:
-        stack = find_stack(data)
-    except NoStack as reason:
-        findings.append(Finding("stack", "note", str(reason)))
+    if databases := named_databases():
+        findings = asyncio.run(_deployment(databases))
     else:
-        findings += asyncio.run(_stack(stack))
+        findings = list(_machine())
+        try:
+            stack = find_stack(data)
+        except NoStack as reason:
+            findings.append(Finding("stack", "note", str(reason)))
+        else:
+            findings += asyncio.run(_stack(stack))
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
@@ -59,6 +62,15 @@ def _machine() -> Iterator[Finding]:
     for tool, purpose in tools.items():
         path = shutil.which(tool)
         yield Finding(tool, "ok" if path else "note", path or f"not installed; needed for {purpose} only")
+
+
+async def _deployment(databases: Mapping[str, str]) -> list[Finding]:
+    """What MEDLED_DATABASES and MEDLED_KAFKA_* lead to. Of its processes, whoever runs them knows."""
+    from shared.settings import KafkaSettings
+
+    settings = KafkaSettings()
+    findings = [finding for service, dsn in databases.items() for finding in await _database(service, dsn)]
+    return [*findings, await _topics(settings.kafka_bootstrap, settings.kafka_client())]
 
 
 async def _stack(stack: Stack) -> list[Finding]:
@@ -117,13 +129,13 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
     return findings
 
 
-async def _topics(bootstrap: str) -> Finding:
+async def _topics(bootstrap: str, client: Mapping[str, Any] | None = None) -> Finding:
     from aiokafka.errors import KafkaError
 
     from shared.topics import describe_topics
 
     try:
-        report = await describe_topics(bootstrap, wait=5)
+        report = await describe_topics(client or bootstrap, wait=5)
     except (KafkaError, TimeoutError) as error:
         return Finding("broker", "bad", f"{bootstrap} not reachable: {error}")
     problems = [f"{name} is missing; run `medled topics`" for name in report.missing] + list(report.differences)

@@ -1,8 +1,11 @@
 """The command line says what it does, exits honestly, and finds the stack by itself."""
 
+import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,3 +139,37 @@ def test_doctor_fails_when_a_part_of_the_stack_is_away(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "--data", str(tmp_path)])
     assert result.exit_code == 1
     assert "portal database" in result.output
+
+
+def _medled(*words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """The command as it is installed, with no settings but these."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MEDLED_")}
+    program = Path(sys.executable).with_name("medled")
+    return subprocess.run(
+        [program, *words], env=inherited | settings, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_wrong_setting_is_named_and_its_value_is_not_told(tmp_path: Path) -> None:
+    ended = _medled("token", "--role", "stream_reader", "--name", "x", "--data", str(tmp_path),
+                    MEDLED_SESSION_SECRET="hunter2short", MEDLED_KAFKA_SECURITY_PROTOCOL="hunter3")  # fmt: skip
+    assert "hunter" not in ended.stdout + ended.stderr
+    topics = _medled("topics", "--data", str(tmp_path), MEDLED_KAFKA_BOOTSTRAP="127.0.0.1:1",
+                     MEDLED_KAFKA_SECURITY_PROTOCOL="hunter3")  # fmt: skip
+    assert (topics.returncode, "MEDLED_KAFKA_SECURITY_PROTOCOL" in topics.stderr) == (2, True)
+    assert "hunter" not in topics.stdout + topics.stderr
+
+
+async def test_doctor_examines_the_deployment_that_is_named(database: Databases, broker: str) -> None:
+    dsn = await database("portal")
+    ended = await asyncio.to_thread(
+        lambda: _medled("doctor", "--json", MEDLED_DATABASES=f"portal={dsn}", MEDLED_KAFKA_BOOTSTRAP=broker,
+                        MEDLED_KAFKA_TRANSACTIONS="false")
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {finding["state"] for finding in json.loads(ended.stdout)} == {"ok"}
+    away = await asyncio.to_thread(
+        lambda: _medled("doctor", MEDLED_DATABASES="portal=postgresql://nobody@127.0.0.1:1/x",
+                        MEDLED_KAFKA_BOOTSTRAP="127.0.0.1:1")
+    )  # fmt: skip
+    assert away.returncode == 1

@@ -231,14 +231,14 @@ def test_every_target_of_the_compose_file_is_in_the_dockerfile(resolve: Resolve)
 
 def test_the_proxy_leads_to_every_service(resolve: Resolve) -> None:
     routes = (ROOT / "deploy/Caddyfile").read_text()
-    upstreams = set(re.findall(r"reverse_proxy (\S+):8000", routes))
+    upstreams = set(re.findall(r"(?:import every|reverse_proxy) ([a-z-]+)", routes))
 
     assert upstreams == {f"{service}-api" for service in SERVICES} | {"issuer"}
     assert upstreams <= resolve("dev").keys()
     for service in set(SERVICES) - {"portal"}:
         assert re.search(rf"@{service} path /{service} /{service}/\*\n", routes)
-        assert re.search(rf"handle @{service} {{\n\s*reverse_proxy {service}-api:8000", routes)
-    assert re.search(r"handle {\n\s*reverse_proxy portal-api:8000", routes), "the rest is the portal's"
+        assert re.search(rf"handle @{service} {{\n\s*reverse_proxy {{\n\s*import every {service}-api\n", routes)
+    assert re.search(r"handle {\n\s*reverse_proxy {\n\s*import every portal-api\n", routes), "the rest is the portal's"
     assert re.search(r'request>uri regexp "\^\(/\[a-z\]\*\)\.\*" "\$1"', routes), "no log keeps a path"
 
 
@@ -280,11 +280,11 @@ def test_dot_env_example_lists_exactly_the_settings_there_are() -> None:
 
 def test_dot_env_example_lists_exactly_what_compose_asks_for() -> None:
     asked = set(re.findall(r"\$\{([A-Z][A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
-    otel = {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+    others = {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "COMPOSE_PROFILES"}
 
     assert {name for name in _listed() if not name.startswith("MEDLED_")} == {
         name for name in asked if not name.startswith("MEDLED_")
-    } | otel
+    } | others
 
 
 def test_dot_env_example_shows_the_defaults() -> None:

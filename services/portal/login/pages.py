@@ -39,7 +39,7 @@ async def login(request: Request, next: Annotated[str | None, Query()] = None) -
     try:
         response = RedirectResponse(await _client(request).authorization_url(attempt), 303)
     except IssuerUnavailableError as error:
-        raise _unavailable() from error
+        raise _unavailable(error) from error
     settings = request.app.state.settings
     sealed = seal(settings, _PURPOSE, asdict(attempt), seconds=_LASTS_SECONDS)
     set_cookie(response, settings, _cookie(attempt.state), sealed, seconds=_LASTS_SECONDS)
@@ -61,7 +61,7 @@ async def callback(
         log.warning("login.rejected", reason=str(error))
         return render(request, None, "login_failed.html", status=400)
     except IssuerUnavailableError as error:
-        raise _unavailable() from error
+        raise _unavailable(error) from error
     settings = request.app.state.settings
     response = RedirectResponse(attempt.next, 303)
     set_session(response, settings, subject=subject, name=name)
@@ -103,7 +103,8 @@ def _cookie(state: str) -> str:
     return f"medled_login_{safe}"
 
 
-def _unavailable() -> Problem:
+def _unavailable(error: IssuerUnavailableError) -> Problem:
+    log.warning("issuer unavailable", reason=str(error))
     return Problem(
         503, "issuer-unavailable", "Signing in is not possible right now", "The identity provider does not answer.",
         remedy="Try again shortly.", headers={"Retry-After": "5"},
