@@ -1,10 +1,20 @@
 """`medled`: the command line. Each command lives in a module of its own under deploy/commands."""
 
+import logging
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
 from deploy.commands import dead_letters, demo, doctor, events, grant, hr, migrate, token, topics, trace, up, verify
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medled {metadata.version('medled')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="medled",
@@ -28,8 +38,18 @@ app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
 
 
+@app.callback()
+def medled(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before any command."""
+
+
 def main() -> None:
     """Run a command. Exit status 2 when a setting is missing or wrong, as for the services."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each command says in a sentence what it cannot reach
     try:
         app()
     except Exception as error:

@@ -19,9 +19,9 @@ from shared.settings import Settings
 _LENT_FOR = timedelta(hours=2)
 
 
-def settings_of(service: str, data: Path | None) -> Settings:
+def settings_of(service: str, data: Path | None, *, elsewhere: str | None = None) -> Settings:
     """A service's settings: the MEDLED_* variables where MEDLED_DATABASE_URL is set, or MEDLED_DATABASES names the
-    service's; else the embedded stack's.
+    service's; else the embedded stack's. `elsewhere`: what to advise whoever has neither.
     """
     if "MEDLED_DATABASE_URL" in os.environ:
         return Settings()
@@ -30,7 +30,7 @@ def settings_of(service: str, data: Path | None) -> Settings:
     try:
         environment = find_stack(data).environment_for(service)
     except NoStack as reason:
-        fail(f"{reason} For another deployment, set the {service} service's MEDLED_* settings.")
+        fail(f"{reason} " + (elsewhere or f"For another deployment, set the {service} service's MEDLED_* settings."))
     return Settings(**{name.removeprefix("MEDLED_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type] # pydantic reads the texts as it reads the variables
 
 
@@ -54,7 +54,9 @@ async def api(role: Role, data: Path | None) -> AsyncIterator[httpx.AsyncClient]
         async with _client(os.environ["MEDLED_PUBLIC_URL"], os.environ["MEDLED_TOKEN"]) as client:
             yield client
         return
-    settings = settings_of("enrolment", data)
+    settings = settings_of(
+        "enrolment", data, elsewhere="For another deployment, set MEDLED_PUBLIC_URL and MEDLED_TOKEN (`medled token`)."
+    )
     async with database_of("enrolment", data) as (pool, clock):
         now = clock.now()
         async with transaction(pool) as conn:

@@ -130,6 +130,8 @@ def _unnamed(exc: HTTPException) -> tuple[str, str, str, str]:
 
 async def on_validation_error(request: Request, exc: RequestValidationError) -> Response:
     """Handler for requests that do not fit their schema. What was sent is not repeated: it may be personal."""
+    if wants_page(request) and all(error["loc"][0] == "path" for error in exc.errors()):
+        return await on_http_exception(request, HTTPException(404))  # to a reader, an address that leads nowhere
     errors = [
         FieldError(field=_field(error["loc"]), detail=str(error["msg"]), remedy=_remedy(error))
         for error in exc.errors()

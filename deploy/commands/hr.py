@@ -18,6 +18,12 @@ _KINDS = {
 }  # fmt: skip
 
 
+_COUNTS = (
+    "rows", "rows_with_errors", "warnings", "joined", "deactivated", "reactivated", "manager_changed", "moved",
+    "changed", "unchanged", "kept_as_they_were", "left_before", "new_units",
+)  # fmt: skip
+
+
 @app.callback()
 def hr() -> None:
     """People from the HR platform."""
@@ -51,11 +57,17 @@ def import_(
     Uses MEDLED_TOKEN at MEDLED_PUBLIC_URL when set, else the embedded stack. Exit status: 0 when it was applied (rows
     with errors are listed and skipped), 1 when it was refused or failed.
     """
+    from services.enrolment.imports.domain import Cap
+
     options: dict[str, str] = {
         "dry_run": str(dry_run), "max_deactivations": max_deactivations, "allow_overlap": str(allow_overlap),
         "source": source, "unit_separator": separator, "full": str(not partial),
         "default_locale": default_language, "default_time_zone": default_time_zone,
     }  # fmt: skip
+    try:
+        Cap.parse(max_deactivations)
+    except ValueError as wrong:
+        fail(f"--max-deactivations: {wrong}.", status=2)
     form = options | ({"mapping": mapping.read_text(encoding="utf-8")} if mapping is not None else {})
     try:
         ended = asyncio.run(send_and_follow(file, form, data))
@@ -127,7 +139,8 @@ def _print(ended: dict[str, Any]) -> None:
         if read["unused_columns"]:
             say(f"Columns not used: {', '.join(read['unused_columns'])}")
     if counts:
-        table(("", "people"), [(name.replace("_", " "), f"{number:,}") for name, number in counts.items()])
+        told = [name for name in _COUNTS if name in counts] + sorted(counts.keys() - set(_COUNTS))
+        table(("", "people"), [(name.replace("_", " "), f"{counts[name]:,}") for name in told])
     for kind, words in _KINDS.items():
         _print_people(words, report.get("difference", {}).get(kind, []))
     _print_issues(report)

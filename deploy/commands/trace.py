@@ -13,24 +13,33 @@ import typer
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
 from deploy.stack import data_directory
 
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_TRACE_ID = re.compile(r"[0-9a-f]{8,32}")
 
 
 @dataclass(slots=True)
 class Node:
-    """A span and what happened under it. `batches`: spans of other traces that link to it."""
+    """A span and what happened under it. `batches`: spans of other traces that link to it;
+    `repeats`: how often the same record was delivered again.
+    """
 
     span: dict[str, Any]
     children: list["Node"] = field(default_factory=list)
     batches: list[dict[str, Any]] = field(default_factory=list)
+    repeats: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The span with its tree below."""
-        return self.span | {"linked_from": self.batches, "children": [child.as_json() for child in self.children]}
+        return self.span | {
+            "linked_from": self.batches,
+            "delivered_again": self.repeats,
+            "children": [child.as_json() for child in self.children],
+        }
 
 
 def trace(
-    trace_id: Annotated[str, typer.Argument(help="32 hexadecimal digits, as in logs, `events tail` and the portal.")],
+    trace_id: Annotated[
+        str, typer.Argument(help="As in logs, `events tail` and the portal; its first 8 digits or more will do.")
+    ],
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,8 +49,9 @@ def trace(
     """
     wanted = trace_id.strip().lower()
     if not _TRACE_ID.fullmatch(wanted):
-        fail("A trace id is 32 hexadecimal digits.", status=2)
+        fail("A trace id is 32 hexadecimal digits, of which the first 8 or more are needed.", status=2)
     directory = data_directory(data) / "spans"
+    wanted = _in_full(directory, wanted)
     roots = tree(read_spans(directory, wanted), wanted)
     if not roots:
         fail(f"Nothing is known of trace {wanted} in {directory}. Spans are written within a second of their end.")
@@ -49,6 +59,17 @@ def trace(
         show_json({"trace_id": wanted, "roots": [root.as_json() for root in roots]})
     else:
         _show(wanted, roots)
+
+
+def _in_full(directory: Path, start: str) -> str:
+    """The one trace id in these spans that begins so; as it is when there is none."""
+    if len(start) == 32:
+        return start
+    needle = re.compile(rb'"trace_id": ?"(' + start.encode() + rb'[0-9a-f]*)"')
+    found = {match for file in directory.glob("*.jsonl") for match in needle.findall(file.read_bytes())}
+    if len(found) > 1:
+        fail(f"{len(found)} traces begin with {start}. Give more of its digits.", status=2)
+    return found.pop().decode() if found else start
 
 
 def read_spans(directory: Path, trace_id: str) -> list[dict[str, Any]]:
@@ -73,7 +94,7 @@ def tree(spans: Sequence[dict[str, Any]], trace_id: str) -> list[Node]:
         parent = node.span["parent_id"]
         below[parent if parent in nodes else None].append(node)
     for span_id, node in nodes.items():
-        node.children = below[span_id]
+        node.children = list(_without_repeats(below[span_id]))
     for span in spans:
         if span["trace_id"] != trace_id:
             for link in span["links"]:
@@ -82,6 +103,18 @@ def tree(spans: Sequence[dict[str, Any]], trace_id: str) -> list[Node]:
                         {"trace_id": span["trace_id"], "name": span["name"], "service": span["service"]}
                     )
     return below[None]
+
+
+def _without_repeats(nodes: Sequence[Node]) -> Iterator[Node]:
+    """What a record led to, once for each consumer: delivered again (a broker filled anew), it is handled again."""
+    first: dict[tuple[Any, ...], Node] = {}
+    for node in nodes:
+        message = node.span["attributes"].get("messaging.message.id")
+        key = (message, node.span["service"], node.span["name"])
+        if message is not None and (known := first.setdefault(key, node)) is not node and not node.children:
+            known.repeats += 1
+        else:
+            yield node
 
 
 def _show(trace_id: str, roots: Sequence[Node]) -> None:
@@ -98,6 +131,8 @@ def _rows(node: Node, indent: str, begin: int) -> Iterator[tuple[str, str, str, 
     words = [f"{indent}{span['name']}"]
     if span["status"] == "error":
         words.append(f"FAILED {span['error'] or ''}")
+    if node.repeats:
+        words.append(f"(delivered again {node.repeats} times)" if node.repeats > 1 else "(delivered again)")
     words += [f"(in a batch: trace {batch['trace_id']})" for batch in node.batches]
     times = f"+{_duration(span['start'] - begin)}", _duration(span["end"] - span["start"])
     yield *times, _place(span), "  ".join(words)

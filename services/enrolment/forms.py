@@ -1,15 +1,25 @@
-"""Forms of our pages: a use case, then back to a page that says how it went and may be reloaded."""
+"""Forms of our pages: a use case, then back to a page that says how it went and may be reloaded.
+
+Before what cannot be undone stands a page that asks.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from services.enrolment.errors import Refused
+from shared.auth import Principal
 from shared.db import Connection, transaction
 from shared.http import now, pool
+from shared.web import render
+
+
+def confirm(request: Request, who: Principal, about: str, *, action: str, back: str, **values: str) -> HTMLResponse:
+    """Ask with the texts `<about>.title`, `.lead` and `.yes`; yes posts to `action`, no leads `back`."""
+    return render(request, who, "confirm.html", about=about, action=action, back=back, values=values)
 
 
 async def submit(

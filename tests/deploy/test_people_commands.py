@@ -121,10 +121,13 @@ async def test_a_mapping_file_and_row_errors_reach_the_report(medled: Medled, ex
     assert "2 values where the header has 5" in ended.stdout
 
 
-async def test_a_wrong_option_is_refused_by_the_api_and_named(medled: Medled, export: Path) -> None:
+async def test_a_wrong_option_is_named_in_a_sentence(medled: Medled, export: Path) -> None:
     ended = await medled("hr", "import", export, "--max-deactivations", "lots")
-    assert ended.exit_code == 1
-    assert "max_deactivations" in ended.stderr
+    assert ended.exit_code == 2
+    assert "--max-deactivations: give a share such as 10%" in ended.stderr
+    refused = await medled("hr", "import", export, "--default-time-zone", "Mars/Olympus")
+    assert refused.exit_code == 1
+    assert "default_time_zone" in refused.stderr
 
 
 async def test_the_first_role_is_granted_from_the_console(world: World, medled: Medled, export: Path) -> None:

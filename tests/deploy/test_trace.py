@@ -57,6 +57,23 @@ async def test_the_batch_names_the_traces_it_carried(tracers: list[Tracer], tmp_
     assert f"of trace {trace}" in ended.stdout
 
 
+async def test_the_first_digits_of_a_trace_will_do(tracers: list[Tracer], tmp_path: Path) -> None:
+    trace, _ = play(*tracers)
+    assert (await medled(tmp_path, "trace", trace[:8])).stdout.startswith(f"trace {trace}: 2 spans")
+
+
+async def test_what_was_delivered_again_is_one_line_that_says_so(tracers: list[Tracer], tmp_path: Path) -> None:
+    api, worker = tracers
+    request = api.start_span("POST /enrolment/v1/enrolments")
+    for _ in range(3):
+        worker.start_span("process x", set_span_in_context(request), attributes={"messaging.message.id": "m"}).end()
+    worker.start_span("process x", set_span_in_context(request), attributes={"messaging.message.id": "other"}).end()
+    request.end()
+    shown = (await medled(tmp_path, "trace", f"{request.get_span_context().trace_id:032x}")).stdout
+    assert shown.count("process x") == 2
+    assert "process x  (delivered again 2 times)" in shown
+
+
 async def test_as_json_the_tree_is_whole(tracers: list[Tracer], tmp_path: Path) -> None:
     trace, batch = play(*tracers)
     document: dict[str, Any] = json.loads((await medled(tmp_path, "trace", trace.upper(), "--json")).stdout)

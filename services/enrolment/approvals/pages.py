@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from services.enrolment.enrolments import actions, reading
 from services.enrolment.enrolments.domain import Change
-from services.enrolment.forms import submit
+from services.enrolment.forms import confirm, submit
 from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import After, EnrolmentId, Who
 from shared.db import transaction
@@ -29,6 +29,17 @@ async def approvals(request: Request, who: Who, after: After, attest: Cursor = N
         page = await reading.to_decide(conn, who, after=after, limit=PER_PAGE, now=now(request))
         to_attest = await milestones.to_attest(conn, who, after=waiting, limit=PER_PAGE, now=now(request))
     return render(request, who, "approvals.html", requests=page, to_attest=to_attest)
+
+
+@router.get("/{enrolment_id}/decline")
+async def confirm_declining(request: Request, who: Who, enrolment_id: EnrolmentId) -> HTMLResponse:
+    """Ask before declining: the answer is mailed at once."""
+    async with transaction(pool(request)) as conn:
+        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+    return confirm(
+        request, who, "decline", action=f"{APPROVALS}/{enrolment_id}/decline", back=APPROVALS,
+        person=listed.person_name, cohort=listed.cohort_name,
+    )  # fmt: skip
 
 
 @router.post("/{enrolment_id}/{answer}", dependencies=FORM)

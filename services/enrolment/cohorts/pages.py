@@ -10,8 +10,9 @@ from services.enrolment.cohorts.domain import possible_for, shown
 from services.enrolment.enrolments import reading
 from services.enrolment.enrolments.domain import Status
 from services.enrolment.errors import Unknown
-from services.enrolment.forms import submit
+from services.enrolment.forms import confirm, submit
 from services.enrolment.requests import After, CohortId, Who
+from shared.access import Role, require
 from shared.db import transaction
 from shared.http import now, pool
 from shared.web import form_guard, render
@@ -45,6 +46,18 @@ async def cohort(
         next=page.next,
         only=status,
     )
+
+
+@router.get("/{cohort_id}/close")
+async def confirm_closing(request: Request, who: Who, cohort_id: CohortId) -> HTMLResponse:
+    """Ask before closing: requests and the waiting list end with it."""
+    async with transaction(pool(request)) as conn:
+        listed = await store.get(conn, cohort_id)
+        if listed is None:
+            raise Unknown("There is no cohort with this id.")
+        await require(conn, who, Role.programme_office, unit=listed.cohort.unit_id)
+    page = f"/enrolment/cohorts/{cohort_id}"
+    return confirm(request, who, "close", action=f"{page}/close", back=page, cohort=listed.cohort.name)
 
 
 @router.post("/{cohort_id}/capacity", dependencies=FORM)

@@ -10,9 +10,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import shown
 from services.enrolment.enrolments import actions, reading
-from services.enrolment.enrolments.domain import OPEN, Change
+from services.enrolment.enrolments.domain import OPEN, Change, Status
 from services.enrolment.errors import NotAllowed
-from services.enrolment.forms import submit
+from services.enrolment.forms import confirm, submit
 from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
@@ -86,7 +86,8 @@ async def confirm_withdrawal(request: Request, who: Who, enrolment_id: Enrolment
         listed = await reading.one(conn, who, enrolment_id, now=now(request))
     if listed.enrolment.person_id != who.person_id:
         raise NotAllowed("This page is for the co-leader.")
-    return render(request, who, "withdraw.html", listed=listed)
+    about = "take_back" if listed.enrolment.status is Status.requested else "withdraw"
+    return confirm(request, who, about, action=f"{ME}/{enrolment_id}/withdraw", back=ME, cohort=listed.cohort_name)
 
 
 @router.post("/me/{enrolment_id}/withdraw", dependencies=FORM)

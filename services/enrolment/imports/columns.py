@@ -31,7 +31,7 @@ _NAMES: dict[FieldName, str] = {
     "Befattningsbenämning, Tjänstetitel, Titel",
     "grade": "Grade, Compensation Grade, Job Grade, Pay Grade, Job Level, Management Level, Grad, Befattningsnivå",
     "unit": "Supervisory Organization, Supervisory Organisation, Organizational Unit, Organisational Unit, Org Unit,"
-    "Organization, Organisation, Department, Unit, Organisationsenhet, Enhet, Avdelning",
+    "Organization, Organisation, Department, Unit, Organisatorisk enhet, Organisationsenhet, Enhet, Avdelning",
     "manager": "Manager Employee ID, Manager ID, Manager's Employee ID, Manager Employee Number, Worker's Manager ID,"
     "Supervisor Employee ID, Supervisor ID, Line Manager ID, Line Manager Employee ID, Reports To, Reports To ID,"
     "Chefens anställningsnummer, Chef anställningsnummer, Chefs-ID, Chef-ID, Närmaste chef, Chef",

@@ -43,7 +43,7 @@ class Cap:
             f"The file would deactivate {leaving:,} of {active:,} people ({leaving / active * 100:.1f} %); "
             f"at most {allowed:,}{share} may be deactivated at once.",
             "Check that the export is complete. If they have really left, send it again with max_deactivations "
-            f"at {leaving} or more.",
+            f"(--max-deactivations) at {leaving} or more.",
         )
 
 

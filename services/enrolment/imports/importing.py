@@ -154,6 +154,8 @@ def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
         return full
     lines = ", ".join(str(line) for line in checked.unidentified[:10])
     run.report.withheld_deactivations = len(full - named)
+    if full == named:
+        return named
     run.report.notes.append(
         f"Nobody who is missing from the file was deactivated ({len(full - named):,} people): of line {lines} nobody "
         "can say whom it is about, so they may be missing by mistake. Correct it and send the file again."

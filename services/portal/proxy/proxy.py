@@ -131,7 +131,9 @@ def _headers_back(response: httpx.Response) -> list[tuple[bytes, bytes]]:
     return [
         (name.lower(), value)
         for name, value in response.headers.raw
-        if (lower := name.decode("latin-1").lower()) not in _HOP_BY_HOP and lower not in named
+        if (lower := name.decode("latin-1").lower()) not in _HOP_BY_HOP
+        and lower not in named
+        and lower not in ("date", "server")  # this process's server adds its own
     ]
 
 

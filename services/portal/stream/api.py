@@ -1,5 +1,6 @@
 """The open stream over HTTP: live as server-sent events, and in pages."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -18,6 +19,8 @@ from shared.http import Problem, pool
 
 _FURTHEST = 10**18 - 1  # positions are 64-bit numbers; like `Last-Event-ID`, none has more than 18 digits
 _TYPES = frozenset(event.type for event in PUBLIC)
+_NAMES = "Event types to get, as `medled.milestone.reached.v1` or `milestone.reached`; all when left out."
+_IN_FULL = {re.sub(r"^medled\.|\.v\d+$", "", name): name for name in sorted(_TYPES)}  # its newest version
 
 
 class EventPage(BaseModel):
@@ -33,16 +36,17 @@ class EventPage(BaseModel):
 
 async def wanted(
     within: Annotated[Within, Depends(readers.within)],
-    type: Annotated[list[str] | None, Query(description="Event types to get; all when left out.")] = None,  # noqa: A002
+    type: Annotated[list[str] | None, Query(description=_NAMES)] = None,  # noqa: A002
 ) -> Wanted:
     """What this reader asked for, within what it may see."""
-    unknown = set(type or ()) - _TYPES
+    asked = {_IN_FULL.get(name, name) for name in type or ()}
+    unknown = asked - _TYPES
     if unknown:
         raise Problem(
             422, "unknown-event-type", "Unknown event type", f"{min(unknown)} is not a public event type.",
             field="type", remedy="See /asyncapi.json for the types there are.",
         )  # fmt: skip
-    return Wanted(frozenset(type) if type else None, within)
+    return Wanted(frozenset(asked) if asked else None, within)
 
 
 router = APIRouter(prefix="/portal/v1", tags=["stream"])

@@ -72,6 +72,28 @@ async def test_a_journey_through_the_pages(world: World) -> None:
     assert "Ended early" in words(await press(anna, f"/enrolment/me/{enrolment['id']}/withdraw"))
 
 
+async def test_what_cannot_be_undone_is_asked_about_first(world: World) -> None:
+    anna, boss, office = await team(world)
+    cohort = await world.cohort(office)
+    await press(anna, "/enrolment/me/ask", cohort_id=cohort)
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    assert "Do you want to take back your request?" in await page(anna, f"/enrolment/me/{enrolment['id']}/withdraw")
+    asked = await boss.get(f"/enrolment/approvals/{enrolment['id']}/decline", headers={"accept": "text/html"})
+    assert "decline the request from Anna Test?" in words(asked)
+    assert f'action="/enrolment/approvals/{enrolment["id"]}/decline"' in asked.text
+    assert "Do you want to close Spring?" in await page(office, f"/enrolment/cohorts/{cohort}/close")
+    assert (await anna.get(f"/enrolment/cohorts/{cohort}/close")).status_code == 403
+    [after] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    assert after["status"] == "requested", "asking changes nothing"
+
+
+async def test_an_address_that_cannot_be_right_leads_nowhere(world: World) -> None:
+    office = await world.office()
+    page_ = await office.get("/enrolment/cohorts/banana", headers={"accept": "text/html"})
+    assert page_.status_code == 404
+    assert (await office.get("/enrolment/v1/cohorts/banana")).status_code == 422
+
+
 async def walk(client: httpx.AsyncClient, path: str, sought: str) -> list[str]:
     """What is found on a page and on those that its link "Next page" leads to."""
     found: list[str] = []

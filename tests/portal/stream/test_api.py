@@ -81,6 +81,17 @@ async def test_a_unit_bound_machine_gets_its_units_and_those_below_only(portal: 
         assert (await client.get(EVENTS, params={"unit": str(elsewhere)})).json()["items"] == []
 
 
+async def test_events_are_asked_for_by_their_whole_name_or_the_short_one(portal: Portal, take: Take) -> None:
+    organisation = Organisation()
+    organisation.enrolment(EnrolmentRequested, EnrolmentActivated)
+    await take(organisation.told)
+    async with portal.browser("anna") as client:
+        for name in ("enrolment.activated", EnrolmentActivated.type):
+            page = (await client.get(EVENTS, params={"type": name})).json()
+            assert [item["event"]["type"] for item in page["items"]] == [EnrolmentActivated.type]
+        assert (await client.get(EVENTS, params={"type": "enrolment.approvd"})).status_code == 422
+
+
 async def test_pages_follow_each_other_without_a_hole(portal: Portal, take: Take) -> None:
     await happened(take, 7)
     async with portal.browser("anna") as client:
