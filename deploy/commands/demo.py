@@ -125,6 +125,7 @@ def _invite(stack: Stack) -> None:
     table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
     say(f"Mail lies in {stack.mail}. An invitation to answer: {_open_invitation(stack)}")
     say(f"Consumers of your own find the events at {stack.kafka_bootstrap}. Ctrl-C ends everything.")
+    say(f"It goes on from here when it is started again; to play it from the beginning, remove {stack.data} first.")
 
 
 def _open_invitation(stack: Stack) -> str:

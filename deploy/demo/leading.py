@@ -225,10 +225,11 @@ async def something_is_left(stage: Stage) -> None:
     record.tally.update(left_to_answer=len(later))
     await stage.mail_is_out()
     deeds = {person.login: _half(stage, person) for person in improving}
-    await _go_through_mail(stage, deeds)
+    counts = await _go_through_mail(stage, deeds)
     stage.say(
-        f"{_IMPROVING} co-leaders have put an improvement in place; their new rounds are left open for you, "
-        f"and {len(later)} people wait for an answer to their request for a place in the next cohort."
+        f"{_IMPROVING} co-leaders have put an improvement in place, and {counts[Deed.answer]} people have answered in "
+        f"their new rounds, which are left open for you. {len(later)} people wait for an answer to their request for a "
+        "place in the next cohort."
     )
 
 
