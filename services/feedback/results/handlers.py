@@ -9,9 +9,10 @@ from services.feedback.ballots import open_all
 from services.feedback.instrument import instrument
 from services.feedback.results import store
 from services.feedback.results.domain import Cell, Sheet, cut, kept, report, worth_releasing
-from services.feedback.rounds import store as rounds_store
 from services.feedback.rounds.domain import RoundState, close_reason, coarse_date
 from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
+from services.feedback.rounds.store import invitations
+from services.feedback.rounds.store import rounds as rounds_store
 from services.feedback.settings import Secrets
 from shared import outbox
 from shared.db import Connection
@@ -65,7 +66,7 @@ class Closing:
                 for one in opened
             ],
         )
-        await rounds_store.settle_invitations(conn, ids)
+        await invitations.settle_invitations(conn, ids)
         await outbox.add(conn, *[event for one in opened for event in _announcements(one, now)], now=now)
         await forget_links_later(conn, ids, now + self._links_kept)
 

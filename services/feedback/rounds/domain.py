@@ -215,7 +215,7 @@ def close_reason(closes_at: datetime, now: datetime) -> CloseReason:
 
 
 def ended_since(reached: MilestoneReached, sequence: int, endings: Mapping[tuple[UUID, str], int]) -> bool:
-    """Whether a later event undid this milestone or withdrew the enrolment; `endings` as `rounds.store` keeps them."""
+    """Whether a later event undid this milestone or withdrew the enrolment; `endings` as the store keeps them."""
     last = max(endings.get((reached.enrolment_id, key), -1) for key in (reached.milestone, ""))
     return last > sequence
 

@@ -9,22 +9,21 @@ from uuid import UUID
 
 from services.feedback.ballots import new_keys
 from services.feedback.instrument import LATEST_VERSION
-from services.feedback.rounds import store
 from services.feedback.rounds.domain import (
-    Colleague,
     Ending,
     Respondent,
     Round,
-    Surroundings,
     choose_respondents,
     coarse_date,
     ended_since,
     is_complete,
-    is_small_team,
     new_bucket,
     next_tick,
     plan_round,
 )
+from services.feedback.rounds.store import invitations as links
+from services.feedback.rounds.store import rounds as store
+from services.feedback.rounds.store.surroundings import around as look_around
 from services.feedback.settings import Secrets
 from shared import outbox, timers
 from shared.db import Connection
@@ -94,7 +93,7 @@ class RoundHandlers:
         rounds = await store.lock_open_about(conn, left)  # rounds before invitations, as everybody locks them
         causes = {locked.round.id: left[locked.round.subject_person_id] for locked in rounds}
         await self._end(conn, rounds, Ending.subject_left, causes, now)
-        revoked = await store.revoke_of_people(conn, left)
+        revoked = await links.revoke_of_people(conn, left)
         pairs: list[Caused] = [
             (InvitationRevoked(invitation_id=invitation, round_id=round_id), left[person])
             for invitation, round_id, person in revoked
@@ -119,7 +118,7 @@ class RoundHandlers:
 
     async def prune(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:  # noqa: ARG002 - a TimerHandler
         """Forget the links of rounds that ended long ago."""
-        await store.forget_invitations(conn, [UUID(one.key) for one in due])
+        await links.forget_invitations(conn, [UUID(one.key) for one in due])
 
     async def _open(self, conn: Connection, reached: Sequence[Received[Any]], now: datetime) -> list[Parked]:
         """A round for each milestone that has none: one reached, undone and reached again is asked about once.
@@ -131,21 +130,21 @@ class RoundHandlers:
         current = _latest([event for event in reached if not ended_since(event.data, event.sequence, endings)])
         standing = await store.keep_standing(conn, {key: event.sequence for key, event in current.items()})
         new = [event for key, event in current.items() if key not in standing]
-        around, parked = await _look_around(conn, new, self._k)
-        asked_lately = await store.practices_asked(
-            conn, {event.data.person_id for event in new}, coarse_date(now - self._rest)
-        )
+        subject_ids = {event.data.person_id for event in new}
+        around, missing = await look_around(conn, subject_ids, self._k)
+        asked_lately = await store.practices_asked(conn, subject_ids, coarse_date(now - self._rest))
         rounds: list[store.NewRound] = []
-        invitations: list[store.NewInvitation] = []
+        invitations: list[links.NewInvitation] = []
         pairs: list[Caused] = []
         for event in new:
-            if event.id not in around:
+            if event.data.person_id not in around:
                 continue
+            people = around[event.data.person_id]
             plan = event.data.feedback
-            asked = choose_respondents(around[event.id], plan.groups, k=self._k, rng=random.SystemRandom())
+            asked = choose_respondents(people, plan.groups, k=self._k, rng=random.SystemRandom())
             resting = asked_lately[event.data.person_id]
             round_, obstacle = plan_round(
-                event.data, plan, new_id(), asked, resting=resting, time_zone=around[event.id].subject.time_zone,
+                event.data, plan, new_id(), asked, resting=resting, time_zone=people.subject.time_zone,
                 k=self._k, version=LATEST_VERSION, now=now,
             )  # fmt: skip
             if obstacle is not None:
@@ -160,18 +159,22 @@ class RoundHandlers:
             pairs.append((RoundOpened(**about(round_), **{name: getattr(round_, name) for name in _OPENING}), event))
             pairs += [(_issued(round_, invitation), event) for invitation in issued]
         await store.insert_rounds(conn, rounds)
-        await store.insert_invitations(conn, invitations)
+        await links.insert_invitations(conn, invitations)
         await outbox.add_caused(conn, pairs, now=now)
         tick = next_tick(now, self._count_every)
         opened = [one.round for one in rounds if one.not_opened is None]
         await timers.schedule_many(conn, CLOSE, [(str(round_.id), round_.closes_at, {}) for round_ in opened])
         await timers.schedule_many(conn, COUNT, [(str(round_.id), tick, {}) for round_ in opened])
-        return parked
+        return [
+            Parked(event.id, waiting_for=f"person:{missing[event.data.person_id]}")
+            for event in new
+            if event.data.person_id in missing
+        ]
 
-    def _invite(self, round_: Round, respondent: Respondent) -> store.NewInvitation:
+    def _invite(self, round_: Round, respondent: Respondent) -> links.NewInvitation:
         invitation_id = new_id()
         hashed = token_hash(token_for(self._secrets.link, invitation_id))
-        return store.NewInvitation(invitation_id, round_.id, respondent.person_id, respondent.group, hashed)
+        return links.NewInvitation(invitation_id, round_.id, respondent.person_id, respondent.group, hashed)
 
     async def _take_back(
         self, conn: Connection, endings: Mapping[tuple[UUID, str], int],
@@ -197,10 +200,10 @@ class RoundHandlers:
         if not rounds:
             return
         ids = [locked.round.id for locked in rounds]
-        revoked = await store.revoke_of_rounds(conn, ids)
+        revoked = await links.revoke_of_rounds(conn, ids)
         await store.take_ballots(conn, ids)
         await store.finish(conn, store.ended(rounds, ending, coarse_date(now)))
-        await store.settle_invitations(conn, ids)
+        await links.settle_invitations(conn, ids)
         pairs: list[Caused] = [
             (InvitationRevoked(invitation_id=invitation, round_id=round_id), causes[round_id])
             for invitation, round_id in revoked
@@ -246,7 +249,7 @@ def _has_left(event: Received[Any]) -> bool:
     return event.data is None or event.data.status is PersonStatus.inactive
 
 
-def _issued(round_: Round, invitation: store.NewInvitation) -> InvitationIssued:
+def _issued(round_: Round, invitation: links.NewInvitation) -> InvitationIssued:
     return InvitationIssued(
         invitation_id=invitation.id,
         round_id=round_.id,
@@ -257,34 +260,6 @@ def _issued(round_: Round, invitation: store.NewInvitation) -> InvitationIssued:
         unit_id=round_.unit_id,
         programme_id=round_.programme_id,
     )
-
-
-async def _look_around(
-    conn: Connection, events: Sequence[Received[Any]], k: int
-) -> tuple[dict[UUID, Surroundings], list[Parked]]:
-    """Who is around each event's subject, by event id; an event whose subject or manager is not known yet must wait."""
-    subjects = await store.hold_subjects(conn, {event.data.person_id for event in events})
-    manager_ids = {subject.manager_id for subject in subjects.values() if subject.manager_id}
-    managers = await store.colleagues(conn, manager_ids)
-    reports: dict[UUID | None, list[Colleague]] = defaultdict(list)
-    for one in await store.reporting_to(conn, manager_ids | set(subjects)):
-        reports[one.manager_id].append(one)
-    small = {s.unit_id for s in subjects.values() if is_small_team(s, reports[s.manager_id] if s.manager_id else (), k)}
-    units: dict[UUID, list[Colleague]] = defaultdict(list)
-    for one in await store.belonging_to(conn, small):
-        units[one.unit_id].append(one)
-    around: dict[UUID, Surroundings] = {}
-    parked: list[Parked] = []
-    for event in events:
-        subject = subjects.get(event.data.person_id)
-        missing = event.data.person_id if subject is None else subject.manager_id
-        if subject is None or (missing is not None and missing not in managers):
-            parked.append(Parked(event.id, waiting_for=f"person:{missing}"))
-            continue
-        manager = managers[subject.manager_id] if subject.manager_id else None
-        team = reports[subject.manager_id] if subject.manager_id else []
-        around[event.id] = Surroundings(subject, manager, team, units[subject.unit_id], reports[subject.id])
-    return around, parked
 
 
 def handlers(rounds: RoundHandlers) -> list[Handler]:

@@ -1,4 +1,4 @@
-"""Every SQL statement on rounds and their invitations, and the directory as far as choosing respondents reads it."""
+"""The rounds themselves: opened, held, counted and ended."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,9 @@ from uuid import UUID
 import asyncpg
 
 from services.feedback.ballots import RoundKeys
-from services.feedback.rounds.domain import (
-    Colleague,
-    Count,
-    Ending,
-    NotOpened,
-    Round,
-    RoundState,
-    coarse_date,
-)
+from services.feedback.rounds.domain import Count, Ending, NotOpened, Round, RoundState, coarse_date
 from shared.db import Connection
-from shared.events import Bucket, Group, PersonStatus, Practice
+from shared.events import Bucket, Group, Practice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +22,6 @@ class NewRound:
     not_opened: NotOpened | None
     caused_by: UUID
     caused_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewInvitation:
-    id: UUID
-    round_id: UUID
-    respondent_id: UUID
-    group: Group
-    token_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +40,6 @@ class Finished:
     state: RoundState
     reason: str | None
     closed_on: date
-
-
-# Held until the transaction ends: whoever leaves meanwhile waits, and then finds the invitation to take back.
-_COLLEAGUE = "select id, unit_id, manager_id, status, email is not null as has_address, time_zone from people"
-
-
-async def hold_subjects(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
-    """Those of `ids` that the directory knows; no other transaction opens a round about them until this one ends."""
-    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for no key update", list(ids))
-    return {row["id"]: _colleague(row) for row in rows}
-
-
-async def colleagues(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
-    """Those of `ids` that the directory knows."""
-    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for share", list(ids))
-    return {row["id"]: _colleague(row) for row in rows}
-
-
-async def reporting_to(conn: Connection, manager_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where manager_id = any($1::uuid[]) order by id for share", list(manager_ids))
-    return [_colleague(row) for row in rows]
-
-
-async def belonging_to(conn: Connection, unit_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where unit_id = any($1::uuid[]) order by id for share", list(unit_ids))
-    return [_colleague(row) for row in rows]
 
 
 async def practices_asked(conn: Connection, subject_ids: Collection[UUID], since: date) -> dict[UUID, set[Practice]]:
@@ -164,20 +121,6 @@ async def insert_rounds(conn: Connection, new: Sequence[NewRound]) -> None:
             for one in new
         ],
     )  # fmt: skip
-
-
-async def insert_invitations(conn: Connection, new: Sequence[NewInvitation]) -> None:
-    await conn.execute(
-        """
-        insert into invitations (id, round_id, respondent_id, respondent_group, token_hash)
-        select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[])
-        """,
-        [one.id for one in new],
-        [one.round_id for one in new],
-        [one.respondent_id for one in new],
-        [one.group for one in new],
-        [one.token_hash for one in new],
-    )
 
 
 async def lock_open(conn: Connection, ids: Collection[UUID]) -> list[LockedRound]:
@@ -264,68 +207,9 @@ async def take_ballots(conn: Connection, round_ids: Collection[UUID]) -> dict[UU
     return taken
 
 
-async def settle_invitations(conn: Connection, round_ids: Collection[UUID]) -> None:
-    """The links of these rounds are over. Whom each was for is forgotten, and so is whether it was used."""
-    await conn.execute(
-        """
-        update invitations set state = case state when 'revoked' then state else 'expired' end, respondent_id = null
-        where round_id = any($1::uuid[])
-        """,
-        list(round_ids),
-    )
-
-
-async def revoke_of_rounds(conn: Connection, round_ids: Collection[UUID]) -> list[tuple[UUID, UUID]]:
-    """Take back every invitation of these rounds, used or not; (invitation, round) of each."""
-    rows = await conn.fetch(
-        """
-        update invitations set state = 'revoked' where round_id = any($1::uuid[]) and state <> 'revoked'
-        returning id, round_id
-        """,
-        list(round_ids),
-    )
-    return [(row["id"], row["round_id"]) for row in rows]
-
-
-async def revoke_of_people(conn: Connection, person_ids: Collection[UUID]) -> list[tuple[UUID, UUID, UUID]]:
-    """Take back what is still issued to these people, and forget that any of it was theirs.
-
-    Gives (invitation, round, person) of each invitation they had in open rounds, used ones too: what is announced of
-    them must not tell who had answered.
-    """
-    rows = await conn.fetch(
-        """
-        with theirs as (
-            select id, respondent_id from invitations where respondent_id = any($1::uuid[]) order by id for update
-        )
-        update invitations i
-        set state = case i.state when 'issued' then 'revoked' else i.state end, respondent_id = null
-        from theirs where i.id = theirs.id
-        returning i.id, i.round_id, theirs.respondent_id
-        """,
-        list(person_ids),
-    )
-    return [(row["id"], row["round_id"], row["respondent_id"]) for row in rows]
-
-
-async def forget_invitations(conn: Connection, round_ids: Collection[UUID]) -> None:
-    """Delete the invitations of rounds that ended long ago; their links are unknown from then on."""
-    await conn.execute(
-        """
-        delete from invitations i using rounds r
-        where r.id = i.round_id and r.id = any($1::uuid[]) and r.state <> 'open'
-        """,
-        list(round_ids),
-    )
-
-
 def ended(rounds: Iterable[LockedRound], ending: Ending, closed_on: date) -> list[Finished]:
     """Rows for `finish` where rounds end unread."""
     return [Finished(locked.round.id, RoundState.withheld, ending, closed_on) for locked in rounds]
-
-
-def _colleague(row: asyncpg.Record) -> Colleague:
-    return Colleague(**{**row, "status": PersonStatus(row["status"])})
 
 
 def _round(row: asyncpg.Record) -> Round:
