@@ -66,9 +66,9 @@ class TokenVerifier:
             keys = await self._key_set(newer_than=time.monotonic() - _REFRESH_AT_MOST_EVERY_SECONDS)
             try:
                 claims = _decode(token, keys)
-            except (JoseError, ValueError) as error:
+            except (JoseError, ValueError, TypeError) as error:
                 raise InvalidTokenError("signed by a key that the issuer does not publish") from error
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, TypeError) as error:
             raise InvalidTokenError("malformed, or the signature does not hold") from error
         self._check(claims)
         return Identity(claims["iss"], claims["sub"], claims)

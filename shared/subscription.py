@@ -35,7 +35,8 @@ FETCH_MILLISECONDS = 1000  # records are taken when they arrive; this only bound
 FETCH_BYTES = 400  # less than any event of ours, more than the mark at a transaction's end, which nobody waits for
 COMMIT_SECONDS = 1.0
 SESSION_MILLISECONDS = 10_000  # a killed worker's partitions are taken over after this
-STALL_SECONDS = 30.0
+STALL_SECONDS = 30.0  # nothing handled for so long
+STUCK_SECONDS = 10.0  # though records have waited for so long
 START_SECONDS = 60.0
 
 
@@ -52,6 +53,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._uncommitted: dict[TopicPartition, int] = {}  # next offsets that Kafka has not been told yet
         self._failed = asyncio.Event()  # this subscriber may have lost its place: take nothing more from it
         self._progress = time.monotonic()
+        self._behind_since: float | None = None  # records wait and nothing moves
         self._settled = False  # a member of the group, since its last rebalance ended
         self._wary = False  # the subscriber before this one met a record that cannot be read: find it
 
@@ -167,15 +169,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         return tuple(chain.from_iterable(fetched.values()))
 
     async def _fetch_warily(self, client: AIOKafkaConsumer, most: int) -> tuple[Record, ...]:
-        """One partition at a time, until the record at fault is found or everything was read without it."""
+        """One partition at a time, until everything that is there was read without meeting such a record."""
         taken: list[Record] = []
         for place in sorted(client.assignment()):
             records, found = await read_one_by_one(client, place, most - len(taken))
             taken += records
             if found or len(taken) == most:
-                self._wary = not found
-                return tuple(taken)
-        self._wary = bool(taken)
+                return tuple(taken)  # where one is, more may be
+        self._wary = False
         return tuple(taken)
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
@@ -235,17 +236,24 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._uncommitted = offsets | self._uncommitted
 
     async def _stuck(self) -> bool:
-        """Alive, with records waiting, and yet nothing handled for long (aiokafka #1154)."""
-        if time.monotonic() - self._progress < STALL_SECONDS or self._idle.locked():
+        """Alive, with records waiting, and yet nothing handled for long (aiokafka #1154).
+
+        After an idle while, records that wait may have come this very moment: they must have waited for a while too.
+        """
+        now = time.monotonic()
+        if now - self._progress < STALL_SECONDS or self._idle.locked():
+            self._behind_since = None
             return False
         try:
             async with asyncio.timeout(5):
-                if not await self.lag():
-                    self._progress = time.monotonic()
-                    return False
+                is_behind = bool(await self.lag())
         except (TimeoutError, KafkaError):
             return True
-        return True
+        if not is_behind:
+            self._progress, self._behind_since = now, None
+            return False
+        self._behind_since = self._behind_since or now
+        return now - self._behind_since >= STUCK_SECONDS
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Let the batch under way finish and commit before somebody else gets its partitions."""

@@ -8,6 +8,7 @@ An event class registers itself by naming its type:
 inherited.
 """
 
+import json
 from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
@@ -133,9 +134,20 @@ def decode(envelope: Envelope, value: bytes | None) -> Event | None:
             return None
         raise Undecodable("a record without value on a topic that is not compacted")
     try:
-        return event_type.decode(value)
+        event = event_type.decode(value)
     except ValidationError as error:
         raise Undecodable(_faults(error)) from None  # the cause would carry the value into logs
+    if b"\\u0000" in value and _holds_nul(json.loads(value)):
+        raise Undecodable("a text holds a NUL character, which no table takes")
+    return event
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def _faults(error: ValidationError) -> str:

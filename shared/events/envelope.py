@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from shared.events.words import YEARS
+
 if TYPE_CHECKING:
     from shared.events.base import Event
 
@@ -17,7 +19,7 @@ SOURCES = "/medled/"
 CONTENT_TYPE = b"application/json"
 MAX_TEXT = 512  # longest header value we read; ours are far shorter
 MAX_SEQUENCE = 2**63 - 1
-YEARS = range(1970, 2201)  # of ce_time: at the calendar's ends a time zone or a deadline leads out of it
+
 
 Header = tuple[str, bytes | None]
 

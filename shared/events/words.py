@@ -4,6 +4,7 @@ A set is an enum only when it is closed: a new value would break consumers who v
 the event. What is expected to grow (round kinds, reasons, channels, roles) is a `Code`: consumers accept any.
 """
 
+import re
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -86,8 +87,32 @@ class Bucket(StrEnum):
         return cls.few if count < 5 else cls.some if count < 10 else cls.many
 
 
+YEARS = range(1970, 2201)  # at the calendar's ends a time zone leads out of it, and Postgres says infinity
+
+
 def _utc(moment: datetime) -> datetime:
+    _must_be_in_calendar(moment)
     return moment.astimezone(UTC)
+
+
+def _day(day: date) -> date:
+    _must_be_in_calendar(day)
+    return day
+
+
+def _must_be_in_calendar(day: date) -> None:
+    if not YEARS.start <= day.year < YEARS.stop:
+        raise ValueError(f"must lie in the years {YEARS.start} to {YEARS.stop - 1}")
+
+
+# Line breaks, control characters, what turns the direction of what follows, and halves of characters.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _one_line(text: str) -> str:
+    if _UNPRINTABLE.search(text):
+        raise ValueError("must be one line without control characters")
+    return text
 
 
 def _id(what: str, example: int) -> object:
@@ -95,7 +120,7 @@ def _id(what: str, example: int) -> object:
 
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(_utc), Field(examples=["2026-03-02T08:00:00Z"])]
-Day = Annotated[date, Field(examples=["2026-03-02"])]
+Day = Annotated[date, AfterValidator(_day), Field(examples=["2026-03-02"])]
 
 CODE = r"^[a-z0-9][a-z0-9_.-]*$"
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=CODE, examples=["milestone"])]
@@ -116,7 +141,7 @@ MilestoneKey = Annotated[
 ProgrammeVersion = Annotated[
     int, Field(ge=1, le=1_000_000, description="Version of the programme, from 1.", examples=[1])
 ]
-CatalogueTitle = Annotated[str, Field(min_length=1, max_length=200)]
+CatalogueTitle = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Locale = Annotated[
     str,
     Field(

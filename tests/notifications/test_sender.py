@@ -57,6 +57,18 @@ async def test_a_queued_message_is_delivered_once_and_announced(
     assert event["caused_by"] == cause
 
 
+async def test_a_message_that_cannot_be_judged_fails_alone(
+    pool: Pool, directory: Directory, server: MailServer, sending: Sending
+) -> None:
+    await invite(pool, directory, 3)
+    odd = "(select id from notifications order by id limit 1)"
+    await pool.execute(f"update notifications set pointless_after = 'infinity' where id = {odd}")  # comes back naive
+    async with sending():
+        await until(lambda: settled(pool))
+    assert sorted(await statuses(pool)) == ["deferred", "sent", "sent"]
+    assert await pool.fetchval(f"select reason from notifications where id = {odd}") == "internal_error"
+
+
 async def test_no_row_and_no_event_and_no_log_line_holds_a_token_a_link_or_an_address(
     pool: Pool, directory: Directory, server: MailServer, sending: Sending, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Who is asking: tokens of the issuer, machine tokens, the session; and everything that must not pass for one."""
 
+import base64
 import hmac
 import json
 import os
@@ -110,6 +111,14 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 async def ask(client: httpx.AsyncClient, token: str) -> httpx.Response:
     return await client.get("/feedback/v1/whoami", headers={"authorization": f"Bearer {token}"})
+
+
+@pytest.mark.parametrize("crit", [5, None, True, [1], [[]]])
+async def test_a_token_with_a_header_that_makes_no_sense_is_refused_and_no_fault_of_ours(
+    client: httpx.AsyncClient, crit: object
+) -> None:
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "crit": crit}).encode()).decode().rstrip("=")
+    assert (await ask(client, f"{header}.e30.x")).status_code == 401
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.producer import sender
 
 from deploy.embedded.process import free_port
+from shared import subscription
 from shared.clock import Clock
 from shared.consumer import Consumer
 from shared.db import Pool, create_pool
@@ -19,7 +21,7 @@ from shared.events import EnrolmentDeclined, EnrolmentRequested
 from shared.inbox import Handler
 from shared.set_aside import Record
 from shared.settings import Settings
-from shared.subscription import COMMIT_SECONDS, Subscription
+from shared.subscription import COMMIT_SECONDS, STALL_SECONDS, STUCK_SECONDS, Subscription
 from shared.topics import ensure_topics
 from tests.support.backbone import count_effects, publish, requested, running, until
 from tests.support.databases import Databases
@@ -90,6 +92,36 @@ async def test_a_database_restored_to_an_earlier_moment_handles_what_came_since_
             await until(handled)
             doubled = "select count(*) from (select from effects group by caused_by having count(*) > 1) as twice"
             assert await consumer.fetchval(doubled) == 0
+
+
+async def test_records_that_come_after_an_idle_while_do_not_make_a_consumer_stuck(
+    database: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(Settings, await database("portal"))
+    pool = await create_pool(settings, name="test")
+    consumer = Consumer(pool, Clock(None), service="portal", handlers=[], park_timeout=timedelta(hours=1))
+
+    class Watched(Subscription):
+        waiting = 0
+
+        async def lag(self) -> int | None:
+            return self.waiting
+
+    moment = 1000.0
+    monkeypatch.setattr(subscription, "time", SimpleNamespace(monotonic=lambda: moment))
+    it = Watched(settings, pool, consumer)
+    moment += STALL_SECONDS + 1
+    it.waiting = 7  # they came just now
+    assert not await it._stuck()
+    moment += STUCK_SECONDS - 1
+    assert not await it._stuck()
+    moment += 1
+    assert await it._stuck()
+    it._progress = moment  # a batch was handled
+    assert not await it._stuck()
+    moment += STALL_SECONDS + 1
+    assert not await it._stuck(), "and from there on it begins anew"
+    await pool.close()
 
 
 async def told_to_kafka(bootstrap: str) -> int:

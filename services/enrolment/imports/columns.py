@@ -81,16 +81,32 @@ def parse_mapping(text: str) -> MappingFile:
         ) from error
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a mapping needs none, and a few lines of them can stand for millions."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not understood here")
+        return super().compose_node(parent, index)
+
+
 def _toml_or_yaml(text: str) -> object:
+    # A number or a date that cannot be, and brackets without end, are not YAMLError or TOMLDecodeError.
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as toml:
+    except (ValueError, RecursionError) as toml:
         try:
-            return yaml.safe_load(text) or {}
-        except yaml.YAMLError as error:
+            return yaml.load(text, _PlainLoader) or {}  # noqa: S506 - a SafeLoader with less
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise FileRefused(
-                "mapping", f"The mapping file is neither TOML ({toml}) nor YAML.", "Correct the mapping file."
+                "mapping",
+                f"The mapping file is neither TOML ({_first_line(toml)}) nor YAML ({_first_line(error)}).",
+                "Correct the mapping file.",
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ async def apply(run: Run, content: bytes) -> str:
 
 async def _read(run: Run, content: bytes) -> tuple[Sheet, MappingFile]:
     await run.progress("reading", 0)
-    mapping = parse_mapping(run.options.mapping) if run.options.mapping else MappingFile()
+    told = run.options.mapping
+    mapping = await asyncio.to_thread(parse_mapping, told) if told else MappingFile()
     decoded = await asyncio.to_thread(decode, content, mapping.encoding)
     sheet = await asyncio.to_thread(open_sheet, decoded.text, mapping)
     run.report.file = _file_read(decoded, sheet)

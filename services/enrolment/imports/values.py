@@ -10,6 +10,7 @@ from services.enrolment.imports.columns import folded
 from shared.events import PersonStatus
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
+_LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _LANGUAGES = {"swedish": "sv", "svenska": "sv", "english": "en", "engelska": "en"}
 _COUNTRIES = {"unitedkingdom": "GB", "unitedstates": "US", "unitedstatesofamerica": "US", "sweden": "SE"}
@@ -80,7 +81,7 @@ def read_email(text: str) -> str:
 
 def read_locale(text: str) -> str:
     """A BCP 47 tag from `en-GB`, `en_gb`, `Swedish` or Workday's `English (United Kingdom)`."""
-    if _LOCALE.fullmatch(text) and folded(text) not in _LANGUAGES:
+    if len(text) <= _LONGEST_LOCALE and _LOCALE.fullmatch(text) and folded(text) not in _LANGUAGES:
         language, *rest = re.split("[-_]", text)
         return "-".join([language.lower(), *(part.upper() if len(part) == 2 else part.title() for part in rest)])
     language, _, country = text.partition("(")

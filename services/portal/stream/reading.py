@@ -17,7 +17,7 @@ from services.portal.stream.broadcast import Broadcaster, Chunk, Follower
 from services.portal.stream.domain import Wanted, gap
 from shared.db import UNAVAILABLE, Pool, transaction
 
-_PAGE = 500
+_PAGE = 50  # entries of about 3 kB: a reader that takes nothing holds one page, and the buffer's limit
 _RETRY_MS = 1000
 _RETRY_AFTER_ERROR = 1.0
 

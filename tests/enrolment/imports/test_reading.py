@@ -116,6 +116,13 @@ def test_a_mapping_file_ends_the_guessing_of_encoding_and_delimiter() -> None:
         "- a list\n",
         "columns: [\n",
         "delimiter = 7\n",
+        "a: 2026-99-99\n",
+        "a = " + "9" * 5000,
+        "a: " + "9" * 5000,
+        "a = " + "[" * 5000,
+        "a: " + "[" * 5000,
+        "a: &a {x: 1}\nb: *a\n",
+        "a: &a {x: 1}\nb: {<<: [*a, *a]}\n",  # thirty such lines stand for a thousand million
     ],
 )
 def test_a_mapping_file_that_is_wrong_refuses_the_import_and_says_where(mapping: str) -> None:

@@ -1,5 +1,6 @@
 """The headers of a record: what we write is what we read, and everything else is refused with a reason."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 
-from shared.events import REGISTRY, EnrolmentActivated, Event, PersonState
+from shared.events import REGISTRY, CohortOpened, EnrolmentActivated, EnrolmentRequested, Event, PersonState
 from shared.events.base import Foreign, Undecodable, UnknownType, decode, header_lines, parse_headers
 from shared.events.envelope import Header, kafka_headers
 from shared.events.schema import example_of
@@ -120,6 +121,37 @@ def test_a_time_that_arithmetic_would_lead_out_of_the_calendar_is_refused_withou
     with pytest.raises(Undecodable, match="ce_time") as refusal:
         parse_headers(headers(ce_time=year + b"-12-31T23:59:59.999999+14:00"))
     assert year.decode() not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"approve_before": "9999-12-31T23:59:59.999999Z"},  # Postgres would give it back as infinity, without a zone
+        {"approve_before": "0001-01-01T00:00:00Z"},
+    ],
+)
+def test_a_moment_outside_the_calendar_is_no_event(wrong: dict[str, str]) -> None:
+    value = json.dumps(json.loads(example_of(EnrolmentRequested).encode()) | wrong).encode()
+    with pytest.raises(Undecodable, match="approve_before"):
+        decode(parse_headers(kafka_headers(lines(EnrolmentRequested))), value)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "Race\\r\\nBcc: x", "\\u202eright to left"])
+def test_a_name_that_no_table_and_no_page_takes_is_no_event(name: str) -> None:
+    example = example_of(CohortOpened)
+    assert isinstance(example, CohortOpened)
+    value = example.encode().replace(example.name.encode(), name.encode())
+    with pytest.raises(Undecodable):
+        decode(parse_headers(kafka_headers(lines(CohortOpened))), value)
+    person = example_of(PersonState)
+    assert isinstance(person, PersonState)
+    value = person.encode().replace(person.given_name.encode(), b"a\\u0000b")
+    with pytest.raises(Undecodable, match="NUL"):
+        decode(parse_headers(kafka_headers(lines(PersonState))), value)
+    backslash = person.encode().replace(person.given_name.encode(), b"a\\\\u0000b")
+    read = decode(parse_headers(kafka_headers(lines(PersonState))), backslash)
+    assert isinstance(read, PersonState)
+    assert read.given_name == "a\\u0000b"
 
 
 @pytest.mark.parametrize("time", [b"1970-01-01T00:00:00Z", b"2200-12-31T23:59:59.999999Z"])

@@ -177,7 +177,11 @@ class MailSender:
         }
         cause = telemetry.context_from(mail.traceparent, mail.tracestate)
         with telemetry.span("deliver mail", parent=cause, kind=SpanKind.CLIENT, attributes=attributes) as span:
-            outcome = await self._attempt(connection, mail)
+            try:
+                outcome = await self._attempt(connection, mail)
+            except Exception as error:  # noqa: BLE001 - one message must not end the process that sends all others
+                log.error("mail cannot be sent", notification=str(mail.attempt.id), error=type(error).__name__)
+                outcome = Refused(Reason.INTERNAL_ERROR)
             _describe(span, outcome)
             self._done.put_nowait(_Done(mail, outcome, get_current()))
         self._outcomes.add(1, {"kind": mail.attempt.kind.value, "outcome": type(outcome).__name__.lower()})
