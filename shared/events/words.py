@@ -109,8 +109,13 @@ def _must_be_in_calendar(day: date) -> None:
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line that reads as it is written."""
+    return _UNPRINTABLE.search(text) is None
+
+
 def _one_line(text: str) -> str:
-    if _UNPRINTABLE.search(text):
+    if not is_one_line(text):
         raise ValueError("must be one line without control characters")
     return text
 

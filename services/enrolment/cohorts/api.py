@@ -15,7 +15,7 @@ from services.enrolment.requests import SIGNED_IN, After, CohortId, Who
 from shared.access import Principal
 from shared.db import Connection
 from shared.events import Title
-from shared.events.words import CatalogueTitle
+from shared.events.words import CatalogueTitle, Day
 from shared.http import Limit, Page, change, pool
 
 router = APIRouter(prefix="/enrolment/v1/cohorts", tags=["cohorts"])
@@ -31,8 +31,8 @@ class CohortIn(BaseModel):
     name: CatalogueTitle = Field(examples=["Spring 2026"])
     capacity: int = Field(ge=1, le=100_000, description="How many can take part.", examples=[40])
     unit_id: UUID | None = Field(default=None, description="The unit it is for, all below included; null: everybody.")
-    starts_on: date
-    ends_on: date
+    starts_on: Day
+    ends_on: Day
 
 
 class CapacityIn(BaseModel):

@@ -8,6 +8,7 @@ from functools import cache
 
 from services.enrolment.imports.columns import folded
 from shared.events import PersonStatus
+from shared.events.words import is_one_line
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
 _LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
@@ -38,7 +39,7 @@ def clean(text: str, longest: int) -> str:
         text = unicodedata.normalize("NFC", " ".join(text.split()))
         if "\ufffd" in text:
             raise Unusable("damaged", "The text is damaged.", "Export the file again, as UTF-8.")
-        if any(unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} for c in text):
+        if not is_one_line(text) or any(unicodedata.category(c) in {"Co", "Cn"} for c in text):
             raise Unusable("unprintable", "The text holds unprintable characters.", "Remove them in the HR platform.")
     if len(text) > longest:
         raise Unusable("too_long", f"The text has {len(text)} characters; at most {longest} fit.", "Shorten it.")

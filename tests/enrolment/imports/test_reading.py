@@ -240,6 +240,7 @@ def test_damaged_utf8_costs_the_rows_it_stands_in_and_leaves_other_letters_alone
         ("1,,,a@example.org,Vård,2", "Legal First Name", "no_name"),
         ("1,Åsa,Öberg,a@example.org, ,2", "Supervisory Organization", "no_unit"),
         ("1,Å\x00sa,Öberg,a@example.org,Vård,2", "Legal First Name", "unprintable"),
+        ("1,Åsa,Öberg,a@example.org,V\u202eård,2", "Supervisory Organization", "unprintable"),
         (f"1,{'Å' * 201},Öberg,a@example.org,Vård,2", "Legal First Name", "too_long"),
         (f"1,Åsa,Öberg,a@example.org,{' - '.join(['x'] * 21)},2", "Supervisory Organization", "deep_unit"),
     ],

@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.events import Group
+from shared.events import Group, Practice
 from shared.web.locale import COOKIE as LANGUAGE
 from shared.web.session import COOKIE, seal
 from tests.feedback.house import House
@@ -75,6 +75,20 @@ async def test_a_mean_at_the_end_of_the_scale_is_shown_as_at_least(visitor: http
     page = (await visitor.get(PAGE.format(round_id), headers=headers)).text
     assert "at least 4.8" in page
     assert "5.0" not in page
+
+
+async def test_a_round_that_was_not_opened_says_why_on_its_page(visitor: httpx.AsyncClient, house: House) -> None:
+    await house.open_round()
+    resting = await house.open_round()
+    await house.pool.execute("update people set email = null")
+    nobody = await house.open_round(practices=(Practice.mobilising,))
+    headers = signed_in(house, "anna")
+    assert (
+        "answered the same questions about you recently"
+        in (await visitor.get(PAGE.format(resting), headers=headers)).text
+    )
+    assert "too few people around you to ask" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
+    assert (await visitor.get(RESULTS.format(resting), headers=headers)).json()["figures"] == []
 
 
 async def test_who_has_no_rounds_is_told_how_one_comes_about(visitor: httpx.AsyncClient, house: House) -> None:
