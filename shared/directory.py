@@ -36,6 +36,7 @@ async def keep_people(conn: Connection, events: Sequence[Received[PersonState]],
                             time_zone)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::uuid[],
                              $8::uuid[], $9::text[], $10::text[], $11::text[])
+        order by 1 -- as everybody locks people
         on conflict (id) do update set login = excluded.login, given_name = excluded.given_name,
             family_name = excluded.family_name, email = excluded.email, title = excluded.title,
             unit_id = excluded.unit_id, manager_id = excluded.manager_id, status = excluded.status,

@@ -27,7 +27,10 @@ class Gauges:
         meter = telemetry.meter()
         self._waiting = meter.create_gauge("medled.outbox.waiting", "{event}", "Events not on Kafka yet, to 10,000")
         self._oldest = meter.create_gauge("medled.outbox.oldest", "s", "Age of the oldest event not on Kafka yet")
-        self._lag = meter.create_gauge("medled.consumer.lag", "{record}", "Records behind the partitions' ends")
+        self._lag: int | None = None
+        meter.create_observable_gauge(
+            "medled.consumer.lag", [self._behind], "{record}", "Records behind the ends of the partitions held"
+        )
         self._set_aside = meter.create_gauge("medled.set_aside", "{record}", "Records set aside, by state")
         meter.create_observable_counter(
             "medled.consumer.records", [self._handled], "{record}", "Records handled by this process"
@@ -35,7 +38,9 @@ class Gauges:
         meter.create_observable_counter(
             "medled.relay.published", [self._published], "{event}", "Events published by this process"
         )
-        meter.create_observable_gauge("medled.relay.leading", [self._leading], "1", "1 in the worker that publishes")
+        meter.create_observable_gauge(
+            "medled.relay.leading", [self._leading], "{worker}", "1 in the worker that publishes"
+        )
 
     async def run(self) -> None:
         """Sample now and then again and again."""
@@ -59,9 +64,10 @@ class Gauges:
         self._oldest.set(backlog["oldest_seconds"])
         for row in aside:
             self._set_aside.set(row["records"], {"state": row["state"]})
-        lag = await self._subscription.lag_or_none()
-        if lag is not None:
-            self._lag.set(lag)
+        self._lag = await self._subscription.lag_or_none()
+
+    def _behind(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [] if self._lag is None else [Observation(self._lag)]  # who holds no partition is not behind
 
     def _handled(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._consumer.handled)]

@@ -11,11 +11,13 @@ from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
+import structlog
 from opentelemetry.context import Context
 
 from shared.db import Connection, Pool, transaction
 from shared.events.base import Event
 
+log = structlog.get_logger(__name__)
 E = TypeVar("E", bound=Event)
 
 
@@ -94,25 +96,28 @@ async def admit(
     try:
         # Looked up before they are written: ON CONFLICT took twice as long. One subquery each, since a join would be
         # planned once, for the small table that the inbox was then.
-        known = await conn.fetchval(
+        known, forgotten = await conn.fetchrow(
             """
             with given as materialized (
-                select id, coalesce(
-                    (select event_id from inbox where event_id = id and handler = $1),
-                    case when $4 and told_at < (select before from inbox_forgotten where handler = $1) then id end
-                ) as known
+                select id, (select event_id from inbox where event_id = id and handler = $1) as known,
+                       $4 and told_at < (select before from inbox_forgotten where handler = $1) as forgotten
                 from unnest($2::uuid[], $3::timestamptz[]) as t(id, told_at)
             ), admitted as (
-                insert into inbox (handler, event_id) select $1, id from given where known is null
+                insert into inbox (handler, event_id)
+                select $1, id from given where known is null and forgotten is not true
             )
-            select array_agg(known) from given where known is not null
+            select array_agg(id) filter (where known is not null),
+                   array_agg(id) filter (where known is null and forgotten)
+            from given
             """,
             handler.name, list(first), [event.time for event in first.values()],
             handler.mode == "every_fact" and not however_old,
-        )  # fmt: skip
+        ) or (None, None)  # fmt: skip
     except asyncpg.UniqueViolationError as error:
         raise asyncpg.SerializationError("another worker is handling these events") from error
-    for id_ in known or ():
+    if forgotten:
+        log.warning("older than this handler remembers: taken as handled", handler=handler.name, events=len(forgotten))
+    for id_ in (*(known or ()), *(forgotten or ())):
         del first[id_]
     fresh = list(first.values())
     return await _newest(conn, handler, fresh) if handler.mode == "latest_state" else fresh

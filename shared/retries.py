@@ -8,7 +8,7 @@ from typing import Any
 
 from shared import inbox, set_aside
 from shared.clock import Clock
-from shared.consumer import Consumer
+from shared.consumer import PATIENCE, Consumer
 from shared.db import Connection, Pool, is_outage, transaction
 from shared.events.envelope import Undecodable, UnknownType
 from shared.handling import HandlerFailedError, apply, reason_of
@@ -49,10 +49,13 @@ class Retries:
                 raise
             if cause is not None and await is_outage(self._pool, cause):
                 raise cause from None
-            failure = error
+            failure, was_slow = error, isinstance(cause, TimeoutError)
         async with transaction(self._pool) as conn:
             if await set_aside.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):
-                await self._give_up(conn, tried, *_fault_of(failure))
+                if was_slow and tried.attempts < PATIENCE:
+                    await set_aside.wait_longer(conn, tried, "it took too long", self._clock.now())
+                else:
+                    await self._give_up(conn, tried, *_fault_of(failure))
         return True
 
     async def _try(self, conn: Connection, aside: Aside) -> None:

@@ -25,7 +25,13 @@ from shared import epoch as epochs
 from shared.consumer import AHEAD, Consumer
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.offsets import applied_offsets
-from shared.reading import is_fault_of_a_record, read_one_by_one
+from shared.reading import (
+    FIRST_WAIT_MILLISECONDS,
+    WAIT_MILLISECONDS,
+    behind,
+    is_fault_of_a_record,
+    read_one_by_one,
+)
 from shared.set_aside import Record
 from shared.settings import Settings
 
@@ -155,28 +161,29 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
         """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
         most = self._settings.batch_size * AHEAD
-        if self._wary:
-            return await self._fetch_warily(client, most)
         try:
+            if self._wary:
+                return await self._fetch_warily(client, most)
             fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=most)
         except Exception as error:
-            if is_fault_of_a_record(error):
-                # It has forgotten what it took from other partitions. FastStream would only call it again.
-                self._wary = True
-                self._failed.set()
-                log.warning("reading failed: subscribing anew to find the record", error=type(error).__name__)
+            # It may have forgotten what it took from other partitions. FastStream would only call it again.
+            self._wary = self._wary or is_fault_of_a_record(error)
+            self._failed.set()
+            log.warning("reading failed: subscribing anew", error=type(error).__name__, one_by_one=self._wary)
             raise
         return tuple(chain.from_iterable(fetched.values()))
 
     async def _fetch_warily(self, client: AIOKafkaConsumer, most: int) -> tuple[Record, ...]:
         """One partition at a time, until everything that is there was read without meeting such a record."""
         taken: list[Record] = []
-        for place in sorted(client.assignment()):
-            records, found = await read_one_by_one(client, place, most - len(taken))
+        places, wait = sorted(client.assignment()), FIRST_WAIT_MILLISECONDS
+        for place in places:
+            records, found = await read_one_by_one(client, place, most - len(taken), wait)
             taken += records
             if found or len(taken) == most:
                 return tuple(taken)  # where one is, more may be
-        self._wary = False
+            wait = WAIT_MILLISECONDS
+        self._wary = bool(await behind(client, places))
         return tuple(taken)
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:

@@ -144,6 +144,8 @@ class _Case:
     async def _connect(self, service: str) -> AsyncIterator[store.Connection]:
         try:
             conn = await asyncpg.connect(self._databases[service], timeout=5, command_timeout=120)
+        except asyncpg.InvalidAuthorizationSpecificationError as error:  # waiting will not help
+            raise CannotVerify(f"{service}'s database: {error}") from error
         except UNAVAILABLE as error:
             raise ConnectionError(f"{service}'s database: {str(error) or type(error).__name__}") from error
         except asyncpg.PostgresError as error:  # waiting will not help

@@ -91,8 +91,12 @@ YEARS = range(1970, 2201)  # at the calendar's ends a time zone leads out of it,
 
 
 def _utc(moment: datetime) -> datetime:
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a moment of the calendar") from None
     _must_be_in_calendar(moment)
-    return moment.astimezone(UTC)
+    return moment
 
 
 def _day(day: date) -> date:

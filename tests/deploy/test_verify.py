@@ -1,6 +1,7 @@
 """`medled verify` on real servers: clean when all is well, and it sees a loss, a doubling and what is under way."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from deploy.stack import SERVICES
 from deploy.verify import declared_handlers, declared_timers, store, verify
@@ -50,6 +52,21 @@ async def test_what_went_well_is_clean(broker: str, database: Databases) -> None
 async def test_on_apache_kafka_the_offsets_that_transactions_take_are_no_lag(kafka: str, database: Databases) -> None:
     async with house(database, kafka, transactions=True) as all_:
         await all_is_well(all_)
+
+
+@pytest.mark.kafka
+async def test_on_apache_kafka_a_transaction_that_stays_open_holds_nobody_up(kafka: str, database: Databases) -> None:
+    async with house(database, kafka, transactions=True) as all_:
+        await publish(all_.producer, [requested()])
+        stranger = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="a relay that was killed")
+        await stranger.start()
+        await stranger.begin_transaction()
+        await stranger.send_and_wait(EnrolmentRequested.topic, b"{}", key=b"k", partition=0)
+        report = await all_.verify(wait=5)  # what lies behind the open transaction cannot be seen: under way, not lost
+        await stranger.abort_transaction()
+        await stranger.stop()
+        assert report.lost == 0
+        assert (await all_.verify()).lost == 0
 
 
 async def test_losses_and_doublings_are_each_found_by_id_and_counted(broker: str, database: Databases) -> None:
@@ -253,6 +270,14 @@ async def test_the_inbox_is_read_once_for_all_handlers(database: Databases) -> N
     assert account.outcomes == {handler.name: {} for handler in handlers} | {
         first: {ids[0]: "applied", ids[1]: "dead"}, second: {ids[0]: "superseded"},
     }  # fmt: skip
+
+
+async def test_a_database_that_lets_nobody_in_is_not_waited_for(database: Databases, tmp_path: Path) -> None:
+    stranger = re.sub(r"//[^@]+@", "//stranger@", await database("portal"))
+    describe_stack(tmp_path, {"portal": stranger})
+    ended = await medled(tmp_path, "verify", "--wait", 600)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("Nothing could be judged: portal's database: ")
 
 
 async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:

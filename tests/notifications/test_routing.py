@@ -141,6 +141,20 @@ async def test_when_somebody_else_answers_a_request_they_are_asked_and_nobody_be
     ]
 
 
+async def test_of_many_who_were_to_answer_in_turn_only_the_last_is_asked(
+    pool: Pool, directory: Directory, place: dict[str, Any]
+) -> None:
+    managers, until = [await directory.person() for _ in range(3)], NOW + timedelta(days=14)
+    facts: list[Any] = [EnrolmentRequested(**place, manager_id=managers[0], approve_before=until)]
+    facts += [EnrolmentApproverChanged(**place, manager_id=each, approve_before=until) for each in managers[1:]]
+    events = [received(fact) for fact in facts]
+    for number, event in enumerate(events):
+        event.sequence = number + 1
+    await route(pool, events)
+    rows = await pool.fetch("select recipient_id from notifications where status = 'queued'")
+    assert [row["recipient_id"] for row in rows] == [managers[2]]
+
+
 @pytest.mark.parametrize(("fact", "how"), [(EnrolmentExpired, "expired"), (EnrolmentWithdrawn, "withdrawn")])
 async def test_whose_enrolment_ended_is_told_how(
     pool: Pool, place: dict[str, Any], fact: type[EnrolmentFact], how: str

@@ -223,6 +223,28 @@ async def test_a_replay_that_times_out_again_is_a_dead_letter_again_and_holds_up
     assert await pool.fetchval("select array_agg(state) from set_aside") == ["dead", "dead"]
 
 
+async def test_a_parked_record_that_times_out_once_is_tried_again_later(pool: Pool, clock: Hands) -> None:
+    known: set[str] = set()
+    slow = True
+
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Parked]:
+        if slow and known:
+            await conn.execute("select pg_sleep(5)", timeout=0.02)
+        return list(await waiting(known).apply(conn, events, now) or ())
+
+    orphan = requested()
+    it = consumer(pool, clock, Handler("test.count", (EnrolmentRequested,), apply, "every_fact"))
+    await it.handle([record_of(orphan)])
+    known.add(str(orphan.cohort_id))
+    clock.moment += timedelta(minutes=2)
+    assert await Retries(pool, clock, it).tick() == 1
+    assert await pool.fetchval("select (state, detail)::text from set_aside") == '(parked,"it took too long")'
+    slow = False
+    clock.moment += timedelta(minutes=2)
+    assert await Retries(pool, clock, it).tick() == 1
+    assert await effects(pool) == [orphan.subject]
+
+
 async def test_a_lock_that_somebody_else_holds_for_long_is_waited_for_and_no_records_fault(
     pool: Pool, clock: Hands
 ) -> None:

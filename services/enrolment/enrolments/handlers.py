@@ -51,7 +51,9 @@ async def tell_new_approver(conn: Connection, changes: Sequence[Received[PersonM
         (domain.change_approver(each, members[each.person_id]), change)
         for change in changes
         for each in waiting
-        if each.person_id == change.data.person_id and members[each.person_id].manager_id == change.data.manager_id
+        if each.person_id == change.data.person_id
+        and members[each.person_id].manager_id == change.data.manager_id
+        and each.requested_at <= change.time  # who asked later asked the new manager
     ]
     await outbox.add_caused(conn, pairs, now=now)
 

@@ -25,18 +25,18 @@ def handlers(*, message_id_domain: str) -> list[Handler]:
         if revoked:
             await store.remember_revoked(conn, revoked)
             await store.suppress_invitations(conn, revoked, now=now)
-        approvers = {
-            event.data.enrolment_id: event.data.manager_id
-            for event in events
-            if isinstance(event.data, EnrolmentApproverChanged)
-        }
-        if approvers:
-            await store.suppress_approvals_of_others(conn, approvers, now=now)
         pairs = [(event, message) for event in events if (message := message_for(event.data))]
         known = await _look_up(conn, pairs)
         new = [_row(event, message, known, message_id_domain) for event, message in pairs if not known.lacks(message)]
         if new:
             await store.queue(conn, new, now=now)
+        approvers = {  # the last one of each request, and after what this batch has queued for those before
+            event.data.enrolment_id: event.data.manager_id
+            for event in sorted(events, key=lambda event: event.sequence)
+            if isinstance(event.data, EnrolmentApproverChanged)
+        }
+        if approvers:
+            await store.suppress_approvals_of_others(conn, approvers, now=now)
         return [Parked(event.id, lack) for event, message in pairs if (lack := known.lacks(message))]
 
     return [

@@ -56,6 +56,7 @@ async def test_a_new_manager_is_told_of_requests_that_wait_and_of_no_others(worl
     waiting = await asked(world, "anna", cohort)
     await world.pool.execute("update people set manager_id = $2 where id = $1", anna, new)
     overtaken, fact = got_manager(anna, world.hq, None, world.now), got_manager(anna, world.hq, new, world.now)
+    await handle(world, got_manager(anna, world.hq, new, world.now - timedelta(hours=1)))  # they asked the new one then
     await handle(world, overtaken, fact)
     await handle(world, fact)
     [told] = await world.events(EnrolmentApproverChanged)

@@ -115,6 +115,12 @@ async def test_rounds_about_one_person_that_open_at_once_share_no_practice(house
     assert [tuple(row) for row in rows] == [("open", 1), ("withheld", 3)]
 
 
+async def test_rounds_about_people_who_are_each_others_peers_open_at_once(house: House) -> None:
+    """Each looks at all the others: none may wait for one that waits for it."""
+    await asyncio.gather(*[house.handle(received(house.milestone(person_id=peer))) for peer in house.peers])
+    assert await house.pool.fetchval("select count(*) from rounds where state = 'open'") == len(house.peers)
+
+
 async def test_a_small_team_is_filled_up_from_the_unit_however_many_have_left_it(house: House) -> None:
     await house.pool.execute("update people set status = 'inactive' where id = any($1::uuid[])", house.peers[3:])
     other_manager = new_id()

@@ -128,6 +128,8 @@ def test_a_time_that_arithmetic_would_lead_out_of_the_calendar_is_refused_withou
     [
         {"approve_before": "9999-12-31T23:59:59.999999Z"},  # Postgres would give it back as infinity, without a zone
         {"approve_before": "0001-01-01T00:00:00Z"},
+        {"approve_before": "0001-01-01T00:00:00+10:00"},
+        {"approve_before": "2200-12-31T23:30:00-05:00"},  # in UTC it is the next year
     ],
 )
 def test_a_moment_outside_the_calendar_is_no_event(wrong: dict[str, str]) -> None:

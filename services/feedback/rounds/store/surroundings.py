@@ -10,6 +10,7 @@ from services.feedback.rounds.domain import Colleague, Surroundings, is_small_te
 from shared.db import Connection
 from shared.events import PersonStatus
 
+_ONE_AT_A_TIME = 0x6665_6564  # the locks of subjects, apart from all others
 _COLLEAGUE = "select id, unit_id, manager_id, status, email is not null as has_address, time_zone from people"
 
 
@@ -21,7 +22,12 @@ async def around(
     Held until the transaction ends: whoever leaves meanwhile waits, and then finds the invitation to take back; and
     nobody else opens a round about the same subject.
     """
-    subjects = await _hold_subjects(conn, subject_ids)
+    await conn.execute(
+        "select pg_advisory_xact_lock(hashtextextended(id::text, $2)) from unnest($1::uuid[]) as id order by id",
+        list(subject_ids),
+        _ONE_AT_A_TIME,
+    )
+    subjects = await _colleagues(conn, subject_ids)
     manager_ids = {subject.manager_id for subject in subjects.values() if subject.manager_id}
     managers = await _colleagues(conn, manager_ids)
     reports: dict[UUID | None, list[Colleague]] = defaultdict(list)
@@ -41,11 +47,6 @@ async def around(
         team = reports[subject.manager_id] if subject.manager_id else []
         found[subject.id] = Surroundings(subject, manager, team, units[subject.unit_id], reports[subject.id])
     return found, missing
-
-
-async def _hold_subjects(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for no key update", list(ids))
-    return {row["id"]: _colleague(row) for row in rows}
 
 
 async def _colleagues(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
