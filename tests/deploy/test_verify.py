@@ -57,7 +57,6 @@ async def test_on_apache_kafka_the_offsets_that_transactions_take_are_no_lag(kaf
 @pytest.mark.kafka
 async def test_on_apache_kafka_a_transaction_that_stays_open_holds_nobody_up(kafka: str, database: Databases) -> None:
     async with house(database, kafka, transactions=True) as all_:
-        await publish(all_.producer, [requested()])
         stranger = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="a relay that was killed")
         await stranger.start()
         await stranger.begin_transaction()
