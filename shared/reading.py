@@ -19,8 +19,9 @@ from shared.set_aside import Record
 log = structlog.get_logger(__name__)
 
 HEADER = "medled-unreadable"  # on the record without content: what the client said, and the first offset it stands for
-FIRST_WAIT_MILLISECONDS = 1500  # longer than a broker keeps a fetch open for more, which takes all partitions at once
-WAIT_MILLISECONDS = 200  # for those fetched with it
+_FIRST_WAIT_MILLISECONDS = 1500  # longer than a broker keeps a fetch open for more, which takes all partitions at once
+_WAIT_MILLISECONDS = 200  # for those fetched with it
+_AT_A_TIME = 1000
 
 
 def is_fault_of_a_record(error: BaseException) -> bool:
@@ -31,7 +32,7 @@ def is_fault_of_a_record(error: BaseException) -> bool:
 
 
 async def read_one_by_one(
-    client: AIOKafkaConsumer, place: TopicPartition, most: int, wait_ms: int = WAIT_MILLISECONDS
+    client: AIOKafkaConsumer, place: TopicPartition, most: int, wait_ms: int = _WAIT_MILLISECONDS
 ) -> tuple[list[Record], bool]:
     """At most `most` records of one partition; the last one is without content when True comes with them.
 
@@ -55,6 +56,24 @@ async def read_one_by_one(
     return taken, False
 
 
+async def read_warily(
+    client: AIOKafkaConsumer, places: Collection[TopicPartition], most: int
+) -> tuple[list[Record], bool]:
+    """At most `most` records, one partition after the other, up to the first that cannot be read.
+
+    With them comes whether there may be another such: True until all that is there was read without meeting one.
+    """
+    taken: list[Record] = []
+    wait = _FIRST_WAIT_MILLISECONDS
+    for place in places:
+        records, found = await read_one_by_one(client, place, most - len(taken), wait)
+        taken += records
+        if found or len(taken) == most:
+            return taken, True
+        wait = _WAIT_MILLISECONDS
+    return taken, bool(await behind(client, places))
+
+
 async def read_all(client: AIOKafkaConsumer, places: Collection[TopicPartition], timeout_ms: int) -> list[Record]:
     """What `getmany` gives, whatever cannot be read, for a client whose partitions stay its own; in log order of each.
 
@@ -68,12 +87,7 @@ async def read_all(client: AIOKafkaConsumer, places: Collection[TopicPartition],
             raise
         for place, offset in before.items():
             client.seek(place, offset)
-        taken: list[Record] = []
-        wait = FIRST_WAIT_MILLISECONDS
-        for place in places:
-            taken += (await read_one_by_one(client, place, 1000, wait))[0]
-            wait = WAIT_MILLISECONDS
-        return taken
+        return (await read_warily(client, places, _AT_A_TIME))[0]
     return list(chain.from_iterable(fetched.values()))
 
 

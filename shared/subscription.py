@@ -25,13 +25,7 @@ from shared import epoch as epochs
 from shared.consumer import AHEAD, Consumer
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.offsets import applied_offsets
-from shared.reading import (
-    FIRST_WAIT_MILLISECONDS,
-    WAIT_MILLISECONDS,
-    behind,
-    is_fault_of_a_record,
-    read_one_by_one,
-)
+from shared.reading import is_fault_of_a_record, read_warily
 from shared.set_aside import Record
 from shared.settings import Settings
 
@@ -163,7 +157,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         most = self._settings.batch_size * AHEAD
         try:
             if self._wary:
-                return await self._fetch_warily(client, most)
+                taken, self._wary = await read_warily(client, sorted(client.assignment()), most)
+                return tuple(taken)
             fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=most)
         except Exception as error:
             # It may have forgotten what it took from other partitions. FastStream would only call it again.
@@ -172,19 +167,6 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             log.warning("reading failed: subscribing anew", error=type(error).__name__, one_by_one=self._wary)
             raise
         return tuple(chain.from_iterable(fetched.values()))
-
-    async def _fetch_warily(self, client: AIOKafkaConsumer, most: int) -> tuple[Record, ...]:
-        """One partition at a time, until everything that is there was read without meeting such a record."""
-        taken: list[Record] = []
-        places, wait = sorted(client.assignment()), FIRST_WAIT_MILLISECONDS
-        for place in places:
-            records, found = await read_one_by_one(client, place, most - len(taken), wait)
-            taken += records
-            if found or len(taken) == most:
-                return tuple(taken)  # where one is, more may be
-            wait = WAIT_MILLISECONDS
-        self._wary = bool(await behind(client, places))
-        return tuple(taken)
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
         records: Sequence[Record] = message.raw_message
