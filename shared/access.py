@@ -39,6 +39,8 @@ class Principal:
     locale: str = "sv"
     roles: Roles = field(default_factory=lambda: MappingProxyType({}))
     time_zone: str = "Europe/Stockholm"
+    has_reports: bool = False
+    """Whether anybody reports to this person: enough to show a menu entry, never to allow anything."""
 
     def has(self, role: Role) -> bool:
         """Whether the role is held anywhere at all: enough to show a menu entry, never to allow anything."""

@@ -97,7 +97,8 @@ async def _person(request: Request, login: str) -> Principal:
     rows = await state.pool.fetch(
         """
         select p.id, p.given_name, p.family_name, p.locale, p.time_zone,
-               case when a.expires_at is null or a.expires_at > $2 then a.roles end as roles
+               case when a.expires_at is null or a.expires_at > $2 then a.roles end as roles,
+               exists (select from people r where r.manager_id = p.id and r.status <> 'inactive') as has_reports
         from people p left join access a on a.person_id = p.id
         where p.login = $1 and p.status <> 'inactive' limit 2
         """,
@@ -123,6 +124,7 @@ def _as_principal(row: Any) -> Principal:
         locale=row["locale"],
         roles=known_roles(row["roles"] or {}),
         time_zone=row["time_zone"],
+        has_reports=row["has_reports"],
     )
 
 

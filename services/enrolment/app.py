@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from services.enrolment.access import api as access
+from services.enrolment.approvals import api as approvals
 from services.enrolment.approvals import pages as approval_pages
 from services.enrolment.cohorts import api as cohorts
 from services.enrolment.cohorts import pages as cohort_pages
@@ -44,6 +45,7 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
             cohorts.router,
             enrolments.router,
             milestones.router,
+            approvals.router,
             my_pages.router,
             approval_pages.router,
             programme_pages.router,

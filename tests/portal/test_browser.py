@@ -49,7 +49,7 @@ async def overview(browser: Browser, portal: Portal, **options: object) -> Async
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if "Security" in message.text else None)
-    await page.goto(portal.origin)
+    await page.goto(f"{portal.origin}/organisation")
     yield page
     assert complaints == []
     await context.close()

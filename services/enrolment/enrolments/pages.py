@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from services.enrolment.approvals import queries as approvals
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import shown
 from services.enrolment.enrolments import actions, reading
@@ -37,6 +38,7 @@ async def me(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
     """What I take part in, and the cohorts that are open to me; `cursor` is theirs."""
     after = decode_cursor(cursor, date.fromisoformat, UUID) if cursor else None
     async with transaction(pool(request)) as conn:
+        waiting = await approvals.waiting(conn, who)
         mine = (await reading.mine(conn, who, after=None, limit=50)).items
         current = [each for each in mine if each.enrolment.status in OPEN]
         journeys = await milestones.journeys(conn, [(each.enrolment, each.member) for each in current])
@@ -49,6 +51,7 @@ async def me(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
         request,
         who,
         "me.html",
+        waiting=waiting,
         ongoing=[(each, journeys[each.enrolment.id]) for each in current],
         past=[each for each in mine if each.enrolment.status not in OPEN],
         cohorts=[(each, shown(each.cohort, each.taken)) for each in open_cohorts.items],

@@ -228,18 +228,27 @@ async def to_decide(
     """
     return await fetch_page(
         conn,
-        """
-        select * from enrolments_shown
-        where status = 'requested' and person_id is distinct from $1 and ($3::uuid is null or id > $3)
-          and (manager_id = $1 or (not manager_is_active and ($2::uuid[] is null or unit_id = any($2))))
-        order by id limit $4
-        """,
+        f"select * {_TO_DECIDE} and ($3::uuid is null or id > $3) order by id limit $4",
         person_id,
         None if office_units is None else list(office_units),
         after,
         limit=limit,
         item=_listed,
     )
+
+
+async def count_to_decide(conn: Connection, person_id: UUID, *, office_units: Collection[UUID] | None) -> int:
+    """How many requests `to_decide` lists."""
+    units = None if office_units is None else list(office_units)
+    found: int = await conn.fetchval(f"select count(*) {_TO_DECIDE}", person_id, units)
+    return found
+
+
+_TO_DECIDE = """
+    from enrolments_shown
+    where status = 'requested' and person_id is distinct from $1
+      and (manager_id = $1 or (not manager_is_active and ($2::uuid[] is null or unit_id = any($2))))
+"""
 
 
 def _listed(row: asyncpg.Record) -> Listed:

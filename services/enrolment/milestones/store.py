@@ -33,11 +33,8 @@ async def reached_under(
     """Milestones that await this manager's word, the longest waiting first, following `after`: enrolment and key."""
     return await fetch_page(
         conn,
-        """
-        select m.changed_at, m.enrolment_id, m.milestone from people p
-        join enrolments e on e.person_id = p.id and e.status in ('active', 'completed')
-        join enrolment_milestones m on m.enrolment_id = e.id and m.status = 'reached'
-        where p.manager_id = $1
+        f"""
+        select m.changed_at, m.enrolment_id, m.milestone {_REACHED_UNDER}
           and ($2::timestamptz is null or (m.changed_at, m.enrolment_id, m.milestone) > ($2, $3::uuid, $4::text))
         order by m.changed_at, m.enrolment_id, m.milestone limit $5
         """,
@@ -47,6 +44,20 @@ async def reached_under(
         item=lambda row: (row["enrolment_id"], row["milestone"]),
         by=("changed_at", "enrolment_id", "milestone"),
     )
+
+
+async def count_reached_under(conn: Connection, manager_id: UUID) -> int:
+    """How many milestones `reached_under` lists."""
+    found: int = await conn.fetchval(f"select count(*) {_REACHED_UNDER}", manager_id)
+    return found
+
+
+_REACHED_UNDER = """
+    from people p
+    join enrolments e on e.person_id = p.id and e.status in ('active', 'completed')
+    join enrolment_milestones m on m.enrolment_id = e.id and m.status = 'reached'
+    where p.manager_id = $1
+"""
 
 
 async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, MilestoneStatus]]:

@@ -1,9 +1,9 @@
-"""The overview: one page, complete as it is sent, and live from then on."""
+"""The front door, and the organisation's page: complete as it is sent, and live from then on."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from services.portal import readers
 from services.portal.dashboard.domain import ENDED, FUNNEL, Figures, Within
@@ -14,6 +14,7 @@ from shared.auth import Principal, principal
 from shared.db import transaction
 from shared.http import pool
 from shared.web import render
+from shared.web.navigation import ENTRIES
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,7 +22,20 @@ _READ = 300
 _SHOWN = 20
 
 
+ORGANISATION = "/organisation"
+
+
 @router.get("/")
+async def front(request: Request, who: Annotated[Principal, Depends(principal)]) -> RedirectResponse:
+    """People begin with what is theirs. Figures of a part of the organisation were asked for here before, and a machine
+    has nothing of its own: both are led on to the organisation's page.
+    """
+    if who.kind == "machine" or {"unit", "programme"} & set(request.query_params):
+        return RedirectResponse(f"{ORGANISATION}?{request.url.query}".rstrip("?"), 307)
+    return RedirectResponse(ENTRIES[0].path, 307)
+
+
+@router.get(ORGANISATION)
 async def overview(
     request: Request,
     who: Annotated[Principal, Depends(principal)],

@@ -28,6 +28,16 @@ async def test_a_visitor_is_sent_to_sign_in_and_back(portal: Portal) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2F%3Flang%3Den")
 
 
+async def test_people_begin_with_their_own_and_find_the_organisation_in_the_navigation(portal: Portal) -> None:
+    async with portal.browser("anna") as client:
+        front = await client.get("/", headers=HTML)
+        assert (front.status_code, front.headers["location"]) == (307, "/enrolment/")
+        page = (await client.get("/organisation", headers=HTML)).text
+        assert '<a href="/organisation" aria-current="page">Organisationen</a>' in page
+        unit = await client.get("/?unit=0198c0de-0000-7000-8000-000000000001", headers=HTML)
+    assert unit.headers["location"] == "/organisation?unit=0198c0de-0000-7000-8000-000000000001"
+
+
 async def test_the_page_shows_figures_and_events_as_of_one_position(portal: Portal, take: Take) -> None:
     organisation = Organisation()
     organisation.catalogue()
@@ -35,7 +45,7 @@ async def test_the_page_shows_figures_and_events_as_of_one_position(portal: Port
         organisation.enrolment(EnrolmentRequested, EnrolmentApproved, EnrolmentActivated)
     await take(organisation.told)
     async with portal.browser("anna") as client:
-        page = (await client.get("/", headers=HTML)).text
+        page = (await client.get("/organisation", headers=HTML)).text
     assert re.search(r'data-figure="enrolments.active">3<', page)
     assert f'data-position="{len(organisation.told)}"' in page
     assert "En person blev medledare i Spring 2026" in page
@@ -49,14 +59,14 @@ async def test_the_same_again_is_one_row_with_a_count(portal: Portal, take: Take
         organisation.tell(PersonProvisioned(person_id=new_id(), unit_id=organisation.unit))
     await take(organisation.told)
     async with portal.browser("anna") as client:
-        page = (await client.get("/?lang=en", headers=HTML)).text
+        page = (await client.get("/organisation?lang=en", headers=HTML)).text
     assert page.count("A person was added in a unit") == 2  # once to compare with, once to read
     assert "× 12" in page
 
 
 async def test_an_empty_portal_says_what_to_do_next(portal: Portal) -> None:
     async with portal.browser("anna") as client:
-        page = (await client.get("/", headers=HTML)).text
+        page = (await client.get("/organisation", headers=HTML)).text
     assert "Här börjar det" in page
     assert "medled hr import" in page
 
@@ -66,7 +76,7 @@ async def test_nothing_on_the_page_runs_or_styles_inline(portal: Portal, take: T
     organisation.catalogue()
     await take(organisation.told)
     async with portal.browser("anna") as client:
-        answer = await client.get("/", headers=HTML)
+        answer = await client.get("/organisation", headers=HTML)
         scripts = re.findall(r"<script[^>]*>([^<]*)", answer.text)
         assert scripts == [""]
         assert not re.search(r"\sstyle=|<style|\son\w+=", answer.text)

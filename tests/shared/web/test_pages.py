@@ -101,8 +101,8 @@ async def test_the_navigation_shows_what_leads_somewhere_for_the_reader(client: 
 @pytest.mark.parametrize(("roles", "shown"), [
     ({}, set()),
     ({Role.operator: None}, {"deliveries"}),
-    ({Role.programme_office: None}, {"programmes", "deliveries"}),
-    ({Role.programme_office: frozenset({new_id()})}, {"programmes"}),
+    ({Role.programme_office: None}, {"approvals", "programmes", "deliveries"}),
+    ({Role.programme_office: frozenset({new_id()})}, {"approvals", "programmes"}),
 ])  # fmt: skip
 def test_what_concerns_the_whole_organisation_is_shown_to_who_holds_a_role_everywhere(
     roles: Roles, shown: set[str]
@@ -111,8 +111,15 @@ def test_what_concerns_the_whole_organisation_is_shown_to_who_holds_a_role_every
     assert {entry.key for entry in entries_for(who) if entry.roles} == shown
 
 
+def test_approvals_are_shown_to_who_has_somebody_to_answer_for() -> None:
+    plain, manager = (Principal("person", "person:x", new_id(), "Bo", has_reports=has) for has in (False, True))
+    assert [entry.key for entry in entries_for(plain)] == ["co_leadership", "feedback", "organisation"]
+    assert [entry.key for entry in entries_for(manager)] == ["co_leadership", "approvals", "feedback", "organisation"]
+
+
 @pytest.mark.parametrize(("path", "key"), [
-    ("/", "overview"), ("/problems/x", None), ("/enrolment/me", "co_leadership"), ("/enrolment/approvals", "approvals"),
+    ("/", None), ("/organisation", "organisation"), ("/problems/x", None),
+    ("/enrolment/me", "co_leadership"), ("/enrolment/approvals", "approvals"),
     ("/enrolment/programmes", "programmes"), ("/enrolment/cohorts/1", "programmes"), ("/feedback/rounds/1", "feedback"),
 ])  # fmt: skip
 def test_a_page_lies_under_one_entry_of_the_navigation(path: str, key: str | None) -> None:
@@ -219,8 +226,8 @@ def test_a_text_that_lacks_a_language_stops_the_start(tmp_path: Path, source: st
 
 
 def test_a_key_defined_twice_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "texts.toml").write_text('[nav.overview]\nsv = "x"\nen = "x"')
-    with pytest.raises(TextsError, match=r"nav\.overview is already defined"):
+    (tmp_path / "texts.toml").write_text('[nav.feedback]\nsv = "x"\nen = "x"')
+    with pytest.raises(TextsError, match=r"nav\.feedback is already defined"):
         Web(tmp_path)
 
 
