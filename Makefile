@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check bench storm docs lock clean
@@ -14,21 +15,24 @@ help: ## List what make can do
 # Two installs from hash-pinned lists: what Medled needs to run, and what working on it needs besides.
 $(VENV)/.run: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Installing what Medled runs on, $$(grep -c == requirements.lock) packages at most, into $(VENV): about a minute."
+	@$(PIP) --require-hashes -r requirements.lock
+	@echo "Installing Medled itself."
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "Installing what working on Medled needs besides: about a minute."
+	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 install: $(VENV)/.dev ## Make .venv with everything for working on Medled
 
-demo: $(VENV)/.run ## Play a programme on a sample organisation and leave the portal open; ONCE=1 ends by itself
-	$(BIN)/medled demo $(if $(ONCE),--once)
+demo: $(VENV)/.run ## Play a programme on a sample organisation and leave the portal open (PORT=8181); ONCE=1 ends by itself
+	$(BIN)/medled demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-up: $(VENV)/.run ## Start the embedded stack in the foreground, its data in .medled
-	$(BIN)/medled up
+up: $(VENV)/.run ## Start the embedded stack in the foreground, its data in .medled; PORT=8181 for another port
+	$(BIN)/medled up $(if $(PORT),--port $(PORT))
 
 check: $(VENV)/.dev ## Linting, formatting, types, import rules
 	$(BIN)/ruff check

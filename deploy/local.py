@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ def running(options: Options, say: Callable[[str], None]) -> Iterator[tuple[Stac
 
 
 def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) -> Stack:
-    plan = _Plan(options)
+    plan = _Plan(options, say)
     supervisor.start(plan.servers(), _SERVER_SECONDS)
     databases = _databases(plan)
     say("databases are migrated")
@@ -106,10 +106,12 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
 class _Plan:
     """What runs where. Building it starts nothing."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         logs = options.data / "logs"
         self.options = options
         self.keys = _keys(options.data)
+        # Chosen first, lest another of the ports below be the one that consumers know the broker by.
+        broker_port = 0 if options.broker else _broker_port(options.data, say)
         self.ports = {service: Ports(api=free_port(), worker=free_port()) for service in SERVICES}
         self.ports["portal"] = Ports(api=options.port, worker=free_port())  # the one people know
         self.smtp_port, self.issuer_port = free_port(), free_port()
@@ -119,7 +121,7 @@ class _Plan:
             else EmbeddedPostgres(options.data / "postgres", password=self.keys["postgres"], log=logs / "postgres.log")
         )
         # It forgets when it ends; the relays notice and publish again what the databases keep.
-        self.broker = None if options.broker else TansuBroker(options.data, log=logs / "broker.log")
+        self.broker = None if options.broker else TansuBroker(options.data, broker_port, log=logs / "broker.log")
         self.bootstrap = options.broker or (self.broker.bootstrap if self.broker else "")
         self.admin_dsn = options.database or (self.postgres.dsn() if self.postgres else "")
 
@@ -252,15 +254,38 @@ def _only_one(options: Options) -> Iterator[TextIO]:
         yield lock
 
 
+def _broker_port(data: Path, say: Callable[[str], None]) -> int:
+    """The port this data's broker had before, so that consumers find it again; another when somebody else took it."""
+    file = data / "broker-port"
+    known = file.read_text().strip() if file.exists() else ""
+    if known.isdecimal():
+        with contextlib.suppress(OSError), closing(_bound_to(int(known))):
+            return int(known)
+    port = free_port()
+    if known:
+        say(f"port {known}, where the broker was before, is taken; it is at 127.0.0.1:{port} from now on")
+    file.write_text(str(port))
+    return port
+
+
+def _bound_to(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
 def _refuse_taken_port(port: int) -> None:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except PermissionError:
-            raise CannotStart(f"Port {port} is not ours to open; choose one above 1023 with --port.") from None
-        except OSError:
-            raise CannotStart(f"Port {port} is taken by another program; choose another with --port.") from None
+    try:
+        _bound_to(port).close()
+    except PermissionError:
+        raise CannotStart(f"Port {port} is not ours to open; choose one above 1023 with --port.") from None
+    except OSError:
+        raise CannotStart(f"Port {port} is taken by another program; choose another with --port.") from None
 
 
 def _set_old_logs_aside(data: Path) -> None:

@@ -25,7 +25,7 @@ BOOTSTRAP = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("KAFKA_BOOTSTRA
 
 errors = logging.getLogger("errors")  # FastStream's notices would bury the events; what fails must still be seen
 errors.setLevel(logging.ERROR)
-broker = KafkaBroker(BOOTSTRAP, allow_auto_create_topics=False, logger=errors)
+broker = KafkaBroker(BOOTSTRAP, consumer_only=True, allow_auto_create_topics=False, logger=errors)
 seen: set[str] = set()
 
 
@@ -49,7 +49,8 @@ async def main() -> None:
     try:
         await FastStream(broker, logger=None).run()
     except KafkaConnectionError:
-        sys.exit(f"No Kafka answers at {BOOTSTRAP}. `medled doctor` says where the embedded broker is.")
+        await broker.stop()  # FastStream leaves a start that failed to us
+        sys.exit(f"No Kafka answers at {BOOTSTRAP} (`medled doctor` says where the embedded broker is)")
 
 
 if __name__ == "__main__":

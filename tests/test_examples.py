@@ -1,11 +1,12 @@
 """The public contract as an outsider meets it: a consumer that shares no code with Medled."""
 
 import asyncio
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.embedded.process import Child
+from deploy.embedded.process import Child, free_port
 from shared import outbox
 from shared.db import Pool, create_pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentApproved, PersonState, PersonStatus
@@ -77,3 +78,15 @@ async def test_an_outside_consumer_sees_every_public_event_once_and_in_order(
 
     assert events_in(example.log) == published
     assert "Vega" not in example.log.read_text()
+
+
+def test_without_a_broker_it_says_so_and_nothing_else() -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/consume.py"), nobody], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert f"No Kafka answers at {nobody} (" in done.stderr  # no full stop that a copy takes along
+    assert "Unclosed" not in done.stderr
+    assert done.stdout == ""

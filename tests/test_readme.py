@@ -1,6 +1,7 @@
 """What the front page says, beside what is so."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def test_every_command_in_the_readme_exists() -> None:
 
     assert used <= set(known)
     assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) <= set(targets)
+
+
+@pytest.mark.parametrize("target", ["demo", "up"])
+def test_make_takes_the_portals_port(target: str) -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "--always-make", target, "PORT=8181"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert re.search(rf"medled {target} +--port 8181$", said, re.MULTILINE)
+    assert said.count("about a minute") == 1, "silence while packages install looks like a fault"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

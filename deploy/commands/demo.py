@@ -124,7 +124,7 @@ def _invite(stack: Stack) -> None:
     notes = worth_being(organisation)
     table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
     say(f"Mail lies in {stack.mail}. An invitation to answer: {_open_invitation(stack)}")
-    say(f"Consumers of your own find the events at {stack.kafka_bootstrap}. Ctrl-C ends everything.")
+    say(f"Ctrl-C ends everything. Consumers of your own find the events at {stack.kafka_bootstrap}")
     say(f"It goes on from here when it is started again; to play it from the beginning, remove {stack.data} first.")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,7 +46,7 @@ def _up(data: Path) -> Iterator[tuple[subprocess.Popen[str], Stack]]:
                     text += line
                 said, stack = json.loads(text), find_stack(data)
                 assert said["pid"] == process.pid
-                assert said["kafka_bootstrap"] == stack.kafka_bootstrap  # a new port at every start: said, not known
+                assert said["kafka_bootstrap"] == stack.kafka_bootstrap
                 yield process, stack
             finally:
                 process.kill()
@@ -106,18 +107,30 @@ def test_ctrl_c_and_kill_leave_no_process_and_a_second_start_reuses_the_data(tmp
     assert not (data / "stack.json").exists()
     assert "days ahead" not in (tmp_path / "data.err").read_text()
 
+    bootstrap = stack.kafka_bootstrap
     (data / "clock").write_text(str(3.5 * 86400))
     with _up(data) as (process, stack):
+        assert stack.kafka_bootstrap == bootstrap, "consumers find the broker where it was"
         assert "The clock of this data runs 3.5 days ahead" in (tmp_path / "data.err").read_text()
         assert (data / "secrets.json").read_text() == secrets
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         assert _left_over(family) == []
 
-    with _up(data) as (process, stack):  # after a kill -9, too
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(bootstrap.rpartition(":")[2])))
+        other.listen()
+        _after_a_kill(data, bootstrap)
+
+
+def _after_a_kill(data: Path, bootstrap: str) -> None:
+    progress = data.with_name(f"{data.name}.err")
+    with _up(data) as (process, stack):
+        assert stack.kafka_bootstrap != bootstrap
+        assert f"is taken; it is at {stack.kafka_bootstrap} from now on" in progress.read_text()
         worker = psutil.Process(stack.pids["enrolment-worker"])
         worker.kill()
-        progress = tmp_path / "data.err"
         deadline = time.monotonic() + 30
         while "enrolment-worker runs again" not in progress.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
