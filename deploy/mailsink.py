@@ -5,7 +5,10 @@ For the embedded stack and compose's `dev` profile. Environment: MEDLED_PORT, ME
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from itertools import count
@@ -42,17 +45,29 @@ async def serve(host: str, port: int, directory: Path) -> None:
     server = await loop.create_server(
         lambda: SMTP(sink, enable_SMTPUTF8=True, data_size_limit=10 * 2**20, loop=loop), host, port
     )
-    async with server:
-        await server.serve_forever()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.close()  # without waiting for clients: senders keep their connections open
+
+
+async def _until_told(serving: Coroutine[None, None, None]) -> None:
+    """Serve until SIGTERM or SIGINT. A container's first process is not ended by a signal that it does not handle."""
+    task = asyncio.ensure_future(serving)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def main() -> None:
     """Run the sink as the environment says."""
     directory = Path(os.environ.get("MEDLED_MAIL_DIR", "mail"))
     try:
-        asyncio.run(serve(os.environ.get("MEDLED_HOST", "127.0.0.1"), int(os.environ["MEDLED_PORT"]), directory))
+        port = int(os.environ["MEDLED_PORT"])
     except KeyError as missing:
         sys.exit(f"{missing.args[0]} is not set")
+    asyncio.run(_until_told(serve(os.environ.get("MEDLED_HOST", "127.0.0.1"), port, directory)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Logs: structlog and the standard library's as one stream on stderr, every line with its trace id."""
 
 import logging
+import os
 import re
+import socket
 import sys
 import time
 from typing import Literal
@@ -26,6 +28,11 @@ _PRIVATE_TEXT = (
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[token]"),
 )
 _HIDDEN = "[hidden]"
+
+
+def instance() -> str:
+    """Which process this is among its like: the machine or container, and the process in it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def setup(log_format: Literal["json", "console"], service: str) -> None:
@@ -93,8 +100,10 @@ class _ToStderr(logging.Handler):
 
 
 def _formatter(log_format: str, service: str, shared: list[Processor]) -> logging.Formatter:
+    here = instance()
+
     def named(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {**event, "service": service}
+        return {**event, "service": service, "instance": here}
 
     line: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, named, without_private]
     if log_format == "json":

@@ -65,7 +65,9 @@ def setup(settings: Settings, service: str) -> Telemetry:
     name = f"medled-{service}"
     logs.setup(settings.log_format, name)
     propagate.set_global_textmap(_W3C)
-    resource = Resource.create({"service.name": name, "service.namespace": "medled"})
+    resource = Resource.create(
+        {"service.name": name, "service.namespace": "medled", "service.instance.id": logs.instance()}
+    )
     provider = TracerProvider(resource=resource)
     provider.sampler = NoPersonalData(provider.sampler)
     readers = []

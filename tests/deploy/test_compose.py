@@ -151,6 +151,24 @@ def test_an_optional_setting_reaches_its_processes(resolve: Resolve) -> None:
     assert "MEDLED_BATCH_SIZE" not in _environment(resolve()["portal-worker"])
 
 
+def test_replicas_are_settings_so_that_a_plain_up_keeps_them(resolve: Resolve) -> None:
+    processes = [f"{service}-{role}" for service in SERVICES for role in ("api", "worker")]
+    for process in processes:
+        found = resolve(**{f"{process.replace('-', '_').upper()}_REPLICAS": "3"})
+        assert {name: found[name]["deploy"]["replicas"] for name in processes} == {
+            name: 3 if name == process else 1 for name in processes
+        }
+
+
+def test_no_port_is_published_with_nothing_behind_it(resolve: Resolve) -> None:
+    def published(**environment: str) -> list[str]:
+        return [port["published"] for port in resolve(**environment)["proxy"]["ports"]]
+
+    assert published() == ["8080"]
+    assert published(HTTP_PORT="9090") == ["9090"]
+    assert published(SITE="medled.example.org", HTTP_PORT="80", HTTPS_PORT="443") == ["80", "443"]
+
+
 def test_secrets_reach_only_who_needs_them(resolve: Resolve) -> None:
     found = resolve("dev", "tools")
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +33,7 @@ def test_a_line_says_when_where_and_how_bad(lines: Lines) -> None:
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "event": "round closed", "round_id": "r1", "answers": 3, "level": "warning", "logger": "services.feedback",
-        "service": "medled-feedback-api",
+        "service": "medled-feedback-api", "instance": f"{socket.gethostname()}:{os.getpid()}",
     }  # fmt: skip
 
 
