@@ -14,6 +14,13 @@ class EnrolmentSettings(Settings):
         default=14, gt=0, le=365, description="How long a manager has to answer a request before it expires, in days."
     )
 
+    feedback_k: int = Field(
+        default=5,
+        ge=5,
+        le=100,
+        description="As feedback has it: it is said beforehand how many peers a round may ask.",
+    )
+
     @property
     def answer_within(self) -> timedelta:
         """How long a request waits for its answer."""

@@ -60,6 +60,7 @@ from shared.events.units import (
     UnitState,
 )
 from shared.events.words import (
+    MOST_PEERS,
     Bucket,
     CloseReason,
     Group,
@@ -70,6 +71,7 @@ from shared.events.words import (
 )
 
 __all__ = [
+    "MOST_PEERS",
     "REGISTRY",
     "AccessState",
     "Bucket",

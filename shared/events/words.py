@@ -40,6 +40,10 @@ class Group(StrEnum):
     customer = "customer"
 
 
+MOST_PEERS = 12
+"""Most peers that a round asks, or k where that is set higher: said before one opens, and kept when it does."""
+
+
 class PersonStatus(StrEnum):
     """Where a person stands in the HR platform. An erased person is a tombstone, not a status."""
 

@@ -1,6 +1,6 @@
 """Pages of the co-leader: what I take part in, how far I have come, what I can ask for."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -12,12 +12,16 @@ from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import shown
 from services.enrolment.enrolments import actions, reading
 from services.enrolment.enrolments.domain import OPEN, Change, Status
+from services.enrolment.enrolments.store import Listed
 from services.enrolment.errors import NotAllowed
 from services.enrolment.forms import confirm, submit
 from services.enrolment.milestones import actions as milestones
+from services.enrolment.milestones.domain import TAKE_BACK_MINUTES, find
+from services.enrolment.milestones.queries import asked_at_most
 from services.enrolment.requests import EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
-from shared.db import transaction
+from shared.access import Principal
+from shared.db import Connection, transaction
 from shared.http import Cursor, Page, decode_cursor, now, pool
 from shared.web import form_guard, render
 
@@ -71,6 +75,36 @@ async def ask(request: Request, who: Who, cohort_id: Annotated[UUID, Form()]) ->
     )
 
 
+@router.get("/me/{enrolment_id}/milestones/{key}/reach")
+async def confirm_reaching(request: Request, who: Who, enrolment_id: EnrolmentId, key: str) -> HTMLResponse:
+    """Say before a milestone is reached whom its round will ask, and that the last one completes the enrolment."""
+    settings: EnrolmentSettings = request.app.state.settings
+    async with transaction(pool(request)) as conn:
+        listed = await _ones_own(conn, who, enrolment_id, now(request))
+        journey = await milestones.journey(conn, listed.enrolment, listed.member)
+        milestone = find(journey.plan, key)
+        asked = (
+            await asked_at_most(conn, listed.member, milestone.feedback, k=settings.feedback_k)
+            if milestone.feedback
+            else {}
+        )
+    return render(
+        request, who, "reach.html", milestone=milestone, asked=asked, completes=journey.completes_with(key),
+        minutes=TAKE_BACK_MINUTES, action=f"{ME}/{enrolment_id}/milestones/{key}/reach", back=ME,
+    )  # fmt: skip
+
+
+@router.post("/me/{enrolment_id}/milestones/{key}/undo", dependencies=FORM)
+async def take_back(request: Request, who: Who, enrolment_id: EnrolmentId, key: str) -> Response:
+    """It was reached by mistake."""
+    return await submit(
+        request,
+        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.undo, now=now),
+        back=ME,
+        done="undone",
+    )
+
+
 @router.post("/me/{enrolment_id}/milestones/{key}/reach", dependencies=FORM)
 async def reach(request: Request, who: Who, enrolment_id: EnrolmentId, key: str) -> Response:
     """Say that a milestone is reached."""
@@ -86,9 +120,7 @@ async def reach(request: Request, who: Who, enrolment_id: EnrolmentId, key: str)
 async def confirm_withdrawal(request: Request, who: Who, enrolment_id: EnrolmentId) -> HTMLResponse:
     """Ask before ending an enrolment: it cannot be undone."""
     async with transaction(pool(request)) as conn:
-        listed = await reading.one(conn, who, enrolment_id, now=now(request))
-    if listed.enrolment.person_id != who.person_id:
-        raise NotAllowed("This page is for the co-leader.")
+        listed = await _ones_own(conn, who, enrolment_id, now(request))
     about = "take_back" if listed.enrolment.status is Status.requested else "withdraw"
     return confirm(request, who, about, action=f"{ME}/{enrolment_id}/withdraw", back=ME, cohort=listed.cohort_name)
 
@@ -99,3 +131,10 @@ async def withdraw(request: Request, who: Who, enrolment_id: EnrolmentId) -> Res
     return await submit(
         request, lambda conn, now: actions.withdraw(conn, who, enrolment_id, now=now), back=ME, done="withdrawn"
     )
+
+
+async def _ones_own(conn: Connection, who: Principal, enrolment_id: UUID, now: datetime) -> Listed:
+    listed = await reading.one(conn, who, enrolment_id, now=now)
+    if listed.enrolment.person_id != who.person_id:
+        raise NotAllowed("This page is for the co-leader.")
+    return listed

@@ -1,6 +1,6 @@
 """What people do to milestones. API and pages call this on the transaction they opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from services.enrolment.enrolments import store as enrolment_store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member
 from services.enrolment.enrolments.store import Listed
 from services.enrolment.milestones import domain, store
-from services.enrolment.milestones.domain import Journey
+from services.enrolment.milestones.domain import Journey, MilestoneStatus
 from shared import outbox
 from shared.access import audit, audit_all
 from shared.auth import Principal
@@ -24,19 +24,22 @@ async def change(
 ) -> Journey:
     """Reach (the co-leader), attest (the manager), waive or undo (the programme office) one milestone.
 
-    Raises Unknown, NotAllowed, CannotChange, UnknownMilestone, MilestoneCannot.
+    The co-leader may undo too, for a short time after reaching it, once.
+    Raises Unknown, NotAllowed, CannotChange, UnknownMilestone, MilestoneCannot, TooLateToTakeBack.
     """
     enrolment, member = await enrolments.lock(conn, enrolment_id)
-    await _must_be_entitled(conn, who, member, what)
+    takes_back = what is Change.undo and authority.is_self(who, member)
+    if not takes_back:
+        await _must_be_entitled(conn, who, member, what)
     before = await journey(conn, enrolment, member)
-    after, events = domain.change(before, key, what)
-    await store.put(conn, enrolment_id, key, after.status_of(key), now)
+    after, events = domain.take_back(before, key, now) if takes_back else domain.change(before, key, what)
+    await store.put(conn, enrolment_id, key, after.status_of(key), now, taken_back=takes_back)
     if after.enrolment.status is not enrolment.status:
         await enrolment_store.update(conn, [after.enrolment], now)
     if not authority.is_self(who, member):
         await audit(conn, who, f"milestone.{what}", member.person_id, now)
     await outbox.add(conn, *events, now=now)
-    return after
+    return await journey(conn, after.enrolment, member)
 
 
 async def journey(conn: Connection, enrolment: Enrolment, member: Member) -> Journey:
@@ -49,9 +52,25 @@ async def journeys(conn: Connection, enrolments: Sequence[tuple[Enrolment, Membe
     plans = await store.plans(conn, {enrolment.cohort_id for enrolment, _ in enrolments})
     progress = await store.progress(conn, [enrolment.id for enrolment, _ in enrolments])
     return {
-        enrolment.id: Journey(enrolment, member, plans[enrolment.cohort_id], progress[enrolment.id])
+        enrolment.id: _journey(enrolment, member, plans[enrolment.cohort_id], progress[enrolment.id])
         for enrolment, member in enrolments
     }
+
+
+def _journey(
+    enrolment: Enrolment, member: Member, plan: Sequence[Milestone], progress: Mapping[str, store.Standing]
+) -> Journey:
+    return Journey(
+        enrolment,
+        member,
+        plan,
+        progress={key: one.status for key, one in progress.items()},
+        reached_at={
+            key: one.since
+            for key, one in progress.items()
+            if one.status is MilestoneStatus.reached and not one.was_taken_back
+        },
+    )
 
 
 async def to_attest(

@@ -1,5 +1,6 @@
 """Milestones over HTTP: the journey of one enrolment, and the steps along it."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -29,6 +30,9 @@ class MilestoneOut(BaseModel):
     practices: list[Practice]
     feedback: FeedbackPlan | None = Field(description="The feedback round that opens when it is reached; null: none.")
     status: MilestoneStatus
+    take_back_before: datetime | None = Field(
+        description="Until when the co-leader may undo it by themselves; null: they may not."
+    )
     possible: list[Change] = Field(description="What can be done with it now, by whoever may.")
 
 
@@ -51,6 +55,7 @@ class JourneyOut(BaseModel):
                     practices=list(milestone.practices),
                     feedback=milestone.feedback,
                     status=journey.status_of(milestone.key),
+                    take_back_before=journey.take_back_before(milestone.key),
                     possible=possible_for(journey, milestone.key),
                 )
                 for milestone in journey.plan
@@ -86,9 +91,10 @@ async def waive_milestone(request: Request, who: Who, enrolment_id: EnrolmentId,
 
 @router.post("/{key}/undo", response_model=JourneyOut)
 async def undo_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
-    """The programme office makes the milestone pending again. An open feedback round is taken back unread.
+    """Make the milestone pending again: the programme office, or its co-leader once, within 15 minutes of reaching it.
 
-    What was answered in it is destroyed. A round whose results were released stays, and the milestone opens no other.
+    An open feedback round is taken back unread, and what was answered in it is destroyed. A round whose results were
+    released stays, and the milestone opens no other.
     """
     return await _change(request, who, enrolment_id, key, Change.undo)
 

@@ -1,7 +1,8 @@
 """The rules of milestones: reached by the co-leader, attested by the manager, waived or undone by the office. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from shared.events import (
     MilestoneWaived,
 )
 from shared.events.enrolment import MilestoneFact
+
+# By the clock and nothing else: whether anybody has answered meanwhile is not known here, and must not show.
+TAKE_BACK_MINUTES = 15
 
 
 class MilestoneStatus(StrEnum):
@@ -39,17 +43,30 @@ _STEPS: dict[Change, tuple[frozenset[MilestoneStatus], MilestoneStatus]] = {
 class Journey:
     """An enrolment with the milestones of the version its cohort runs, and how far the person has come.
 
-    A milestone missing from `progress` is pending.
+    A milestone missing from `progress` is pending. `reached_at`: when those were reached that their co-leader may still
+    take back, if there is time; each only once.
     """
 
     enrolment: Enrolment
     member: Member
     plan: Sequence[Milestone]
     progress: Mapping[str, MilestoneStatus]
+    reached_at: Mapping[str, datetime] = field(default_factory=dict)
 
     def status_of(self, key: str) -> MilestoneStatus:
         """Where the milestone with this key stands."""
         return self.progress.get(key, MilestoneStatus.pending)
+
+    def take_back_before(self, key: str) -> datetime | None:
+        """Until when the co-leader may take back what they reached; None: the programme office alone may."""
+        at = self.reached_at.get(key)
+        is_open = self.status_of(key) is MilestoneStatus.reached and self.enrolment.status is Status.active
+        return at + timedelta(minutes=TAKE_BACK_MINUTES) if at is not None and is_open else None
+
+    def completes_with(self, key: str) -> bool:
+        """Whether nothing but this milestone is left."""
+        pending = {one.key for one in self.plan if self.status_of(one.key) is MilestoneStatus.pending}
+        return pending == {key}
 
 
 class UnknownMilestone(Unknown):
@@ -61,6 +78,28 @@ class MilestoneCannot(Refused):
 
     type = "milestone-state"
     title = "The milestone's state does not allow this"
+
+
+class TooLateToTakeBack(Refused):
+    """The co-leader had a short time for it, once."""
+
+    type = "too-late-to-take-back"
+    title = "This can no longer be taken back by oneself"
+
+
+def take_back(journey: Journey, key: str, now: datetime) -> tuple[Journey, list[Event]]:
+    """The co-leader reached it by mistake: it is pending again, and a round that it opened ends unread.
+
+    Raises UnknownMilestone, CannotChange, MilestoneCannot, TooLateToTakeBack.
+    """
+    undone = change(journey, key, Change.undo)
+    before = journey.take_back_before(key)
+    if before is None or now >= before:
+        raise TooLateToTakeBack(
+            f"A milestone can be taken back by oneself once, within {TAKE_BACK_MINUTES} minutes of reaching it.",
+            remedy="Ask the programme office, which can undo it at any time.",
+        )
+    return undone
 
 
 def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Event]]:

@@ -1,9 +1,11 @@
 """Every statement about milestones."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from services.enrolment.enrolments.domain import Member
 from services.enrolment.milestones.domain import MilestoneStatus
 from shared.db import Connection
 from shared.events import Milestone
@@ -60,27 +62,69 @@ _REACHED_UNDER = """
 """
 
 
-async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, MilestoneStatus]]:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a milestone stands, since when, and whether its co-leader has taken it back before."""
+
+    status: MilestoneStatus
+    since: datetime
+    was_taken_back: bool
+
+
+async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, Standing]]:
     """How far these enrolments have come; what is missing is pending."""
     rows = await conn.fetch(
-        "select enrolment_id, milestone, status from enrolment_milestones where enrolment_id = any($1::uuid[])",
+        """
+        select enrolment_id, milestone, status, changed_at, taken_back_at is not null as was_taken_back
+        from enrolment_milestones where enrolment_id = any($1::uuid[])
+        """,
         list(enrolment_ids),
     )
-    found: dict[UUID, dict[str, MilestoneStatus]] = {enrolment_id: {} for enrolment_id in enrolment_ids}
+    found: dict[UUID, dict[str, Standing]] = {enrolment_id: {} for enrolment_id in enrolment_ids}
     for row in rows:
-        found[row["enrolment_id"]][row["milestone"]] = MilestoneStatus(row["status"])
+        standing = Standing(MilestoneStatus(row["status"]), row["changed_at"], row["was_taken_back"])
+        found[row["enrolment_id"]][row["milestone"]] = standing
     return found
 
 
-async def put(conn: Connection, enrolment_id: UUID, key: str, status: MilestoneStatus, now: datetime) -> None:
-    """Where a milestone stands now; the enrolment is locked by the caller."""
+async def put(
+    conn: Connection, enrolment_id: UUID, key: str, status: MilestoneStatus, now: datetime, *, taken_back: bool = False
+) -> None:
+    """Where a milestone stands now, and that its co-leader took it back; the enrolment is locked by the caller."""
     await conn.execute(
         """
-        insert into enrolment_milestones (enrolment_id, milestone, status, changed_at) values ($1, $2, $3, $4)
-        on conflict (enrolment_id, milestone) do update set status = excluded.status, changed_at = excluded.changed_at
+        insert into enrolment_milestones as m (enrolment_id, milestone, status, changed_at, taken_back_at)
+        values ($1, $2, $3, $4, $5)
+        on conflict (enrolment_id, milestone) do update set status = excluded.status, changed_at = excluded.changed_at,
+            taken_back_at = coalesce(excluded.taken_back_at, m.taken_back_at)
         """,
         enrolment_id,
         key,
         status,
         now,
+        now if taken_back else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """How many people at work report to a person, and how many share their manager or unit beside those."""
+
+    reports: int
+    colleagues: int
+
+
+async def around(conn: Connection, member: Member) -> Around:
+    """The people around one person, counted."""
+    row = await conn.fetchrow(
+        """
+        select (select count(*) from people where manager_id = $1 and status = 'active') as reports,
+               (select count(*) from people
+                where (manager_id = $2 or unit_id = $3) and status = 'active' and id <> $1
+                  and id is distinct from $2 and manager_id is distinct from $1) as colleagues
+        """,
+        member.person_id,
+        member.manager_id,
+        member.unit_id,
+    )
+    return Around(row["reports"], row["colleagues"]) if row else Around(0, 0)

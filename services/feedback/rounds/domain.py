@@ -8,9 +8,16 @@ from enum import StrEnum
 from uuid import UUID
 
 from shared.clock import end_of_day
-from shared.events import Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
-
-MOST_PEERS = 12
+from shared.events import (
+    MOST_PEERS,
+    Bucket,
+    CloseReason,
+    FeedbackPlan,
+    Group,
+    MilestoneReached,
+    PersonStatus,
+    Practice,
+)
 
 
 class RoundState(StrEnum):

@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -85,6 +86,42 @@ async def test_what_cannot_be_undone_is_asked_about_first(world: World) -> None:
     assert (await anna.get(f"/enrolment/cohorts/{cohort}/close")).status_code == 403
     [after] = (await ok(anna.get(API, params={"mine": True})))["items"]
     assert after["status"] == "requested", "asking changes nothing"
+
+
+async def test_before_a_round_opens_it_is_said_whom_it_asks_and_a_mistake_can_be_undone(world: World) -> None:
+    anna, boss, office = await team(world)
+    ids = {row["login"]: row["id"] for row in await world.pool.fetch("select login, id from people")}
+    await world.people([f"Peer{n}" for n in range(20)], manager=ids["Boss"])
+    await world.people(["Led1", "Led2"], manager=ids["Anna"])
+    await press(anna, "/enrolment/me/ask", cohort_id=await world.cohort(office))
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    await press(boss, f"/enrolment/approvals/{enrolment['id']}/approve")
+
+    reach = f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach"
+    assert f'href="{reach}"' in (await anna.get("/enrolment/me")).text, "one is asked first"
+    asked = await page(anna, reach)
+    assert "at most 14 people: you your manager at most 12 of your colleagues" in asked
+    assert "lead" not in asked.partition("colleagues")[2].partition("You can undo")[0], "the plan does not ask them"
+    assert await world.events(MilestoneReached) == []
+    assert "You can undo it until" in words(await press(anna, reach))
+    assert "is to do again" in words(await press(anna, reach.replace("/reach", "/undo")))
+
+    await press(anna, reach)
+    world.pass_time(timedelta(minutes=16))
+    assert "You can undo it" not in await page(anna, "/enrolment/me")
+    last = f"/enrolment/me/{enrolment['id']}/milestones/working_group/reach"
+    assert "completes your enrolment, and cannot be undone" in await page(anna, last)
+
+
+async def test_with_nobody_around_it_is_said_that_no_round_opens(world: World) -> None:
+    office = await world.office()
+    await world.person("Anna", unit=world.north)
+    anna = world.client("Anna")
+    await press(anna, "/enrolment/me/ask", cohort_id=await world.cohort(office))
+    [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
+    await ok(office.post(f"{API}/{enrolment['id']}/approve"))
+    asked = await page(anna, f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach")
+    assert "mailed at once to one person: you " in asked
 
 
 async def test_an_address_that_cannot_be_right_leads_nowhere(world: World) -> None:
@@ -228,7 +265,8 @@ async def test_who_may_not_see_a_page_is_told_so_plainly(world: World) -> None:
     assert "You do not have access" in await page(anna, f"/enrolment/cohorts/{cohort}", 403)
     await press(anna, "/enrolment/me/ask", cohort_id=cohort)
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
-    assert "You do not have access" in await page(boss, f"/enrolment/me/{enrolment['id']}/withdraw", 403)
+    for what in ("withdraw", "milestones/first_meeting/reach"):
+        assert "You do not have access" in await page(boss, f"/enrolment/me/{enrolment['id']}/{what}", 403)
     assert "Page not found" in await page(anna, f"/enrolment/me/{new_id()}/withdraw", 404)
     assert "Somebody else may do that" in words(await press(anna, f"/enrolment/approvals/{enrolment['id']}/approve"))
 

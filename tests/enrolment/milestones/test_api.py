@@ -1,6 +1,7 @@
 """Milestones over HTTP: the co-leader reaches, the manager attests, the programme office waives and undoes."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -129,7 +130,7 @@ async def test_each_step_has_its_own_people(world: World) -> None:
         "reach": [manager, office, colleague],
         "attest": [anna, office, colleague],
         "waive": [anna, manager, colleague, south],
-        "undo": [anna, manager, colleague, south],
+        "undo": [manager, colleague, south],
     }
     for step, people in strangers.items():
         for person in people:
@@ -165,5 +166,46 @@ async def test_nobody_in_the_office_waives_or_undoes_a_milestone_of_their_own(wo
     person_id = await world.pool.fetchval("select id from people where login = 'anna'")
     await world.grant(person_id, Role.programme_office)
     await ok(anna.post(f"{milestones}/first_meeting/reach"))
-    for key, what in (("working_group", "waive"), ("first_meeting", "undo")):
-        await refused(anna.post(f"{milestones}/{key}/{what}"), 403, "forbidden")
+    await refused(anna.post(f"{milestones}/working_group/waive"), 403, "forbidden")
+    world.pass_time(timedelta(minutes=16))
+    await refused(anna.post(f"{milestones}/first_meeting/undo"), 409, "too-late-to-take-back")
+
+
+async def test_what_was_reached_by_mistake_can_be_taken_back_for_a_quarter_of_an_hour(world: World) -> None:
+    milestones, anna, *_ = await active(world)
+    await refused(anna.post(f"{milestones}/first_meeting/undo"), 409, "milestone-state")
+    reached = (await ok(anna.post(f"{milestones}/first_meeting/reach")))["milestones"][0]
+    assert reached["take_back_before"] is not None
+    world.pass_time(timedelta(minutes=14))
+    undone = (await ok(anna.post(f"{milestones}/first_meeting/undo")))["milestones"][0]
+    assert (undone["status"], undone["take_back_before"]) == ("pending", None)
+    [event] = await world.events(MilestoneUndone)
+    assert event.milestone == "first_meeting"
+
+
+async def test_the_time_to_take_back_ends_by_the_clock_alone(world: World) -> None:
+    milestones, anna, *_ = await active(world)
+    await ok(anna.post(f"{milestones}/first_meeting/reach"))
+    world.pass_time(timedelta(minutes=15))
+    problem = await refused(anna.post(f"{milestones}/first_meeting/undo"), 409, "too-late-to-take-back")
+    assert "programme office" in problem["remedy"]
+    assert await world.events(MilestoneUndone) == []
+
+
+async def test_people_are_not_mailed_again_and_again(world: World) -> None:
+    milestones, anna, _, office = await active(world)
+    for step in ("reach", "undo", "reach"):
+        await ok(anna.post(f"{milestones}/first_meeting/{step}"))
+    await refused(anna.post(f"{milestones}/first_meeting/undo"), 409, "too-late-to-take-back")
+    await ok(office.post(f"{milestones}/first_meeting/undo"))
+    journey = await ok(anna.post(f"{milestones}/first_meeting/reach"))
+    assert journey["milestones"][0]["take_back_before"] is None
+
+
+async def test_what_the_manager_attested_or_completed_everything_is_not_taken_back(world: World) -> None:
+    milestones, anna, manager, _ = await active(world)
+    await ok(anna.post(f"{milestones}/first_meeting/reach"))
+    await ok(manager.post(f"{milestones}/first_meeting/attest"))
+    await refused(anna.post(f"{milestones}/first_meeting/undo"), 409, "too-late-to-take-back")
+    await ok(anna.post(f"{milestones}/working_group/reach"))
+    await refused(anna.post(f"{milestones}/working_group/undo"), 409, "enrolment-state")

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.feedback.rounds.domain import (
-    MOST_PEERS,
     Colleague,
     Count,
     NotOpened,
@@ -24,7 +23,7 @@ from services.feedback.rounds.domain import (
     next_tick,
     plan_round,
 )
-from shared.events import Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
+from shared.events import MOST_PEERS, Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
 from shared.ids import new_id
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
