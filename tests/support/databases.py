@@ -7,6 +7,7 @@ import asyncpg
 
 from deploy.embedded.postgres import EmbeddedPostgres
 from shared.db import migrate
+from tests.support.released import load
 
 
 class Databases:
@@ -27,6 +28,14 @@ class Databases:
         name = f"{service}_{next(self._numbers)}"
         await self._execute(f"create database {name} template {template}")
         self._made.append(name)
+        return self.server.dsn(name)
+
+    async def released(self, version: str, service: str) -> str:
+        """What that version's service had stored, not yet migrated."""
+        name = f"{service}_{next(self._numbers)}"
+        await self._execute(f"create database {name}")
+        self._made.append(name)
+        await asyncio.to_thread(load, version, service, self.server.dsn(name))
         return self.server.dsn(name)
 
     async def drop_all(self) -> None:

@@ -60,8 +60,13 @@ def restore(version: str, data: Path) -> None:
     with _postgres(version, data) as server:
         passwords = {service: secret_of(version, service) for service in SERVICES}
         for service, dsn in asyncio.run(create_databases(server.dsn(), passwords)).items():
-            sql = lzma.decompress((released / f"{service}.sql.xz").read_bytes())
-            _run("psql", "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", dsn, stdin=sql)
+            load(version, service, dsn)
+
+
+def load(version: str, service: str, dsn: str) -> None:
+    """Fill an empty database with what this version's service had stored."""
+    sql = lzma.decompress((_RELEASED / version / f"{service}.sql.xz").read_bytes())
+    _run("psql", "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", dsn, stdin=sql)
 
 
 @contextmanager

@@ -83,16 +83,6 @@ def cut(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[Sheet]
     return sheets
 
 
-def kept(sheets: Iterable[Sheet], cells: Iterable[Cell]) -> list[Sheet]:
-    """The answers that may be kept: those that went into a figure which is shown.
-
-    Who answered may be known from a copy of the database taken during the round; with fewer than k that would be nearly
-    knowing who said what. So what is not shown is not kept either.
-    """
-    shown = {(cell.practice, cell.group) for cell in cells if cell.state is CellState.released}
-    return [sheet for sheet in sheets if (sheet.practice, sheet.group) in shown]
-
-
 def report(
     ballots: Sequence[Ballot],
     questions: Sequence[Question],

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.feedback.ballots import open_all
 from services.feedback.instrument import instrument
 from services.feedback.results import store
-from services.feedback.results.domain import Cell, Sheet, cut, kept, report, worth_releasing
+from services.feedback.results.domain import Cell, report, worth_releasing
 from services.feedback.rounds.domain import RoundState, close_reason, coarse_date
 from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
 from services.feedback.rounds.store import invitations
@@ -24,10 +24,9 @@ TOO_FEW = "too_few_answers"
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What a round's ballots said, in an order of chance."""
+    """What a round's ballots said: its report, and nothing else of them."""
 
     locked: rounds_store.LockedRound
-    sheets: list[Sheet]
     cells: list[Cell]
 
     @property
@@ -43,7 +42,7 @@ class Closing:
         self._links_kept = links_kept
 
     async def close(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
-        """Open, shuffle, keep the answers apart from everything, destroy ballots and key, report: one transaction.
+        """Open, make the report, destroy ballots and key: one transaction, after which no answer exists any more.
 
         Raises nacl.exceptions.CryptoError when the ballot secret is not the one the round was opened with; the round
         then stays open, its answers sealed, and the timer tries again.
@@ -55,8 +54,8 @@ class Closing:
         ballots = await rounds_store.take_ballots(conn, ids)
         opened = [self._open(one, ballots[one.round.id]) for one in locked]
         day = coarse_date(now)
-        await store.insert_answers(conn, [(one.round_id, sheet) for one in opened for sheet in one.sheets], day)
-        await store.insert_cells(conn, [(one.round_id, cell) for one in opened for cell in one.cells])
+        released = [one for one in opened if worth_releasing(one.cells)]  # of a withheld round no figure is kept
+        await store.insert_cells(conn, [(one.round_id, cell) for one in released for cell in one.cells])
         await rounds_store.finish(
             conn,
             [
@@ -74,8 +73,7 @@ class Closing:
         round_ = locked.round
         questions = instrument(round_.instrument_version).asking(round_.practices)
         ballots = open_all(round_.id, locked.wrapped_key, self._secrets.ballot, sealed)
-        cells = report(ballots, questions, round_.practices, round_.groups, round_.k)
-        return _Opened(locked, kept(cut(ballots, questions), cells), cells)
+        return _Opened(locked, report(ballots, questions, round_.practices, round_.groups, round_.k))
 
 
 def _announcements(opened: _Opened, now: datetime) -> list[Event]:

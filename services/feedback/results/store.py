@@ -1,15 +1,15 @@
-"""Every SQL statement on answers and the cells made of them, and on rounds as their subject sees them."""
+"""Every SQL statement on the cells of a report, and on rounds as their subject sees them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 
-from services.feedback.results.domain import Cell, CellState, Sheet
+from services.feedback.results.domain import Cell, CellState
 from services.feedback.rounds.domain import RoundState
 from shared.db import Connection
 from shared.events import Bucket, Group, Practice
@@ -32,25 +32,6 @@ class OwnRound:
     closes_at: datetime
     closed_on: date | None
     instrument_version: int
-
-
-async def insert_answers(conn: Connection, sheets: Sequence[tuple[UUID, Sheet]], closed_on: date) -> None:
-    """Keep (round, sheet) rows under fresh random ids, in an order that has nothing to do with how they came."""
-    rows = sorted((uuid4(), round_id, sheet) for round_id, sheet in sheets)
-    await conn.execute(
-        """
-        insert into answers (id, round_id, respondent_group, practice, ratings, closed_on)
-        select id, round_id, respondent_group, practice, ratings, $6
-        from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[])
-            as t(id, round_id, respondent_group, practice, ratings)
-        """,
-        [one for one, _, _ in rows],
-        [round_id for _, round_id, _ in rows],
-        [sheet.group for _, _, sheet in rows],
-        [sheet.practice for _, _, sheet in rows],
-        [dict(sheet.ratings) for _, _, sheet in rows],
-        closed_on,
-    )
 
 
 async def insert_cells(conn: Connection, cells: Sequence[tuple[UUID, Cell]]) -> None:
