@@ -16,6 +16,7 @@ from deploy.stack import Stack, data_directory
 if TYPE_CHECKING:
     from deploy.demo.figures import Line
     from deploy.demo.play import Outcome
+    from deploy.demo.sample import Organisation
     from deploy.supervisor import Supervisor
 
 _INTERRUPTED = 130
@@ -123,16 +124,22 @@ def _invite(stack: Stack) -> None:
     say(f"\nThe portal is open: {stack.public_url}. Sign in as anybody, for example as")
     notes = worth_being(organisation)
     table(("", ""), [(f"  {organisation.by_login[login].name}", note) for login, note in notes.items()])
-    say(f"Mail lies in {stack.mail}. An invitation to answer: {_open_invitation(stack)}")
+    say(f"Mail lies in {stack.mail}. {_open_invitation(stack, organisation)}")
     say(f"Ctrl-C ends everything. Consumers of your own find the events at {stack.kafka_bootstrap}")
     say(f"It goes on from here when it is started again; to play it from the beginning, remove {stack.data} first.")
 
 
-def _open_invitation(stack: Stack) -> str:
-    """The link to the co-leader's own view of herself, which the demo leaves unanswered."""
+def _open_invitation(stack: Stack, organisation: "Organisation") -> str:
+    """The link of a peer whom the demo leaves unanswered: what one reads there is the promise made to everybody."""
+    from deploy.demo.leading import left_to_answer
     from deploy.demo.mailbox import read_mail
-    from deploy.demo.sample import CO_LEADER, load_organisation
+    from deploy.demo.sample import CO_LEADER
 
-    address = load_organisation().by_login[CO_LEADER].email
-    links = [mail.link for mail in read_mail(stack.mail) if mail.link and mail.address == address]
-    return links[-1] if links else ""
+    co_leader = organisation.by_login[CO_LEADER]
+    peer = left_to_answer(organisation, co_leader)[0]
+    links = [
+        mail.link
+        for mail in read_mail(stack.mail)
+        if mail.link and mail.address == peer.email and co_leader.name in mail.subject
+    ]
+    return f"The invitation to {peer.name}, to answer about {co_leader.name}: {links[-1]}" if links else ""

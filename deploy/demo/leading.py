@@ -11,7 +11,7 @@ from deploy.demo.answering import Deed, respond
 from deploy.demo.enrolling import ask_for_place, open_cohort
 from deploy.demo.house import DemoFailed, until
 from deploy.demo.mailbox import Mail, read_mail
-from deploy.demo.sample import CO_LEADER, OPERATOR, Colleague
+from deploy.demo.sample import CO_LEADER, OPERATOR, Colleague, Organisation
 from deploy.demo.stage import Stage
 
 HOUR, DAY = 3600.0, 86400.0
@@ -233,7 +233,16 @@ async def something_is_left(stage: Stage) -> None:
     )
 
 
+def left_to_answer(organisation: Organisation, subject: Colleague) -> list[Colleague]:
+    """Every second peer, whose invitation is left for whoever tries the demo."""
+    return organisation.peers_of(subject)[1::2]
+
+
 def _half(stage: Stage, subject: Colleague) -> dict[str, Deed]:
-    """Every second peer answers; oneself, the manager and the others are left for whoever tries the demo."""
-    asked = [person.login for person in invited(stage, subject)]
-    return {login: Deed.answer if place >= 2 and place % 2 == 0 else Deed.nothing for place, login in enumerate(asked)}
+    """The other peers answer; oneself and the manager are left too."""
+    left = left_to_answer(stage.organisation, subject)
+    peers = stage.organisation.peers_of(subject)
+    return {
+        person.login: Deed.answer if person in peers and person not in left else Deed.nothing
+        for person in invited(stage, subject)
+    }

@@ -22,6 +22,11 @@ class NotificationsSettings(Settings):
         min_length=32,
         description="Derives the tokens in invitations; the same for feedback's and notifications' workers.",
     )
+    trace_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s{}]+\{trace_id\}[^\s{}]*$",
+        description="Where a trace is shown, with `{trace_id}` in its place; unset: the delivery log has the id alone.",
+    )
     mail_sender: str | None = Field(default=None, description="Address that mail comes from.")
     mail_sender_name: str = Field(default="Medled", description="Name that mail comes from.")
     mail_reply_to: str | None = Field(default=None, description="Address for answers to a mail; none when unset.")

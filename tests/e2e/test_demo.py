@@ -112,6 +112,11 @@ def test_a_programme_is_played_and_ties_up_and_a_second_start_reuses_it(tmp_path
         assert "differs" not in second.text
         assert _verified(second.text) == events  # the broker forgot them all; the relays brought them back
         assert Record.load(data) == played
+        invitation = re.search(r"The invitation to (.+), to answer about Amina Hussein: (http\S+)", second.text)
+        assert invitation is not None
+        assert invitation[1] != "Amina Hussein"
+        form = httpx.get(f"{invitation[2]}?lang=en", trust_env=False)
+        assert "Nobody sees your answers" in form.text, "the promise made to peers, not to oneself"
         page = httpx.get(f"http://127.0.0.1:{port}/login", follow_redirects=True, trust_env=False)
         assert page.text.index("Amina Hussein") < page.text.index("Abdi Norberg")
         second.process.kill()

@@ -84,6 +84,33 @@ async def test_round_mail_is_listed_without_recipient_and_other_mail_with_the_pe
             assert str(secret) not in text
 
 
+async def test_rows_are_told_apart_by_recipient_and_trace_but_round_mail_by_its_trace_alone(
+    pool: Pool, directory: Directory, client: AsyncClient, operator: dict[str, str]
+) -> None:
+    await invite(pool, directory, given_name="Hemlig", family_name="Svarande")
+    await place(pool, directory)
+    traces = {kind: f"{number:032x}" for number, kind in enumerate(("enrolment_active", "invitation"), start=0xABC)}
+    for kind, trace in traces.items():
+        await pool.execute("update notifications set traceparent = $1 where kind = $2", f"00-{trace}-{1:016x}-01", kind)
+    page = (await client.get("/notifications/deliveries?lang=en", headers=operator)).text
+    assert "Åsa Öberg" in page
+    assert "Hemlig" not in page
+    for trace in traces.values():
+        assert f'<code class="to-copy">{trace}</code>' in page
+    client._transport.app.state.settings = make_settings(  # type: ignore[attr-defined]
+        NotificationsSettings, "postgresql://nobody@127.0.0.1/x", trace_url="https://traces.example.org/trace/{trace_id}?from=log",
+    )  # fmt: skip
+    page = (await client.get("/notifications/deliveries?lang=en", headers=operator)).text
+    for trace in traces.values():
+        assert f'<a href="https://traces.example.org/trace/{trace}?from=log">' in page
+
+
+@pytest.mark.parametrize("address", ["javascript:alert('{trace_id}')", "https://traces.example.org/", "{trace_id}"])
+def test_an_address_for_traces_that_is_none_stops_the_start(dsn: str, address: str) -> None:
+    with pytest.raises(ValueError, match="trace_url"):
+        make_settings(NotificationsSettings, dsn, trace_url=address)
+
+
 async def test_the_log_is_filtered_and_paged_without_gap_or_repeat(
     pool: Pool, directory: Directory, client: AsyncClient, operator: dict[str, str]
 ) -> None:

@@ -183,5 +183,5 @@ def body_of(one: Delivery) -> DeliveryBody:
         settled_at=one.settled_at,
         message_id=one.message_id,
         recipient_id=None if one.kind.is_round_mail else one.recipient_id,
-        trace_id=one.traceparent.split("-")[1] if one.traceparent else None,
+        trace_id=one.trace_id,
     )

@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from services.notifications.channels.api import Who, log_page, retry, summary
 from services.notifications.channels.domain import Kind, Status
+from services.notifications.settings import NotificationsSettings
 from shared.access import Role
 from shared.http import Cursor, change
 from shared.web import form_guard, render
@@ -32,10 +33,12 @@ async def delivery_log(
     by_status = Status(status) if status in set(Status) else None
     by_kind = Kind(kind) if kind in set(Kind) else None
     page = await log_page(request, who, by_status, by_kind, 50, cursor)
+    settings: NotificationsSettings = request.app.state.settings
     return render(
         request, who, "deliveries.html",
         deliveries=page.items, next=page.next, summary=await summary(request, who), chosen_status=by_status,
         chosen_kind=by_kind, statuses=_BROWSABLE, kinds=list(Kind), may_retry=who.has(Role.operator),
+        trace_url=settings.trace_url,
     )  # fmt: skip
 
 

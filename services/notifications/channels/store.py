@@ -179,11 +179,15 @@ async def mail_server(conn: Connection) -> MailServerState | None:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message in the delivery log. Its params (which invitation) and texts stay inside."""
+    """A message in the delivery log. Its params (which invitation) and texts stay inside.
+
+    `recipient_name`: None for mail about a round, whose recipient is not even looked up, and for people not known here.
+    """
 
     id: UUID
     kind: Kind
     recipient_id: UUID | None
+    recipient_name: str | None
     locale: str
     status: Status
     reason: Reason | None
@@ -196,12 +200,19 @@ class Delivery:
     created_at: datetime
     settled_at: datetime | None
 
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that led to it."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
 
-_DELIVERY = """
-    select id, kind, recipient_id, locale, status, reason, reply_code, attempts, resent, next_attempt_at, message_id,
-        traceparent, created_at, settled_at
-    from notifications
-"""
+
+_ROUND_MAIL = ", ".join(f"'{kind}'" for kind in Kind if kind.is_round_mail)
+_DELIVERY = f"""
+    select n.id, n.kind, n.recipient_id, nullif(trim(p.given_name || ' ' || p.family_name), '') as recipient_name,
+        n.locale, n.status, n.reason, n.reply_code, n.attempts, n.resent, n.next_attempt_at, n.message_id,
+        n.traceparent, n.created_at, n.settled_at
+    from notifications n left join people p on p.id = n.recipient_id and n.kind not in ({_ROUND_MAIL})
+"""  # noqa: S608 - words of this module
 
 
 def _delivery(row: Record) -> Delivery:
@@ -218,8 +229,9 @@ async def deliveries(
     return await fetch_page(
         conn,
         f"""{_DELIVERY}
-        where ($1::text is null or status = $1) and ($2::text is null or kind = $2) and ($3::uuid is null or id < $3)
-        order by id desc limit $4
+        where ($1::text is null or n.status = $1) and ($2::text is null or n.kind = $2)
+          and ($3::uuid is null or n.id < $3)
+        order by n.id desc limit $4
         """,
         status,
         kind,
@@ -231,13 +243,13 @@ async def deliveries(
 
 async def delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
     """One message of the log."""
-    row = await conn.fetchrow(f"{_DELIVERY} where id = $1", notification_id)
+    row = await conn.fetchrow(f"{_DELIVERY} where n.id = $1", notification_id)
     return _delivery(row) if row else None
 
 
 async def lock_delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
     """One message, locked until the transaction ends."""
-    row = await conn.fetchrow(f"{_DELIVERY} where id = $1 for update", notification_id)
+    row = await conn.fetchrow(f"{_DELIVERY} where n.id = $1 for update of n", notification_id)
     return _delivery(row) if row else None
 
 
