@@ -19,8 +19,8 @@ from shared import inbox, set_aside
 from shared.clock import Clock
 from shared.db import UNAVAILABLE, Connection, Pool, is_outage, is_unavailable, transaction
 from shared.events.envelope import Undecodable, UnknownType
-from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply, reason_of
-from shared.inbox import Handler, Received
+from shared.handling import WHOLE_RECORD, HandlerFailedError, Handlers, apply
+from shared.inbox import Answer, Handler, Parked, Received, Refused
 from shared.offsets import remember_offsets
 from shared.set_aside import Place, Record
 from shared.telemetry import batch_span
@@ -172,13 +172,17 @@ class Consumer:
                 await set_aside.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
             for name, events in batch.events.items():
                 handler = self.handlers.by_name[name]
-                fresh = await inbox.admit(conn, handler, events)
-                if fresh and name in given_up:
-                    await self._bury(conn, handler, fresh, batch, given_up[name])
-                elif fresh:
-                    await self._apply(conn, handler, fresh, batch)
+                admitted = await inbox.admit(conn, handler, events)
+                answers: Sequence[Answer] = admitted.refused
+                if admitted.fresh and name in given_up:
+                    await self._bury(conn, handler, admitted.fresh, batch, given_up[name])
+                elif admitted.fresh:
+                    answers = [*answers, *await apply(conn, handler, admitted.fresh, self._clock.now())]
+                if answers:
+                    await self._set_aside(conn, handler, answers, batch)
             await _count_skipped(conn, self.service, batch.skipped)
             await remember_offsets(conn, self.service, self.epoch, records)
+        _tell(batch.undecodable)
 
     async def _bury_whole(self, records: Sequence[Record], cause: str) -> None:
         """Set records aside as they came, for no handler in particular, and without another look at what they hold."""
@@ -199,26 +203,34 @@ class Consumer:
                 if isinstance(fault, UnknownType):
                     batch.skipped[fault.type] += 1
                 else:
-                    batch.undecodable.append((record, reason_of(fault), str(fault)))
+                    batch.undecodable.append((record, fault.reason, str(fault)))
                 continue
             batch.records.append(record)
             for handler in self.handlers.by_type[received.type]:
                 batch.events[handler.name].append(received)
         return batch
 
-    async def _apply(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch) -> None:
+    async def _set_aside(self, conn: Connection, handler: Handler, answers: Sequence[Answer], batch: _Batch) -> None:
+        """Park what has to wait, and bury what was refused."""
         now = self._clock.now()
-        parked = await apply(conn, handler, events, now)
-        if parked:
-            waiting = {answer.event_id: answer.waiting_for for answer in parked}
-            await inbox.mark(conn, handler.name, list(waiting), "parked")
-            for event in events:
-                if event.id in waiting:
-                    await set_aside.park(
-                        conn, batch.record_of(event),
-                        Place(self.service, self.epoch, handler.name, event.id),
-                        waiting_for=waiting[event.id], now=now, timeout=self.park_timeout,
-                    )  # fmt: skip
+        events = {event.id: event for event in batch.events[handler.name]}
+        for kind, outcome in ((Parked, "parked"), (Refused, "dead")):
+            ids = [answer.event_id for answer in answers if isinstance(answer, kind)]
+            if ids:
+                await inbox.mark(conn, handler.name, ids, outcome)
+        for answer in answers:
+            record = batch.record_of(events[answer.event_id])
+            place = Place(self.service, self.epoch, handler.name, answer.event_id)
+            if isinstance(answer, Parked):
+                await set_aside.park(
+                    conn, record, place, waiting_for=answer.waiting_for, now=now, timeout=self.park_timeout
+                )
+            else:
+                await set_aside.bury(
+                    conn, record, place, reason=answer.reason, detail=answer.detail, attempts=1, now=now
+                )
+                log.error("dead letter", handler=handler.name, topic=record.topic, offset=record.offset,
+                          reason=answer.reason)  # fmt: skip
 
     async def _bury(
         self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch, cause: str
@@ -230,6 +242,13 @@ class Consumer:
                 Place(self.service, self.epoch, handler.name, event.id),
                 reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
             )  # fmt: skip
+
+
+def _tell(undecodable: Sequence[tuple[Record, str, str]]) -> None:
+    """One line for each reason and topic, however many records: whoever floods a topic must not flood the log too."""
+    counted = Counter((record.topic, reason) for record, reason, _ in undecodable)
+    for (topic, reason), records in counted.items():
+        log.error("dead letters", topic=topic, reason=reason, records=records)
 
 
 async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str]) -> None:

@@ -1,8 +1,9 @@
 """Which life of the broker this is.
 
 A broker that lost its data forgets every offset, yet nothing in the protocol says so. The first record of the topic
-`medled.epoch.v1` names the broker's life: whoever finds the topic empty writes one, and offset 0 wins. A relay that
-sees another epoch than its database remembers publishes its retained rows again; a consumer starts from the beginning.
+`medled.epoch.v1` that is an epoch names the broker's life: whoever finds none writes one, and the lowest offset wins.
+What somebody else wrote before it is passed over, or it would stop every worker. A relay that sees another epoch than
+its database remembers publishes its retained rows again; a consumer starts from the beginning.
 """
 
 import asyncio
@@ -13,12 +14,22 @@ from aiokafka.errors import KafkaError
 
 from shared.db import Connection
 from shared.ids import new_id
+from shared.reading import read_one_by_one
+from shared.set_aside import Record
 from shared.settings import Settings
 from shared.topics import ensure_topics
 
 EPOCH_TOPIC = "medled.epoch.v1"
 _PLACE = TopicPartition(EPOCH_TOPIC, 0)
 CHECK_SECONDS = 3.0
+
+
+def epoch_in(record: Record) -> UUID | None:
+    """The epoch that a record of the topic names; None when it is anything else."""
+    try:
+        return UUID((record.value or b"").decode())
+    except ValueError:
+        return None
 
 
 class EpochWatcher:
@@ -31,14 +42,14 @@ class EpochWatcher:
     async def current(self) -> UUID:
         """The epoch of the broker as it is now; a new broker gets its topics and its epoch here."""
         try:
-            found = await self._first_record()
+            found = await self._first_epoch()
             if found is None:
                 await ensure_topics(
                     self._settings.kafka_client(), file=self._settings.topics_file,
                     replication_factor=self._settings.kafka_replication_factor,
                 )  # fmt: skip
                 await self._propose()
-                found = await self._first_record()
+                found = await self._first_epoch()
         except BaseException:
             await self.close()
             raise
@@ -52,7 +63,7 @@ class EpochWatcher:
         if consumer is not None:
             await consumer.stop()
 
-    async def _first_record(self) -> UUID | None:
+    async def _first_epoch(self) -> UUID | None:
         consumer = self._consumer
         if consumer is None:
             consumer = AIOKafkaConsumer(**self._settings.kafka_client(), enable_auto_commit=False)
@@ -66,10 +77,11 @@ class EpochWatcher:
             return None
         consumer.seek(_PLACE, 0)
         async with asyncio.timeout(5):
-            while True:
-                batch = await consumer.getmany(_PLACE, timeout_ms=1000, max_records=1)
-                for record in batch.get(_PLACE, []):
-                    return UUID((record.value or b"").decode())
+            while await consumer.position(_PLACE) < end:
+                for record in (await read_one_by_one(consumer, _PLACE, 1, wait_ms=1000))[0]:
+                    if (epoch := epoch_in(record)) is not None:
+                        return epoch
+        return None
 
     async def _propose(self) -> None:
         producer = AIOKafkaProducer(**self._settings.kafka_client(), acks="all")

@@ -11,6 +11,7 @@ from shared.consumer import Consumer
 from shared.db import UNAVAILABLE, Pool
 from shared.health import outbox_backlog
 from shared.relay import Relay
+from shared.set_aside import REASONS
 from shared.subscription import Subscription
 
 SAMPLE_SECONDS = 15.0
@@ -32,6 +33,7 @@ class Gauges:
             "medled.consumer.lag", [self._behind], "{record}", "Records behind the ends of the partitions held"
         )
         self._set_aside = meter.create_gauge("medled.set_aside", "{record}", "Records set aside, by state")
+        self._dead = meter.create_gauge("medled.dead_letters", "{record}", "Dead letters, by reason")
         meter.create_observable_counter(
             "medled.consumer.records", [self._handled], "{record}", "Records handled by this process"
         )
@@ -60,10 +62,13 @@ class Gauges:
                 group by states.state
                 """
             )
+            dead = await conn.fetch("select reason, count(*) from set_aside where state = 'dead' group by reason")
         self._waiting.set(backlog["waiting"])
         self._oldest.set(backlog["oldest_seconds"])
         for row in aside:
             self._set_aside.set(row["records"], {"state": row["state"]})
+        for reason, records in (dict.fromkeys(REASONS, 0) | {row[0]: row[1] for row in dead}).items():
+            self._dead.set(records, {"reason": reason})
         self._lag = await self._subscription.lag_or_none()
 
     def _behind(self, _: CallbackOptions) -> Iterable[Observation]:

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from shared.db import Connection
-from shared.events.base import Event, decode
-from shared.events.envelope import Foreign, Undecodable, UnknownType, parse_headers
-from shared.inbox import Handler, Parked, Received
+from shared.events.base import Event, decode, type_of
+from shared.events.envelope import UnknownType, parse_headers
+from shared.inbox import Answer, Handler, Received
 from shared.set_aside import Record
 from shared.telemetry import record_context
 
@@ -47,31 +47,26 @@ class Handlers:
         self.topics = sorted({event.topic for handler in handlers for event in handler.events})
 
     def decode(self, record: Record) -> Received[Any]:
-        """The event in a record. Raises UnknownType for one that no handler here takes, subscribed elsewhere or not."""
+        """The event in a record.
+
+        Raises UnknownType for one that no handler here takes, Undecodable for what is no event or not this topic's.
+        """
         envelope = parse_headers(record.headers)
-        try:
-            key = (record.key or b"").decode()
-        except UnicodeDecodeError:
-            raise Undecodable("the record key is not UTF-8") from None
         if envelope.type not in self.by_type:
+            type_of(envelope, record.topic)  # what belongs elsewhere is told, whoever takes it
             raise UnknownType(envelope.type)
-        data: Event | None = decode(envelope, record.value)
+        data: Event | None = decode(envelope, record.value, topic=record.topic, key=record.key)
         return Received(
             id=envelope.id, type=envelope.type, source=envelope.source, subject=envelope.subject, time=envelope.time,
             sequence=envelope.sequence, unit=envelope.unit, programme=envelope.programme,
             correlation_id=envelope.correlation_id, causation_id=envelope.causation_id, data=data,
-            topic=record.topic, partition=record.partition, offset=record.offset, key=key,
+            topic=record.topic, partition=record.partition, offset=record.offset, key=(record.key or b"").decode(),
             context=record_context(envelope, consumer=self.service),
         )  # fmt: skip
 
 
-def reason_of(fault: Undecodable) -> str:
-    """Why a record that cannot be decoded is a dead letter."""
-    return "foreign" if isinstance(fault, Foreign) else "undecodable"
-
-
-async def apply(conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime) -> Sequence[Parked]:
-    """Have a handler take these events; what must wait for its parent comes back. Raises HandlerFailedError."""
+async def apply(conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+    """Have a handler take these events; what must wait or is refused comes back. Raises HandlerFailedError."""
     try:
         return await handler.apply(conn, events, now) or ()
     except Exception as error:

@@ -4,7 +4,7 @@ The inbox makes handling exactly once in effect: the id of an event, per handler
 effects, so a second delivery finds it there and does nothing.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -16,9 +16,15 @@ from opentelemetry.context import Context
 
 from shared.db import Connection, Pool, transaction
 from shared.events.base import Event
+from shared.events.envelope import SequenceJumpError
 
 log = structlog.get_logger(__name__)
 E = TypeVar("E", bound=Event)
+
+LONGEST_STEP = 10_000
+"""How far a state may lie above the one applied before it. A producer counts by one; what lies between may be gone from
+a compacted topic, or come later than a database that was restored. An HR platform that said something new of a person
+at every synchronisation (some do it each 40 minutes) would come so far in nine months, a consumer being away."""
 
 
 @dataclass(slots=True)  # not frozen: one is made for every record, and a frozen one costs three times as much
@@ -55,7 +61,20 @@ class Parked:
     waiting_for: str
 
 
-Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Parked] | None]]
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer for an event that cannot be true, given what is known: it becomes a dead letter, without another try.
+
+    reason: one of `set_aside.REASONS`; detail: what it contradicts, never what it holds.
+    """
+
+    event_id: UUID
+    reason: str
+    detail: str
+
+
+Answer = Parked | Refused
+Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Answer] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ class Handler:
     name: unique and lasting, since the inbox is kept under it: `feedback.rounds.open_rounds`.
     events: all types it takes; they reach `apply` in one list, in log order.
     apply: set-wise, on the batch's transaction; it raises to have exactly the faulty record dead-lettered, and returns
-        what must wait for its parent. It runs again with the same events when the transaction fails.
+        what must wait for its parent or is refused. It runs again with the same events when the transaction fails.
     mode: `latest_state` skips an event older than one already applied to the same aggregate; `every_fact` takes each
         once, in no order that it may rely on after a replay.
     effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; None where the
@@ -79,9 +98,17 @@ class Handler:
     effect: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Events that were not handled before, in their order, and those of them that jump."""
+
+    fresh: list[Received[Any]]
+    refused: list[Refused]
+
+
 async def admit(
     conn: Connection, handler: Handler, events: Sequence[Received[Any]], *, however_old: bool = False
-) -> list[Received[Any]]:
+) -> Admitted:
     """Record these ids as handled and return the events that were not handled before, in their order.
 
     An event older than what the handler remembers counts as handled: a topic that is read again from its beginning,
@@ -120,12 +147,50 @@ async def admit(
     for id_ in (*(known or ()), *(forgotten or ())):
         del first[id_]
     fresh = list(first.values())
-    return await _newest(conn, handler, fresh) if handler.mode == "latest_state" else fresh
+    if handler.mode != "latest_state":
+        return Admitted(fresh, [])
+    refused = await _jumping(conn, handler, fresh)
+    gone = {each.event_id for each in refused}
+    return Admitted(await _newest(conn, handler, [event for event in fresh if event.id not in gone]), refused)
+
+
+async def _jumping(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Refused]:
+    """Those that are further from what was applied to their aggregate, or from one another, than any producer goes."""
+    if all(event.sequence <= LONGEST_STEP for event in events):
+        return []  # nearly always: it is no jump from nothing, and so from nowhere
+    known = await _sequences(conn, handler, {event.subject for event in events})
+    refused = []
+    for event in sorted(events, key=lambda event: event.sequence):
+        reached = known.get(event.subject)
+        if jumps(reached, event.sequence):
+            refused.append(Refused(event.id, SequenceJumpError.reason, f"ce_sequence is {_far(reached)}"))
+        else:
+            known[event.subject] = max(reached or 0, event.sequence)
+    return refused
+
+
+def jumps(reached: int | None, sequence: int) -> bool:
+    """Whether no producer comes from the one sequence to the other; None: nothing of the aggregate was applied yet."""
+    return reached is not None and sequence > reached + LONGEST_STEP
+
+
+def _far(reached: int | None) -> str:
+    return f"more than {LONGEST_STEP} above {reached}, the newest that was applied"
+
+
+async def _sequences(conn: Connection, handler: Handler, subjects: Collection[str]) -> dict[str, int]:
+    rows = await conn.fetch(
+        "select subject, sequence from inbox_latest where handler = $1 and subject = any($2::text[])",
+        handler.name, list(subjects),
+    )  # fmt: skip
+    return {row["subject"]: row["sequence"] for row in rows}
 
 
 async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
     """Of each aggregate only the newest state, and only if newer than what was applied; mark the rest superseded."""
     newest: dict[str, Received[Any]] = {}
+    if not events:
+        return []
     for event in events:
         if event.subject not in newest or newest[event.subject].sequence < event.sequence:
             newest[event.subject] = event
@@ -148,12 +213,25 @@ async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[
 
 
 async def is_overtaken(conn: Connection, handler: Handler, event: Received[Any]) -> bool:
-    """Whether a newer state was applied while this one was set aside; keeps the answer true until commit."""
+    """Whether a newer state was applied while this one was set aside; keeps the answer true until commit.
+
+    Raises SequenceJumpError for one that jumps: what was refused is not made true by a replay.
+    """
     if handler.mode != "latest_state":
         return False
     newest: int | None = await conn.fetchval(
         "select sequence from inbox_latest where handler = $1 and subject = $2 for update", handler.name, event.subject
     )
+    if jumps(newest, event.sequence):
+        raise SequenceJumpError(f"ce_sequence is {_far(newest)}")
+    if newest is None or newest < event.sequence:  # it was refused when it came, and others have come up to it since
+        await conn.execute(
+            """
+            insert into inbox_latest (handler, subject, sequence) values ($1, $2, $3)
+            on conflict (handler, subject) do update set sequence = excluded.sequence
+            """,
+            handler.name, event.subject, event.sequence,
+        )  # fmt: skip
     return newest is not None and newest > event.sequence
 
 

@@ -11,9 +11,17 @@ from shared.clock import Clock
 from shared.consumer import PATIENCE, Consumer
 from shared.db import Connection, Pool, is_outage, transaction
 from shared.events.envelope import Undecodable, UnknownType
-from shared.handling import HandlerFailedError, apply, reason_of
-from shared.inbox import Handler, Received
+from shared.handling import HandlerFailedError, apply
+from shared.inbox import Handler, Received, Refused
 from shared.set_aside import Aside, Place
+
+
+class RefusedError(Exception):
+    """A handler refused the event when it was tried again."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.detail)
+        self.reason = refused.reason
 
 
 class HandlerGoneError(LookupError):
@@ -80,7 +88,10 @@ class Retries:
     async def _with_all_handlers(self, conn: Connection, aside: Aside, event: Received[Any]) -> None:
         """For a record that no single handler was blamed for; from here on it waits for each of them alone."""
         for handler in self._consumer.handlers.by_type[event.type]:
-            if not await inbox.admit(conn, handler, [event], however_old=True):
+            admitted = await inbox.admit(conn, handler, [event], however_old=True)
+            if admitted.refused:
+                raise RefusedError(admitted.refused[0])
+            if not admitted.fresh:
                 continue  # it has had it
             waits_for = await self._apply(conn, handler, event)
             if waits_for is not None:
@@ -96,9 +107,10 @@ class Retries:
         if await inbox.is_overtaken(conn, handler, event):
             await inbox.mark(conn, handler.name, [event.id], "superseded")
             return None
-        parked = await apply(conn, handler, [event], self._clock.now())
-        if parked:
-            return parked[0].waiting_for
+        for answer in await apply(conn, handler, [event], self._clock.now()):
+            if isinstance(answer, Refused):
+                raise RefusedError(answer)
+            return answer.waiting_for
         await inbox.mark(conn, handler.name, [event.id], "applied")
         return None
 
@@ -111,8 +123,8 @@ class Retries:
 
 def _fault_of(failure: Exception) -> tuple[str, str]:
     """The reason and the detail of a dead letter."""
-    if isinstance(failure, Undecodable):
-        return reason_of(failure), str(failure)
+    if isinstance(failure, Undecodable | RefusedError):
+        return failure.reason, str(failure)
     if isinstance(failure, HandlerFailedError):
         return "handler_failed", failure.detail
     if isinstance(failure, UnknownType):

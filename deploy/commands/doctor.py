@@ -107,14 +107,18 @@ async def _database(service: str, dsn: str) -> list[Finding]:
 
 async def _backlog(conn: Any, service: str) -> list[Finding]:
     """What waits to be published, and what could not be handled."""
+    from shared.set_aside import FORGED
+
     row = await conn.fetchrow(
         """
         select (select count(*) from outbox where published_at is null) as waiting,
                (select coalesce(extract(epoch from now() - min(created_at)), 0)::int from outbox
                 where published_at is null) as oldest,
                (select count(*) from set_aside where state = 'parked') as parked,
-               (select count(*) from set_aside where state = 'dead') as dead
-        """
+               (select count(*) from set_aside where state = 'dead') as dead,
+               (select array_agg(distinct reason) from set_aside where state = 'dead' and reason = any($1)) as forged
+        """,
+        FORGED,
     )
     waiting, oldest = row["waiting"], row["oldest"]
     outbox = f"{many(waiting, 'event')} to publish, the oldest for {oldest} s" if waiting else "all events published"
@@ -126,6 +130,9 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
     if row["dead"]:
         look = f"{row['dead']}, to look at with `medled dead-letters list --service {service}`"
         findings.append(Finding(f"{service} dead letters", "note", look))
+    if row["forged"]:
+        who = f"written by somebody who is not Medled ({', '.join(row['forged'])}): see who may write to the topics"
+        findings.append(Finding(f"{service} forgeries", "bad", who))
     return findings
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,6 +66,8 @@ def tail(
     ] = False,
 ) -> None:
     """Print events as they come, one a line: time, type, subject, sequence and trace id. Reads only, joins no group.
+
+    What no service would take (nobody can read it, or its topic, source, subject or key is another's) is told as such.
 
     Exit status: 0, 1 when the broker cannot be reached, 2 when a topic or a type is named that there is not.
     """
@@ -176,15 +178,19 @@ async def _consumer(
 
 
 def _line(record: "ConsumerRecord[bytes, bytes]", wanted: Wanted, as_json: bool) -> str | None:
-    from shared.events.envelope import Undecodable, parse_headers
+    from shared.events.base import decode
+    from shared.events.envelope import Undecodable, UnknownType, parse_headers
 
     place = f"{record.topic}/{record.partition}/{record.offset}"
     try:
         envelope = parse_headers(record.headers)
+        with suppress(UnknownType):  # of a newer version: told as it is
+            decode(envelope, record.value, topic=record.topic, key=record.key)
     except Undecodable as fault:
         if wanted.types or wanted.subject:
             return None
-        return json.dumps({"undecodable": place, "fault": str(fault)}) if as_json else f"undecodable: {place}: {fault}"
+        refused = {"refused": place, "reason": fault.reason, "fault": str(fault)}
+        return json.dumps(refused) if as_json else f"{fault.reason}: {place}: {fault}"
     if not wanted.takes(envelope.type, envelope.subject):
         return None
     trace_id = envelope.traceparent.split("-")[1] if envelope.traceparent else ""

@@ -53,7 +53,7 @@ class Contents:
             self.faults.append((place, None))
             return
         try:
-            decode(envelope, record.value)
+            decode(envelope, record.value, topic=record.topic, key=record.key)
         except UnknownType:
             return  # whoever reads it skips it
         except Undecodable:

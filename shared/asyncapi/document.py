@@ -14,6 +14,7 @@ from uuid import UUID
 from shared.events.base import REGISTRY, Event, header_lines
 from shared.events.envelope import dataschema, kafka_headers
 from shared.events.schema import example_of, schema_of
+from shared.set_aside import REASONS
 from shared.topics import Topic, load_topics
 
 Json = dict[str, Any]
@@ -21,8 +22,10 @@ Json = dict[str, Any]
 PROMISE = """\
 Every record is a CloudEvents 1.0 event in Kafka binary mode: attributes in `ce_` headers, a JSON value. Delivery is at
 least once and in order per key: drop what you have seen by `ce_id`. `ce_sequence` grows by exactly one per event of a
-subject in a topic. Ignore fields you do not know, and skip types you do not know: both may come with any release, while
-anything else comes as a new type that ends in a higher version. No personal data in public streams."""
+subject in a topic. A record counts only on the topic where this document has its type, with the source, subject and key
+that stand there; whoever reads a broker that others may write to leaves the rest alone, as our services do. Ignore
+fields you do not know, and skip types you do not know: both may come with any release, while anything else comes as a
+new type that ends in a higher version. No personal data in public streams."""
 
 HEADERS: Mapping[str, Json] = {
     "ce_specversion": {"type": "string", "const": "1.0", "description": "Version of CloudEvents."},
@@ -31,7 +34,7 @@ HEADERS: Mapping[str, Json] = {
         "format": "uuid",
         "description": "The event's id, a UUIDv7; the same when redelivered.",
     },
-    "ce_source": {"type": "string", "description": "The service that published it."},
+    "ce_source": {"type": "string", "description": "The service that published it; one for each type."},
     "ce_type": {"type": "string", "description": "The event's type, its version last."},
     "ce_subject": {"type": "string", "description": "The id of what the event is about."},
     "ce_time": {"type": "string", "format": "date-time", "description": "When it happened, UTC."},
@@ -51,7 +54,12 @@ REQUIRED_HEADERS = (
 )  # fmt: skip
 
 DEAD_LETTER_HEADERS: Mapping[str, Json] = {
-    "dl_reason": {"type": "string", "description": "Why it could not be handled, a stable code."},
+    "dl_reason": {
+        "type": "string",
+        "description": "Why it could not be handled, a stable code. "
+        + " ".join(f"`{reason}`: {meaning}." for reason, meaning in REASONS.items()),
+        "examples": list(REASONS),
+    },
     "dl_attempts": {"type": "string", "description": "How often it was tried."},
     "dl_handler": {"type": "string", "description": "The handler that gave up; empty when it could not be decoded."},
     "dl_topic": {"type": "string", "description": "Where the record came from."},
@@ -174,7 +182,14 @@ def _message(event: type[Event]) -> Json:
         "headers": {
             "allOf": [
                 {"$ref": "#/components/schemas/CloudEventHeaders"},
-                {"type": "object", "properties": {"ce_type": {"const": event.type}}},
+                {
+                    "type": "object",
+                    "properties": {
+                        "ce_type": {"const": event.type},
+                        "ce_source": {"const": event.source},
+                        "ce_subject": {"description": f"The value's `{event.subject_field}`."},
+                    },
+                },
             ]
         },
         "payload": {"$ref": f"#/components/schemas/{event.__name__}"},

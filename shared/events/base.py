@@ -9,12 +9,21 @@ inherited.
 """
 
 import json
-from typing import Any, ClassVar, Self, cast
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from shared.events.envelope import Envelope, Foreign, Undecodable, UnknownType, header_lines, parse_headers
+from shared.events.envelope import (
+    Envelope,
+    Foreign,
+    Undecodable,
+    UnknownType,
+    WrongTopicError,
+    header_lines,
+    parse_headers,
+)
 
 __all__ = [
     "REGISTRY",
@@ -24,9 +33,11 @@ __all__ = [
     "Part",
     "Undecodable",
     "UnknownType",
+    "WrongTopicError",
     "decode",
     "header_lines",
     "parse_headers",
+    "type_of",
 ]
 
 REGISTRY: dict[str, "type[Event]"] = {}
@@ -121,25 +132,62 @@ class Event(BaseModel):
         return cast(Self, cls.__pydantic_validator__.validate_json(value, extra="ignore"))
 
 
-def decode(envelope: Envelope, value: bytes | None) -> Event | None:
-    """The event in a record; None for a tombstone, which only compacted topics carry.
+def type_of(envelope: Envelope, topic: str) -> type[Event]:
+    """The event that a record of this topic says it holds.
 
-    Raises UnknownType when this version has no such event, Undecodable when the value is not what its type says.
+    Raises UnknownType when this version has no such event, WrongTopicError when it belongs elsewhere or to another.
     """
     event_type = REGISTRY.get(envelope.type)
     if event_type is None:
         raise UnknownType(envelope.type)
+    if topic != event_type.topic:
+        raise WrongTopicError(f"the topic of {event_type.type} is {event_type.topic}")
+    if envelope.source != event_type.source:
+        raise WrongTopicError(f"ce_source is not {event_type.source}, whose topic this is")
+    return event_type
+
+
+def decode(envelope: Envelope, value: bytes | None, *, topic: str, key: bytes | None) -> Event | None:
+    """The event in a record that lay on `topic` under `key`; None for a tombstone, which only compacted topics carry.
+
+    Raises UnknownType when this version has no such event, Undecodable when the value is not what its type says, and
+    WrongTopicError when topic, source, subject or key is not what type and value say.
+    """
+    event_type = type_of(envelope, topic)
     if value is None:
-        if event_type.compacted:
-            return None
-        raise Undecodable("a record without value on a topic that is not compacted")
+        if not event_type.compacted:
+            raise Undecodable("a record without value on a topic that is not compacted")
+        _check_tombstone(event_type, envelope.subject, key)
+        return None
     try:
         event = event_type.decode(value)
     except ValidationError as error:
         raise Undecodable(_faults(error)) from None  # the cause would carry the value into logs
     if b"\\u0000" in value and _holds_nul(json.loads(value)):
         raise Undecodable("a text holds a NUL character, which no table takes")
+    subject = event.subject
+    if envelope.subject != subject:
+        raise WrongTopicError(f"ce_subject is not the value's {event_type.subject_field}")
+    if key != (subject if event_type.key_field == event_type.subject_field else event.key).encode():
+        raise WrongTopicError(f"the record key is not the value's {event_type.key_field}")
     return event
+
+
+def _check_tombstone(event_type: type[Event], subject: str, key: bytes | None) -> None:
+    if key != subject.encode():
+        raise WrongTopicError("the record key of a tombstone is not its ce_subject")
+    try:
+        known_as = str(_subject_form(event_type).validate_strings(subject))
+    except ValidationError:
+        known_as = ""
+    if known_as != subject:
+        raise WrongTopicError(f"ce_subject has not the form of a {event_type.subject_field}")
+
+
+@cache
+def _subject_form(event_type: type[Event]) -> TypeAdapter[Any]:
+    field = event_type.model_fields[event_type.subject_field]
+    return TypeAdapter(cast(Any, Annotated[field.annotation, field]))
 
 
 def _holds_nul(value: Any) -> bool:

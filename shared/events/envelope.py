@@ -18,7 +18,9 @@ NAMESPACE = "medled."
 SOURCES = "/medled/"
 CONTENT_TYPE = b"application/json"
 MAX_TEXT = 512  # longest header value we read; ours are far shorter
-MAX_SEQUENCE = 2**63 - 1
+MOST_FACTS = 1_000_000
+"""The highest `ce_sequence` there is: more facts than any subject has of one topic. A person whose HR platform said
+something new of them every hour would get there in 114 years. Whoever names more would outrank the truth for ever."""
 
 
 Header = tuple[str, bytes | None]
@@ -27,9 +29,25 @@ Header = tuple[str, bytes | None]
 class Undecodable(ValueError):
     """This record is not an event that anybody could handle. The message never quotes what it holds."""
 
+    reason = "undecodable"  # of its dead letter
+
 
 class Foreign(Undecodable):
     """This record is an event, but not one of Medled's."""
+
+    reason = "foreign"
+
+
+class WrongTopicError(Undecodable):
+    """This record is not what its place says: its topic, source, subject or key is another's."""
+
+    reason = "wrong_topic"
+
+
+class SequenceJumpError(Undecodable):
+    """This record names a place in the order of its subject's facts that its producer cannot have come to."""
+
+    reason = "sequence_jump"
 
 
 class UnknownType(LookupError):
@@ -118,8 +136,8 @@ def parse_headers(headers: Iterable[Header]) -> Envelope:
     """What a record's headers say.
 
     Raises Foreign for an event that is not Medled's, Undecodable when a `ce_` header is missing, null, not UTF-8 or not
-    what it should be (a time outside the years 1970 to 2200, for one). Broken trace headers are ignored: tracing never
-    costs a record.
+    what it should be (a time outside the years 1970 to 2200, for one), SequenceJumpError for a sequence beyond all that
+    are. Broken trace headers are ignored: tracing never costs a record.
     """
     raw = dict(headers)
     try:
@@ -196,8 +214,10 @@ def _time(value: bytes | None) -> datetime:
 @lru_cache(maxsize=4096)
 def _sequence(value: bytes | None) -> int:
     sequence = int(_text(value))
-    if not 0 < sequence <= MAX_SEQUENCE:
+    if sequence < 1:
         raise Undecodable("ce_sequence is out of range")
+    if sequence > MOST_FACTS:
+        raise SequenceJumpError(f"ce_sequence is above {MOST_FACTS}")
     return sequence
 
 

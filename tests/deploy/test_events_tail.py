@@ -10,10 +10,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import Result
 
-from shared.events import EnrolmentDeclined, EnrolmentRequested, Event, InvitationRevoked
+from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, Event, InvitationRevoked, PrincipalKind
 from shared.events.base import header_lines
 from shared.events.envelope import kafka_headers
 from shared.ids import new_id
+from tests.shared.records import record_of
 from tests.support.backbone import requested
 from tests.support.commands import describe_stack, medled
 
@@ -114,6 +115,23 @@ async def test_a_record_that_is_no_event_is_told_of(stack: Path, broker: str) ->
     await producer.send_and_wait("medled.enrolment.v1", b"?", key=b"k", headers=[("ce_id", None)])
     await producer.stop()
     assert "undecodable: medled.enrolment.v1/" in (await tail(stack, "--from-beginning", "--no-follow")).stdout
+
+
+async def test_an_event_on_a_topic_that_is_not_its_own_is_told_as_that_and_not_as_an_event(
+    stack: Path, broker: str
+) -> None:
+    operator = AccessState(principal="machine:1", kind=PrincipalKind.machine, name="x", roles={"operator": None})
+    forged = record_of(operator)
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    await producer.send_and_wait(requested().topic, forged.value, key=forged.key, headers=list(forged.headers))
+    await producer.stop()
+    [told] = (await tail(stack, "--from-beginning", "--no-follow")).stdout.splitlines()
+    assert told.startswith("wrong_topic: medled.enrolment.v1/")
+    document = json.loads((await tail(stack, "--from-beginning", "--no-follow", "--json")).stdout)
+    assert (document["reason"], "data" in document) == ("wrong_topic", False)
+    asked = await tail(stack, "--from-beginning", "--no-follow", "--type", operator.type, "--topic", "enrolment")
+    assert asked.stdout == ""
 
 
 async def test_an_unknown_topic_an_unknown_type_and_no_broker_are_said_plainly(tmp_path: Path) -> None:

@@ -60,6 +60,6 @@ async def handle(world: World, *events: Received[Any]) -> None:
     async with transaction(world.pool) as conn:
         for handler in HANDLERS:
             taken = [event for event in events if isinstance(event.data, handler.events)]
-            fresh: Sequence[Received[Any]] = await inbox.admit(conn, handler, taken)
+            fresh: Sequence[Received[Any]] = (await inbox.admit(conn, handler, taken)).fresh
             if fresh:
                 await handler.apply(conn, fresh, world.now)

@@ -17,7 +17,7 @@ from services.notifications.routing.handlers import handlers
 from shared.clock import Clock
 from shared.db import Pool, create_pool
 from shared.ids import new_id
-from shared.inbox import Parked, Received
+from shared.inbox import Received
 from shared.settings import Settings
 from tests.notifications.factories import COMPOSER, invitation, received
 from tests.notifications.mail_server import MailServer
@@ -74,7 +74,7 @@ def directory(pool: Pool) -> Directory:
     return Directory(pool)
 
 
-async def route(pool: Pool, events: list[Received[Any]], *, now: Any = None) -> list[Parked]:
+async def route(pool: Pool, events: list[Received[Any]], *, now: Any = None) -> list[Any]:
     """Hand events to the routing handler as the consumer would, in one transaction."""
     queue_mail = next(h for h in handlers(message_id_domain="example.org") if h.name.endswith("queue_mail"))
     async with pool.acquire() as conn, conn.transaction():

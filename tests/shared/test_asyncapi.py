@@ -71,7 +71,8 @@ def test_the_examples_can_be_read_as_the_records_they_stand_for() -> None:
     for type_ in REGISTRY:
         example = asyncapi()["components"]["messages"][type_]["examples"][0]
         envelope = parse_headers([(name, value.encode()) for name, value in example["headers"].items()])
-        event = decode(envelope, json.dumps(example["payload"]).encode())
+        key = str(example["payload"][REGISTRY[type_].key_field]).encode()
+        event = decode(envelope, json.dumps(example["payload"]).encode(), topic=REGISTRY[type_].topic, key=key)
         assert event is not None
         assert (event.type, event.subject) == (type_, envelope.subject)
 

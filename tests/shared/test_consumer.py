@@ -12,9 +12,10 @@ from shared.clock import Clock
 from shared.consumer import Consumer
 from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
+from shared.events.envelope import MOST_FACTS
 from shared.handling import Handlers
 from shared.ids import new_id
-from shared.inbox import Handler, Parked, Received, forget_before
+from shared.inbox import LONGEST_STEP, Answer, Handler, Parked, Received, Refused, forget_before
 from shared.offsets import applied_offsets
 from shared.outbox import MAX_PAYLOAD_BYTES
 from shared.retries import Retries
@@ -227,7 +228,7 @@ async def test_a_parked_record_that_times_out_once_is_tried_again_later(pool: Po
     known: set[str] = set()
     slow = True
 
-    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Parked]:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
         if slow and known:
             await conn.execute("select pg_sleep(5)", timeout=0.02)
         return list(await waiting(known).apply(conn, events, now) or ())
@@ -310,6 +311,105 @@ async def test_an_older_state_never_replaces_a_newer_one(pool: Pool, clock: Hand
     assert applied == [4, 5]
     outcomes = await pool.fetch("select outcome, count(*) as n from inbox group by 1 order by 1")
     assert [tuple(row) for row in outcomes] == [("applied", 2), ("superseded", 3)]
+
+
+def keeping(applied: list[int]) -> Handler:
+    async def apply(conn: Connection, events: Sequence[Received[UnitState]], now: datetime) -> None:
+        applied.extend(event.sequence for event in events)
+
+    return Handler("test.keep", (UnitState,), apply, "latest_state")
+
+
+async def reasons(pool: Pool) -> list[tuple[str, str | None]]:
+    rows = await pool.fetch("select reason, handler from set_aside where state = 'dead' order by set_aside_at, id")
+    return [(row["reason"], row["handler"]) for row in rows]
+
+
+async def test_a_record_of_another_topic_is_a_dead_letter_whoever_takes_its_type(pool: Pool, clock: Hands) -> None:
+    access = record_of(
+        AccessState(principal="machine:1", kind=PrincipalKind.machine, name="x", roles={"operator": None})
+    )
+    misplaced = raw_record(EnrolmentRequested.topic, access.key, access.value, access.headers)
+    it = consumer(pool, clock, counting())
+    await it.handle([misplaced, record_of(requested())])
+    assert await reasons(pool) == [("wrong_topic", None)]
+    assert (
+        await pool.fetchval("select detail from set_aside") == f"the topic of {AccessState.type} is {AccessState.topic}"
+    )
+    assert len(await effects(pool)) == 1
+    await replay(pool, clock)
+    assert await Retries(pool, clock, it).tick() == 1
+    assert await reasons(pool) == [("wrong_topic", None)]
+
+
+async def test_a_state_that_no_producer_comes_to_is_refused_and_blocks_nothing_that_is_true(
+    pool: Pool, clock: Hands
+) -> None:
+    applied: list[int] = []
+    it = consumer(pool, clock, keeping(applied))
+    unit = UnitState(unit_id=new_id(), name="Care North")
+    await it.handle([record_of(unit, sequence=1)])
+    await it.handle([record_of(unit, sequence=2**63 - 1), record_of(unit, sequence=2)])
+    await it.handle([record_of(unit, sequence=2 + LONGEST_STEP + 1)])
+    await it.handle([record_of(unit, sequence=3), record_of(unit, sequence=3 + LONGEST_STEP + 2)])
+    assert applied == [1, 2, 3]
+    assert await reasons(pool) == [("sequence_jump", None), *[("sequence_jump", "test.keep")] * 2]
+    outcomes = await pool.fetch("select outcome, count(*) as n from inbox group by 1 order by 1")
+    assert [tuple(row) for row in outcomes] == [("applied", 3), ("dead", 2)]
+
+
+async def test_whoever_comes_late_or_was_away_for_long_takes_the_newest_state_as_before(
+    pool: Pool, clock: Hands
+) -> None:
+    applied: list[int] = []
+    it = consumer(pool, clock, keeping(applied))
+    unit, other = (UnitState(unit_id=new_id(), name="Care North") for _ in range(2))
+    await it.handle([record_of(unit, sequence=MOST_FACTS - LONGEST_STEP)])  # the first there is, of a compacted topic
+    await it.handle([record_of(unit, sequence=MOST_FACTS)])  # what lay between is compacted away
+    long_way = [record_of(other, sequence=n) for n in range(1, 4 * LONGEST_STEP, LONGEST_STEP)]
+    await it.handle(long_way)  # nothing is, and each is a step from the one before
+    assert applied == [MOST_FACTS - LONGEST_STEP, MOST_FACTS, 3 * LONGEST_STEP + 1]
+    assert await reasons(pool) == []
+
+
+async def test_a_replayed_jump_is_refused_until_others_have_come_up_to_it(pool: Pool, clock: Hands) -> None:
+    applied: list[int] = []
+    it = consumer(pool, clock, keeping(applied))
+    unit = UnitState(unit_id=new_id(), name="Care North")
+    far = LONGEST_STEP + 2
+    await it.handle([record_of(unit, sequence=1)])
+    await it.handle([record_of(unit, sequence=far)])
+    await replay(pool, clock)
+    assert await Retries(pool, clock, it).tick() == 1
+    assert (applied, await reasons(pool)) == ([1], [("sequence_jump", "test.keep")])
+    await it.handle([record_of(unit, sequence=2)])
+    await replay(pool, clock)
+    assert await Retries(pool, clock, it).tick() == 1
+    assert (applied, await reasons(pool)) == ([1, 2, far], [])
+    await it.handle([record_of(unit, sequence=3)])
+    assert applied == [1, 2, far]
+
+
+async def test_what_a_handler_refuses_is_a_dead_letter_at_once_and_again_when_it_is_replayed(
+    pool: Pool, clock: Hands
+) -> None:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Refused]:
+        await counting().apply(conn, [event for event in events if event.data.cohort_id != UNLUCKY], now)
+        return [Refused(e.id, "conflict", "an unlucky cohort") for e in events if e.data.cohort_id == UNLUCKY]
+
+    good, bad = record_of(requested()), record_of(unlucky())
+    it = consumer(pool, clock, Handler("test.count", (EnrolmentRequested,), apply, "every_fact"))
+    await it.handle([bad, good])
+    assert await effects(pool) == subjects(good)
+    for attempts in (1, 2):
+        [aside] = await pool.fetch("select state, reason, detail, attempts from set_aside")
+        assert tuple(aside) == ("dead", "conflict", "an unlucky cohort", attempts)
+        assert (
+            await pool.fetchval("select outcome from inbox where event_id <> all(select caused_by from effects)")
+            == "dead"
+        )
+        await replay(pool, clock)
+        assert await Retries(pool, clock, it).tick() == 1
 
 
 def waiting(known: set[str]) -> Handler:

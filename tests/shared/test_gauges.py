@@ -15,7 +15,7 @@ from shared.db import Pool, create_pool, transaction
 from shared.events import EnrolmentRequested
 from shared.gauges import Gauges
 from shared.http import create_app
-from shared.set_aside import Place, bury
+from shared.set_aside import REASONS, Place, bury
 from shared.settings import Settings
 from shared.worker import Worker
 from tests.shared.records import raw_record
@@ -78,6 +78,7 @@ async def test_backlog_dead_letters_and_leadership_can_be_watched(
     assert seen.pop(("medled.outbox.oldest", "")) > 299
     assert seen == {
         ("medled.outbox.waiting", ""): 5,  # two tell of the dead letters
+        **{("medled.dead_letters", reason): 2 * (reason == "undecodable") for reason in REASONS},
         ("medled.set_aside", "dead"): 2,
         ("medled.set_aside", "parked"): 0,
         ("medled.consumer.records", ""): 11,

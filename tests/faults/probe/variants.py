@@ -78,9 +78,9 @@ _admit = inbox.admit
 
 async def _admit_everything(
     conn: Connection, handler: Handler, events: Sequence[Received[Any]], *, however_old: bool = False
-) -> list[Received[Any]]:
+) -> inbox.Admitted:
     await _admit(conn, handler, events, however_old=however_old)
-    return list(events)
+    return inbox.Admitted(list(events), [])
 
 
 def _dies_before_offset_commit(worker: Worker) -> None:
