@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.enrolment.access import actions, store
 from services.enrolment.access.domain import Access, grantors
@@ -15,18 +15,17 @@ from shared.access import Principal, audit_all, require
 from shared.db import Connection, transaction
 from shared.events import PrincipalKind, Role
 from shared.http import Cursor, Limit, Page, change, decode_cursor, now, pool
+from shared.request_body import Id, Named, RequestBody
 
 router = APIRouter(prefix="/enrolment/v1", tags=["access"])
 
 
-class Grant(BaseModel):
+class Grant(RequestBody):
     """A role for a person: for a unit and all below it, or everywhere when `unit_id` is left out."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    person_id: UUID
-    role: Role
-    unit_id: UUID | None = None
+    person_id: Id
+    role: Named[Role]
+    unit_id: Id | None = None
 
 
 class Holder(BaseModel):
@@ -51,14 +50,12 @@ class Holder(BaseModel):
         )
 
 
-class TokenOrder(BaseModel):
+class TokenOrder(RequestBody):
     """A token for a machine: an HR platform, a dashboard. It ends after `days`."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str = Field(min_length=1, max_length=200, description="What operators will know it by.")
-    role: Role
-    unit_ids: list[UUID] | None = Field(default=None, min_length=1, max_length=100, description="Null: everywhere.")
+    role: Named[Role]
+    unit_ids: list[Id] | None = Field(default=None, min_length=1, max_length=100, description="Null: everywhere.")
     days: int = Field(default=365, ge=1, le=3650)
 
 

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.enrolment.cohorts import actions, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, shown
@@ -15,30 +15,27 @@ from services.enrolment.requests import SIGNED_IN, After, CohortId, Who
 from shared.access import Principal
 from shared.db import Connection
 from shared.events import Title
-from shared.events.words import CatalogueTitle, Day
+from shared.events.words import CatalogueTitle
 from shared.http import Limit, Page, change, pool
+from shared.request_body import Id, RequestBody, WrittenDay
 
 router = APIRouter(prefix="/enrolment/v1/cohorts", tags=["cohorts"])
 
 
-class CohortIn(BaseModel):
+class CohortIn(RequestBody):
     """A cohort to plan. Without `programme_version` it runs the newest published one."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    programme_id: UUID
+    programme_id: Id
     programme_version: int | None = Field(default=None, ge=1, le=1_000_000)
     name: CatalogueTitle = Field(examples=["Spring 2026"])
     capacity: int = Field(ge=1, le=100_000, description="How many can take part.", examples=[40])
-    unit_id: UUID | None = Field(default=None, description="The unit it is for, all below included; null: everybody.")
-    starts_on: Day
-    ends_on: Day
+    unit_id: Id | None = Field(default=None, description="The unit it is for, all below included; null: everybody.")
+    starts_on: WrittenDay
+    ends_on: WrittenDay
 
 
-class CapacityIn(BaseModel):
+class CapacityIn(RequestBody):
     """The number of places there shall be."""
-
-    model_config = ConfigDict(extra="forbid")
 
     capacity: int = Field(ge=1, le=100_000)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.enrolment.enrolments import actions, reading
 from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Status
@@ -17,16 +17,15 @@ from shared.access import Principal
 from shared.db import Connection, transaction
 from shared.events import Title
 from shared.http import Limit, Page, Problem, change, now, pool
+from shared.request_body import Id, RequestBody
 
 router = APIRouter(prefix="/enrolment/v1/enrolments", tags=["enrolments"])
 
 
-class EnrolmentIn(BaseModel):
+class EnrolmentIn(RequestBody):
     """The cohort in which to ask for a place."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    cohort_id: UUID
+    cohort_id: Id
 
 
 class EnrolmentOut(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.enrolment.errors import Unknown
 from services.enrolment.programmes import actions, store
@@ -13,6 +13,7 @@ from services.enrolment.programmes.store import Summary
 from services.enrolment.requests import SIGNED_IN, After, Who
 from shared.events import Milestone, Title
 from shared.http import Limit, Page, change, pool
+from shared.request_body import RequestBody
 
 router = APIRouter(prefix="/enrolment/v1/programmes", tags=["programmes"])
 
@@ -20,10 +21,8 @@ ProgrammeId = Annotated[UUID, Path(description="The programme.")]
 VersionNumber = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the version, from 1.")]
 
 
-class Plan(BaseModel):
+class Plan(RequestBody):
     """What a version holds. Milestones are shown in this order; people reach them in any."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: Title
     milestones: list[Milestone] = Field(default=[], max_length=100)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from services.feedback.ballots import ATTRIBUTABLE
@@ -17,6 +17,7 @@ from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkR
 from shared.db import transaction
 from shared.events import Group, Practice
 from shared.http import FieldError, Problem, now, pool
+from shared.request_body import RequestBody
 
 router = APIRouter(prefix="/feedback/v1/responses", tags=["responses"])
 
@@ -45,10 +46,8 @@ class Form(BaseModel):
     questions: list[Question]
 
 
-class Answers(BaseModel):
+class Answers(RequestBody):
     """Every question of the form with a rating from 1 (never) to 5 (almost always), or null for "cannot judge"."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     answers: dict[str, int | None] = Field(
         max_length=100, examples=[{"leading_meetings.1": 4, "leading_meetings.2": None}]
