@@ -1,6 +1,7 @@
 """Publishing: a change and its events commit together (DESIGN rule 1); the relay takes them to Kafka."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -27,6 +28,18 @@ class Cause(Protocol):
     def context(self) -> Context: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undisclosed:
+    """A cause that the outbox alone knows: what is published names none, and carries this correlation and trace.
+
+    For what must not be joined in public with what led to it.
+    """
+
+    id: UUID
+    correlation_id: str
+    context: Context
+
+
 class EventTooLargeError(ValueError):
     """An event's JSON is larger than a Kafka record may be; split the fact or keep the bulk out of it."""
 
@@ -35,7 +48,7 @@ async def add(conn: Connection, *events: Event, now: datetime, cause: Cause | No
     """Announce `events` when the caller's transaction commits.
 
     `now` becomes ce_time. `cause` is the event being handled, if any: the new ones carry its id as ce_causationid,
-    share its correlation and continue its trace. Raises EventTooLargeError.
+    share its correlation and continue its trace, unless it is `Undisclosed`. Raises EventTooLargeError.
     """
     await add_caused(conn, [(event, cause) for event in events], now=now)
 
@@ -88,7 +101,8 @@ def _headers(
     return header_lines(
         event_type, id=event_id, subject=subject, time=now, unit=unit, programme=programme,
         correlation_id=cause.correlation_id if cause else correlation_id() or str(event_id),
-        causation_id=cause.id if cause else None, traceparent=traceparent, tracestate=tracestate,
+        causation_id=cause.id if cause and not isinstance(cause, Undisclosed) else None,
+        traceparent=traceparent, tracestate=tracestate,
     )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ import typer
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
 from deploy.stack import data_directory
 
+_BATCH = "messaging.batch.message_count"
 _TRACE_ID = re.compile(r"[0-9a-f]{8,32}")
 
 
 @dataclass(slots=True)
 class Node:
-    """A span and what happened under it. `batches`: spans of other traces that link to it;
-    `repeats`: how often the same record was delivered again.
+    """A span and what happened under it. `batches`: spans of other traces that link to it, since they carried it or
+    since it goes on there; `repeats`: how often the same record was delivered again.
     """
 
     span: dict[str, Any]
@@ -101,6 +102,7 @@ def tree(spans: Sequence[dict[str, Any]], trace_id: str) -> list[Node]:
                 if link["trace_id"] == trace_id and link["span_id"] in nodes:
                     nodes[link["span_id"]].batches.append(
                         {"trace_id": span["trace_id"], "name": span["name"], "service": span["service"]}
+                        | {"batch": _BATCH in span["attributes"]}
                     )
     return below[None]
 
@@ -133,7 +135,9 @@ def _rows(node: Node, indent: str, begin: int) -> Iterator[tuple[str, str, str, 
         words.append(f"FAILED {span['error'] or ''}")
     if node.repeats:
         words.append(f"(delivered again {node.repeats} times)" if node.repeats > 1 else "(delivered again)")
-    words += [f"(in a batch: trace {batch['trace_id']})" for batch in node.batches]
+    words += [
+        f"({'in a batch' if batch['batch'] else 'goes on apart'}: trace {batch['trace_id']})" for batch in node.batches
+    ]
     times = f"+{_duration(span['start'] - begin)}", _duration(span["end"] - span["start"])
     yield *times, _place(span), "  ".join(words)
     for link in span["links"]:

@@ -54,9 +54,14 @@ class RoundOpened(RoundFact, type="medled.round.opened.v1"):
 
 
 class RoundClosed(RoundFact, type="medled.round.closed.v1"):
-    """A round takes no more answers."""
+    """A round takes no more answers: its time was up, or there was nobody left who could answer."""
 
-    reason: Code = Field(description="`time` or `complete`; consumers accept others.", examples=["time"])
+    reason: Code = Field(
+        description="`time`; `milestone_undone`, `enrolment_withdrawn` or `subject_left` when it was taken back. "
+        "`complete` is what 0.1.0 said of some rounds that ended before their time; it is said no more. Consumers "
+        "accept others.",
+        examples=["time"],
+    )
 
 
 class RoundWithheld(RoundFact, type="medled.round.withheld.v1"):

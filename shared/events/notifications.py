@@ -1,4 +1,7 @@
-"""What became of each message: `medled.notifications.v1`. Public: no addresses; round mail names no recipient."""
+"""What became of each message: `medled.notifications.v1`. Public: no addresses.
+
+Mail about a round names no recipient, and shares no id, correlation, cause or trace with its round (ADR 0004).
+"""
 
 from pydantic import Field
 
@@ -15,7 +18,10 @@ class NotificationFact(
     kind: Code = Field(description="What it was about.", examples=["enrolment.activated"])
     channel: Code = Field(description="How it went; consumers accept channels they do not know.", examples=["mail"])
     attempt: int = Field(ge=1, le=10_000, description="Which attempt this was, from 1.", examples=[1])
-    recipient_id: PersonId | None = Field(default=None, description="The person it was for; null for mail of a round.")
+    recipient_id: PersonId | None = Field(
+        default=None,
+        description="The person it was for; null for mail about a round, which nothing in public joins with its round.",
+    )
 
 
 class NotificationSent(NotificationFact, type="medled.notification.sent.v1"):

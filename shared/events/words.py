@@ -69,7 +69,7 @@ class Role(StrEnum):
 
 
 class CloseReason(StrEnum):
-    """Why a round closed: its time was up, or everybody invited had answered or declined."""
+    """Why a round closed by itself. `complete` is written no more: it said that everybody invited had answered."""
 
     time = "time"
     complete = "complete"

@@ -29,7 +29,9 @@ def play(api: Tracer, worker: Tracer) -> tuple[str, str]:
     """A request whose event is processed in a batch, and fails there; ids of its trace and of the batch's."""
     request = api.start_span("POST /enrolment/v1/enrolments")
     process = worker.start_span("process medled.enrolment.requested.v1", set_span_in_context(request))
-    batch = worker.start_span("feedback process", links=[Link(process.get_span_context())])
+    batch = worker.start_span(
+        "feedback process", links=[Link(process.get_span_context())], attributes={"messaging.batch.message_count": 1}
+    )
     process.set_status(Status(StatusCode.ERROR, "ValueError"))
     for span in (process, batch, request):
         span.end()
@@ -57,6 +59,15 @@ async def test_the_batch_names_the_traces_it_carried(tracers: list[Tracer], tmp_
     assert f"of trace {trace}" in ended.stdout
 
 
+async def test_where_a_trace_goes_on_in_another_one_it_says_so(tracers: list[Tracer], tmp_path: Path) -> None:
+    deliver = tracers[1].start_span("deliver mail")
+    apart = tracers[1].start_span("announce mail", links=[Link(deliver.get_span_context())])
+    for span in (apart, deliver):
+        span.end()
+    shown = (await medled(tmp_path, "trace", f"{deliver.get_span_context().trace_id:032x}")).stdout
+    assert f"deliver mail  (goes on apart: trace {apart.get_span_context().trace_id:032x})" in shown
+
+
 async def test_the_first_digits_of_a_trace_will_do(tracers: list[Tracer], tmp_path: Path) -> None:
     trace, _ = play(*tracers)
     assert (await medled(tmp_path, "trace", trace[:8])).stdout.startswith(f"trace {trace}: 2 spans")
@@ -80,7 +91,7 @@ async def test_as_json_the_tree_is_whole(tracers: list[Tracer], tmp_path: Path) 
     [root] = document["roots"]
     assert root["name"] == "POST /enrolment/v1/enrolments"
     assert root["children"][0]["linked_from"] == [
-        {"trace_id": batch, "name": "feedback process", "service": "medled-feedback-worker"}
+        {"trace_id": batch, "name": "feedback process", "service": "medled-feedback-worker", "batch": True}
     ]
 
 

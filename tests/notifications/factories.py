@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from opentelemetry.context import Context
 
@@ -66,7 +66,7 @@ def mail(kind: Kind = Kind.INVITATION, **changes: Any) -> Mail:
     """A claimed mail to Åsa about Kim."""
     notification_id = new_id()
     made = Mail(
-        attempt=Attempt(notification_id, kind, new_id(), 1),
+        attempt=Attempt(notification_id, uuid4(), kind, new_id(), 1),
         locale="sv",
         params={
             "invitation_id": str(new_id()),

@@ -111,6 +111,23 @@ def test_an_address_for_traces_that_is_none_stops_the_start(dsn: str, address: s
         make_settings(NotificationsSettings, dsn, trace_url=address)
 
 
+async def test_the_trace_of_round_mail_is_for_operators_alone(
+    pool: Pool, directory: Directory, client: AsyncClient, operator: dict[str, str]
+) -> None:
+    """It is the round's, which is public: the programme office would read how many were asked, and who got no mail."""
+    await invite(pool, directory)
+    await place(pool, directory)
+    await pool.execute("update notifications set traceparent = $1", f"00-{0xABC:032x}-{0xDEF:016x}-01")
+    office = await as_machine(pool, Role.programme_office)
+    read = {name: (await client.get(LOG, headers=who)).json()["items"] for name, who in
+            {"office": office, "operator": operator}.items()}  # fmt: skip
+    shown = {name: {one["kind"]: one["trace_id"] for one in items} for name, items in read.items()}
+    known = f"{0xABC:032x}"
+    assert shown["operator"] == {"invitation": known, "enrolment_active": known}
+    assert shown["office"] == {"invitation": None, "enrolment_active": known}
+    assert (await client.get("/notifications/deliveries", headers=office)).text.count(known) == 1
+
+
 async def test_the_log_is_filtered_and_paged_without_gap_or_repeat(
     pool: Pool, directory: Directory, client: AsyncClient, operator: dict[str, str]
 ) -> None:

@@ -33,7 +33,7 @@ from tests.notifications.factories import NOW, invitation
 
 
 def attempt(number: int = 1, kind: Kind = Kind.ENROLMENT_ACTIVE) -> Attempt:
-    return Attempt(new_id(), kind, new_id(), number)
+    return Attempt(new_id(), new_id(), kind, new_id(), number)
 
 
 def test_an_invitation_goes_to_its_respondent_and_keeps_ids_only() -> None:
@@ -112,7 +112,9 @@ def test_the_last_attempt_that_is_refused_for_now_fails_for_good() -> None:
 
 def test_a_retry_by_hand_begins_the_delays_and_their_limit_anew_and_counts_attempts_on() -> None:
     busy = Refused(Reason.SERVER_BUSY, 451)
-    first, last = (Attempt(new_id(), Kind.ENROLMENT_ACTIVE, None, 8 + number, series_from=8) for number in (1, 8))
+    first, last = (
+        Attempt(new_id(), new_id(), Kind.ENROLMENT_ACTIVE, None, 8 + number, series_from=8) for number in (1, 8)
+    )
     again = judge(first, busy, now=NOW, jitter=0)
     assert (again.status, again.next_attempt_at) == (Status.DEFERRED, NOW + timedelta(seconds=30))
     given_up = judge(last, busy, now=NOW, jitter=0)

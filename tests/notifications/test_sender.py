@@ -335,22 +335,31 @@ async def test_a_few_hundred_mails_go_out_quickly_over_few_connections(
     assert server.connections <= 4
 
 
-async def test_one_span_tells_of_the_delivery_within_the_trace_of_its_cause(
-    pool: Pool, directory: Directory, server: MailServer, sending: Sending, tmp_path: Path
+@pytest.mark.parametrize("kind", ["invitation", "enrolment_waitlisted"])
+async def test_the_delivery_is_told_within_the_trace_of_its_cause_and_of_round_mail_only_there(
+    pool: Pool, directory: Directory, server: MailServer, sending: Sending, tmp_path: Path, kind: str
 ) -> None:
+    """What is published about mail of a round begins a trace of its own; a link in the telemetry joins the two."""
     file = tmp_path / "spans.jsonl"
     running = telemetry.setup(make_settings(Settings, "postgresql://x", span_file=file), "notifications-worker")
     trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     await invite(pool, directory)
-    await pool.execute("update notifications set traceparent = $1", f"00-{trace_id}-{parent_id}-01")
+    await pool.execute("update notifications set traceparent = $1, kind = $2", f"00-{trace_id}-{parent_id}-01", kind)
     async with sending():
         await until(lambda: settled(pool))
     running.tracer_provider.force_flush()
     telemetry.teardown()
-    (span,) = [one for one in map(json.loads, file.read_text().splitlines()) if one["name"] == "deliver mail"]
+    spans = {one["name"]: one for one in map(json.loads, file.read_text().splitlines())}
+    span = spans["deliver mail"]
     assert (span["trace_id"], span["parent_id"]) == (trace_id, parent_id)
     assert span["attributes"]["medled.outcome"] == "accepted"
     assert "@" not in json.dumps(span["attributes"])
     (headers,) = [row["headers"] for row in await pool.fetch("select headers from outbox")]
-    assert f"traceparent: 00-{trace_id}-{span['span_id']}-01" in headers
-    assert "ce_correlationid: undertaking" in headers
+    if kind == "invitation":
+        apart = spans["announce mail"]
+        assert apart["links"] == [{"trace_id": trace_id, "span_id": span["span_id"]}]
+        assert f"traceparent: 00-{apart['trace_id']}-{apart['span_id']}-" in headers
+        assert not any(joins in headers for joins in (trace_id, "undertaking", "causationid"))
+    else:
+        assert f"traceparent: 00-{trace_id}-{span['span_id']}-01" in headers
+        assert "ce_correlationid: undertaking" in headers

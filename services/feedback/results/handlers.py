@@ -9,14 +9,14 @@ from services.feedback.ballots import open_all
 from services.feedback.instrument import instrument
 from services.feedback.results import store
 from services.feedback.results.domain import Cell, report, worth_releasing
-from services.feedback.rounds.domain import RoundState, close_reason, coarse_date
+from services.feedback.rounds.domain import RoundState, coarse_date
 from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
 from services.feedback.rounds.store import invitations
 from services.feedback.rounds.store import rounds as rounds_store
 from services.feedback.settings import Secrets
 from shared import outbox
 from shared.db import Connection
-from shared.events import Event, ResultsReleased, RoundClosed, RoundWithheld
+from shared.events import CloseReason, Event, ResultsReleased, RoundClosed, RoundWithheld
 from shared.timers import Due, TimerHandler
 
 TOO_FEW = "too_few_answers"
@@ -66,7 +66,7 @@ class Closing:
             ],
         )
         await invitations.settle_invitations(conn, ids)
-        await outbox.add(conn, *[event for one in opened for event in _announcements(one, now)], now=now)
+        await outbox.add(conn, *[event for one in opened for event in _announcements(one)], now=now)
         await forget_links_later(conn, ids, now + self._links_kept)
 
     def _open(self, locked: rounds_store.LockedRound, sealed: Sequence[bytes]) -> _Opened:
@@ -76,9 +76,10 @@ class Closing:
         return _Opened(locked, report(ballots, questions, round_.practices, round_.groups, round_.k))
 
 
-def _announcements(opened: _Opened, now: datetime) -> list[Event]:
+def _announcements(opened: _Opened) -> list[Event]:
     facts = about(opened.locked.round)
-    closed = RoundClosed(**facts, reason=close_reason(opened.locked.round.closes_at, now))
+    # Also when nobody is waited for any more: that all have answered would say of each of them that they did.
+    closed = RoundClosed(**facts, reason=CloseReason.time)
     if worth_releasing(opened.cells):
         return [closed, ResultsReleased(**facts)]
     return [closed, RoundWithheld(**facts, reason=TOO_FEW)]

@@ -11,7 +11,6 @@ from shared.clock import end_of_day
 from shared.events import (
     MOST_PEERS,
     Bucket,
-    CloseReason,
     FeedbackPlan,
     Group,
     MilestoneReached,
@@ -207,18 +206,18 @@ class Count:
 
 
 def new_bucket(count: Count) -> Bucket | None:
-    """The bucket to announce, or None when it is the one already announced."""
+    """The bucket to announce, or None when it is the one already announced.
+
+    None also when the round is complete: it closes at this tick, and with a last count that would tell how many of
+    those who were asked declined, or that nobody did.
+    """
     bucket = Bucket.of(count.used)
-    return None if bucket == count.bucket else bucket
+    return None if bucket == count.bucket or is_complete(count) else bucket
 
 
 def is_complete(count: Count) -> bool:
-    """Everybody who was asked has answered or declined."""
+    """Nobody is left who could answer: everybody has answered, declined or left."""
     return count.waiting == 0
-
-
-def close_reason(closes_at: datetime, now: datetime) -> CloseReason:
-    return CloseReason.time if now >= closes_at else CloseReason.complete
 
 
 def ended_since(reached: MilestoneReached, sequence: int, endings: Mapping[tuple[UUID, str], int]) -> bool:

@@ -1,6 +1,7 @@
 """The delivery log over HTTP. Round mail appears without recipient and without what it was about."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -43,7 +44,9 @@ class DeliveryBody(BaseModel):
     settled_at: datetime | None = Field(description="When it became sent, failed or suppressed.")
     message_id: str = Field(description="The mail's Message-ID, to find it in the mail server's log.")
     recipient_id: UUID | None = Field(description="The person it was for; null for mail about a round.")
-    trace_id: str | None = Field(description="The trace that led to it.")
+    trace_id: str | None = Field(
+        description="The trace that led to it. Of mail about a round only operators see it: it is the round's."
+    )
 
 
 class StatusCount(BaseModel):
@@ -95,7 +98,7 @@ async def read_delivery(request: Request, notification_id: UUID, who: Who) -> De
         await may_read(conn, who)
         one = found(await store.delivery(conn, notification_id))
         await _note(conn, who, [one], now(request))
-    return body_of(one)
+    return body_of(_shown(one, who))
 
 
 @router.post("/{notification_id}/retry", response_model=DeliveryBody)
@@ -114,7 +117,7 @@ async def log_page(
         await may_read(conn, who)
         page = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit)
         await _note(conn, who, page.items, now(request))
-    return page
+    return page.of(lambda one: _shown(one, who))
 
 
 async def _note(conn: Connection, who: Principal, shown: Sequence[Delivery], now: datetime) -> None:
@@ -150,7 +153,7 @@ async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
         ) from error
     await store.queue_again(tx.conn, notification_id, verdict)
     await audit(tx.conn, who, "delivery.retried", notification_id, tx.now)
-    attempt = Attempt(failed.id, failed.kind, failed.recipient_id, failed.attempts)
+    attempt = Attempt(failed.id, failed.public_id, failed.kind, failed.recipient_id, failed.attempts)
     if event := event_of(attempt, verdict):
         await outbox.add(tx.conn, event, now=tx.now)
     return found(await store.delivery(tx.conn, notification_id))
@@ -166,6 +169,11 @@ def found(delivery: Delivery | None) -> Delivery:
     if delivery is None:
         raise Problem(404, "not-found", "Not found", "There is no such message.", remedy="Check the id.")
     return delivery
+
+
+def _shown(one: Delivery, who: Principal) -> Delivery:
+    """The message as somebody may see it: by the trace of a round, which is public, they would find its mail."""
+    return one if who.has(Role.operator) or not one.kind.is_round_mail else replace(one, traceparent=None)
 
 
 def body_of(one: Delivery) -> DeliveryBody:

@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
     @property
     def is_round_mail(self) -> bool:
-        """Mail about a round: nothing outside this service's own tables says whom it went to (DESIGN section 3)."""
+        """Mail about a round: in public nothing says whom it went to, nor joins it with the round (ADR 0004)."""
         return self in (Kind.INVITATION, Kind.RESULTS_RELEASED, Kind.ROUND_WITHHELD)
 
 
@@ -106,10 +106,12 @@ class Attempt:
     """The message as it was claimed for one attempt.
 
     number: from 1 and never again the same, so that no two attempts tell the same. series_from: attempts made before
-    somebody asked for a new series.
+    somebody asked for a new series. public_id: what events call the message; for mail about a round a random one, since
+    `id` sorts by time and would tell which messages were made together.
     """
 
     id: UUID
+    public_id: UUID
     kind: Kind
     recipient_id: UUID | None
     number: int
@@ -179,7 +181,7 @@ def retry_delay(attempt: int, jitter: float) -> timedelta:
 def event_of(attempt: Attempt, verdict: Verdict) -> Event | None:
     """The public fact, if there is one to tell. Round mail names no recipient."""
     about: dict[str, Any] = {
-        "notification_id": attempt.id,
+        "notification_id": attempt.public_id,
         "kind": attempt.kind.value,
         "channel": "mail",
         "attempt": attempt.number,

@@ -97,7 +97,14 @@ async def claim_lapsed(conn: Connection, limit: int, lease: timedelta, *, ours: 
 
 def _mail(row: Record) -> Mail:
     return Mail(
-        attempt=Attempt(row["id"], Kind(row["kind"]), row["recipient_id"], row["attempts"], row["series_from"]),
+        attempt=Attempt(
+            row["id"],
+            row["public_id"] or row["id"],
+            Kind(row["kind"]),
+            row["recipient_id"],
+            row["attempts"],
+            row["series_from"],
+        ),
         locale=row["locale"],
         params=row["params"],
         pointless_after=row["pointless_after"],
@@ -185,6 +192,7 @@ class Delivery:
     """
 
     id: UUID
+    public_id: UUID
     kind: Kind
     recipient_id: UUID | None
     recipient_name: str | None
@@ -208,7 +216,8 @@ class Delivery:
 
 _ROUND_MAIL = ", ".join(f"'{kind}'" for kind in Kind if kind.is_round_mail)
 _DELIVERY = f"""
-    select n.id, n.kind, n.recipient_id, nullif(trim(p.given_name || ' ' || p.family_name), '') as recipient_name,
+    select n.id, coalesce(n.public_id, n.id) as public_id, n.kind, n.recipient_id,
+        nullif(trim(p.given_name || ' ' || p.family_name), '') as recipient_name,
         n.locale, n.status, n.reason, n.reply_code, n.attempts, n.resent, n.next_attempt_at, n.message_id,
         n.traceparent, n.created_at, n.settled_at
     from notifications n left join people p on p.id = n.recipient_id and n.kind not in ({_ROUND_MAIL})

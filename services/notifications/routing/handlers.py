@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from services.notifications.routing import store
 from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
@@ -96,6 +96,7 @@ def _row(event: Received[Any], message: Message, known: _Known, message_id_domai
     traceparent, tracestate = traceparent_of(event.context)
     return store.NewNotification(
         id=notification_id,
+        public_id=uuid4() if message.kind.is_round_mail else None,
         kind=message.kind,
         recipient_id=message.recipient_id,
         locale=language(recipient.locale) if recipient else "en",

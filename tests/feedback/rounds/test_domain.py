@@ -15,7 +15,6 @@ from services.feedback.rounds.domain import (
     Round,
     Surroundings,
     choose_respondents,
-    close_reason,
     ended_since,
     is_complete,
     is_small_team,
@@ -23,7 +22,7 @@ from services.feedback.rounds.domain import (
     next_tick,
     plan_round,
 )
-from shared.events import MOST_PEERS, Bucket, CloseReason, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
+from shared.events import MOST_PEERS, Bucket, FeedbackPlan, Group, MilestoneReached, PersonStatus, Practice
 from shared.ids import new_id
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -204,9 +203,8 @@ def test_a_round_is_complete_when_nobody_is_waited_for() -> None:
     assert not is_complete(Count(Bucket.some, used=6, waiting=1))
 
 
-def test_closing_says_whether_time_was_up() -> None:
-    assert close_reason(NOW, NOW) is CloseReason.time
-    assert close_reason(NOW + timedelta(days=1), NOW) is CloseReason.complete
+def test_the_count_that_ends_a_round_is_told_to_nobody() -> None:
+    assert new_bucket(Count(Bucket.few, used=10, waiting=0)) is None
 
 
 def test_only_a_later_ending_of_the_same_milestone_or_enrolment_takes_a_milestone_back() -> None:

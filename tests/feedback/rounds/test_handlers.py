@@ -348,9 +348,7 @@ async def test_counting_goes_on_at_the_next_tick(house: House) -> None:
     assert await house.pool.fetchval("select due_at from timers where kind = $1", COUNT) == NOW + timedelta(minutes=90)
 
 
-async def test_a_round_that_everybody_answered_or_declined_closes_at_a_tick_and_not_at_the_last_answer(
-    house: House,
-) -> None:
+async def test_a_round_that_everybody_answered_closes_at_a_tick_told_like_one_whose_time_is_up(house: House) -> None:
     round_id = await house.open_round()
     for tokens in (await house.tokens(round_id)).values():
         for token in tokens:
@@ -361,7 +359,8 @@ async def test_a_round_that_everybody_answered_or_declined_closes_at_a_tick_and_
     assert await house.pool.fetchval("select due_at from timers where kind = $1", CLOSE) == tick
     await house.close(round_id, now=tick)
     payload = await house.pool.fetchval("select payload from outbox where type = 'medled.round.closed.v1'")
-    assert json.loads(payload)["reason"] == "complete"
+    assert json.loads(payload)["reason"] == "time"
+    assert await house.events("medled.responses%") == []
 
 
 async def test_old_links_are_forgotten_once_their_round_has_ended(house: House) -> None:

@@ -254,7 +254,7 @@ class MailSender:
                 if news is not None:
                     await store.note_mail_server(conn, reachable=news[0], reason=news[1], now=now)
                 facts = [
-                    (event, _Cause(one.mail.caused_by, one.mail.correlation_id, one.context))
+                    (event, _cause(one))
                     for one, verdict in verdicts
                     if one.mail.attempt.id in settled and (event := event_of(one.mail.attempt, verdict))
                 ]
@@ -266,6 +266,17 @@ class MailSender:
             self._server_news = None
         self._resent.add(sum(v.counts_as_resend for one, v in verdicts if one.mail.attempt.id in settled))
         return True
+
+
+def _cause(done: _Done) -> outbox.Cause:
+    """What an outcome's event is caused by. Mail about a round shares nothing with it in public: a trace of its own
+    begins there, and only telemetry knows, by a link, what it belongs to (ADR 0004).
+    """
+    mail = done.mail
+    if not mail.attempt.kind.is_round_mail:
+        return _Cause(mail.caused_by, mail.correlation_id, done.context)
+    with telemetry.span("announce mail", parent=Context(), links=[done.context]):
+        return outbox.Undisclosed(mail.caused_by, mail.attempt.public_id.hex, get_current())
 
 
 def _describe(span: Span, outcome: Outcome) -> None:
