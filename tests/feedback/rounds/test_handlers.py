@@ -209,7 +209,7 @@ async def test_a_milestone_undone_takes_its_open_round_back_unread(house: House)
     assert tuple(row) == ("withheld", "milestone_undone", None)
     assert (
         await house.pool.fetchval("select count(*) from ballots")
-        + await house.pool.fetchval("select count(*) from answers")
+        + await house.pool.fetchval("select count(*) from cells")
         == 0
     )
     assert await states(house, round_id) == ["revoked"]
