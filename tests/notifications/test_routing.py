@@ -96,6 +96,50 @@ async def test_a_revoked_invitation_is_not_mailed_whichever_comes_first(
     assert tuple(row) == ("suppressed", "invitation_revoked")
 
 
+@pytest.mark.parametrize("changed", ["respondent", "round", "nothing but the event"])
+async def test_an_invitation_is_issued_once_and_its_link_goes_to_whom_it_was_issued_to(
+    pool: Pool, directory: Directory, changed: str
+) -> None:
+    respondent, thief, subject = [await directory.person() for _ in range(3)]
+    true = invitation(respondent, subject)
+    changes = {"respondent": {"respondent_id": thief}, "round": {"round_id": new_id()}}.get(changed, {})
+    forged = received(true.model_copy(update=changes))
+    assert await route(pool, [received(true)]) == []
+    for _ in range(2):
+        [refused] = await route(pool, [forged])
+        assert (refused.event_id, refused.reason) == (forged.id, "conflict")
+    assert [row["recipient_id"] for row in await pool.fetch("select recipient_id from notifications")] == [respondent]
+
+
+async def test_a_forged_invitation_beside_the_true_one_or_before_its_person_is_known_gets_no_link(
+    pool: Pool, directory: Directory
+) -> None:
+    thief, subject, unknown = await directory.person(), await directory.person(), new_id()
+    true = received(invitation(unknown, subject))
+    forged = received(true.data.model_copy(update={"respondent_id": thief}))
+    refused, parked = await route(pool, [true, forged])
+    assert (refused.event_id, parked.event_id) == (forged.id, true.id)
+    [again] = await route(pool, [forged])
+    assert again.reason == "conflict"
+    assert await pool.fetchval("select count(*) from notifications") == 0
+    await directory.person(id=unknown)
+    assert await route(pool, [true]) == []
+    assert await pool.fetchval("select recipient_id from notifications") == unknown
+
+
+async def test_an_invitation_is_taken_back_by_its_own_round_only(pool: Pool, directory: Directory) -> None:
+    issued = received(invitation(await directory.person(), await directory.person()))
+    await route(pool, [issued])
+    forged = received(InvitationRevoked(invitation_id=issued.data.invitation_id, round_id=new_id()))
+    [refused] = await route(pool, [forged])
+    assert (refused.event_id, refused.reason) == (forged.id, "conflict")
+    assert await pool.fetchval("select status from notifications") == "queued"
+    await route(
+        pool, [received(InvitationRevoked(invitation_id=issued.data.invitation_id, round_id=issued.data.round_id))]
+    )
+    assert await pool.fetchval("select status from notifications") == "suppressed"
+
+
 @pytest.mark.parametrize(
     ("reason", "kinds"),
     [

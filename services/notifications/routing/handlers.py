@@ -9,9 +9,16 @@ from uuid import UUID, uuid4
 from services.notifications.routing import store
 from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
 from shared.db import Connection
-from shared.events import CohortOpened, EnrolmentApproverChanged, InvitationRevoked, ProgrammePublished
+from shared.events import (
+    CohortOpened,
+    EnrolmentApproverChanged,
+    InvitationIssued,
+    InvitationRevoked,
+    ProgrammePublished,
+)
 from shared.ids import new_id
-from shared.inbox import Handler, Parked, Received
+from shared.inbox import Answer, Handler, Parked, Received, Refused
+from shared.set_aside import CONFLICT
 from shared.telemetry import traceparent_of
 
 Pair = tuple[Received[Any], Message]
@@ -20,7 +27,10 @@ Pair = tuple[Received[Any], Message]
 def handlers(*, message_id_domain: str) -> list[Handler]:
     """`message_id_domain` is what follows the @ of every Message-ID."""
 
-    async def queue_mail(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Parked]:
+    async def queue_mail(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+        refused = await _contradicting(conn, events)
+        gone = {answer.event_id for answer in refused}
+        events = [event for event in events if event.id not in gone]
         revoked = [event.data.invitation_id for event in events if isinstance(event.data, InvitationRevoked)]
         if revoked:
             await store.remember_revoked(conn, revoked)
@@ -37,7 +47,8 @@ def handlers(*, message_id_domain: str) -> list[Handler]:
         }
         if approvers:
             await store.suppress_approvals_of_others(conn, approvers, now=now)
-        return [Parked(event.id, lack) for event, message in pairs if (lack := known.lacks(message))]
+        parked = [Parked(event.id, lack) for event, message in pairs if (lack := known.lacks(message))]
+        return [*refused, *parked]
 
     return [
         Handler("notifications.routing.keep_titles", (ProgrammePublished, CohortOpened), _keep_titles, "latest_state"),
@@ -58,6 +69,32 @@ async def _keep_titles(conn: Connection, events: Sequence[Received[Any]], now: d
         await store.keep_programmes(conn, {id_: title.model_dump() for id_, title in programmes.items()})
     if cohorts:
         await store.keep_cohorts(conn, cohorts)
+
+
+async def _contradicting(conn: Connection, events: Sequence[Received[Any]]) -> list[Refused]:
+    """What says of an invitation something else than the event that issued it.
+
+    That event is remembered before anything else, so also while it waits for a person who is not known yet.
+    """
+    issuing = [event for event in events if isinstance(event.data, InvitationIssued)]
+    revoking = [event for event in events if isinstance(event.data, InvitationRevoked)]
+    known = {}
+    if issuing:
+        known = await store.remember_issued(
+            conn, [(event.data.invitation_id, event.data.round_id, event.id) for event in issuing]
+        )
+    refused = [
+        Refused(event.id, CONFLICT, "another event issued this invitation before")
+        for event in issuing
+        if known[event.data.invitation_id][0] != event.id
+    ]
+    if revoking:
+        known |= await store.issued(conn, [event.data.invitation_id for event in revoking])
+    return refused + [
+        Refused(event.id, CONFLICT, "the invitation is one to another round")
+        for event in revoking
+        if known.get(event.data.invitation_id, (None, None))[1] not in (None, event.data.round_id)
+    ]
 
 
 @dataclass(slots=True)

@@ -110,6 +110,35 @@ async def queue(conn: Connection, new: Sequence[NewNotification], *, now: dateti
     )
 
 
+async def remember_issued(
+    conn: Connection, invitations: Sequence[tuple[UUID, UUID, UUID]]
+) -> dict[UUID, tuple[UUID, UUID | None]]:
+    """Keep which event issued which invitation, each as (invitation, round, event), unless it is known already.
+
+    Gives (event, round) of each as it is known now; round is None for an invitation of 0.1.0.
+    """
+    columns = [list(column) for column in zip(*invitations, strict=True)]
+    await conn.execute(
+        """
+        insert into invitations (id, round_id, issued_by)
+        select id, round_id, issued_by
+        from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality as t(id, round_id, issued_by, nth)
+        order by id, nth -- as everybody locks them; of two in a batch the first counts
+        on conflict (id) do nothing
+        """,
+        *columns,
+    )
+    return await issued(conn, columns[0])
+
+
+async def issued(conn: Connection, invitation_ids: Collection[UUID]) -> dict[UUID, tuple[UUID, UUID | None]]:
+    """(event, round) of those of these invitations that are known, by id."""
+    rows = await conn.fetch(
+        "select id, issued_by, round_id from invitations where id = any($1::uuid[])", list(invitation_ids)
+    )
+    return {row["id"]: (row["issued_by"], row["round_id"]) for row in rows}
+
+
 async def remember_revoked(conn: Connection, invitation_ids: Collection[UUID]) -> None:
     """Keep that these invitations are void, whether or not they have been seen yet."""
     await conn.execute(
