@@ -14,7 +14,7 @@ from services.enrolment.settings import EnrolmentSettings
 from shared import outbox
 from shared.db import Connection, create_pool, transaction
 from shared.events import CohortOpened, Event, PersonState, PersonStatus, ProgrammePublished, Title, UnitState
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 from shared.web.session import COOKIE, LASTS_SECONDS, seal
 
 _PEOPLE, _COHORTS = 200, 200
@@ -31,7 +31,7 @@ class Wish:
 async def found(stack: Stack) -> Iterator[Wish]:
     """Set the organisation up, wait until notifications and portal know it, and give its wishes, each once."""
     settings = _settings(stack)
-    unit, people = new_id(), {new_id(): f"bench-{nth}" for nth in range(_PEOPLE)}
+    unit, people = new_id(), {random_id(): f"bench-{nth}" for nth in range(_PEOPLE)}
     cohorts = {new_id(): new_id() for _ in range(_COHORTS)}  # each of its own programme: people hold one place in each
     async with await create_pool(settings, name="bench") as pool, transaction(pool) as conn:
         await _insert(conn, unit, people, cohorts)

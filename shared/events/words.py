@@ -128,8 +128,8 @@ def _one_line(text: str) -> str:
     return text
 
 
-def _id(what: str, example: int) -> object:
-    return Field(description=what, examples=[f"0198c0de-0000-7000-8000-{example:012x}"])
+def _id(what: str, example: int, *, version: int = 7) -> object:
+    return Field(description=what, examples=[f"0198c0de-0000-{version}000-8000-{example:012x}"])
 
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(_utc), Field(examples=["2026-03-02T08:00:00Z"])]
@@ -138,14 +138,14 @@ Day = Annotated[date, AfterValidator(_day), Field(examples=["2026-03-02"])]
 CODE = r"^[a-z0-9][a-z0-9_.-]*$"
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=CODE, examples=["milestone"])]
 
-PersonId = Annotated[UUID, _id("The person; an opaque id.", 1)]
-ManagerId = Annotated[UUID, _id("The person's manager when it happened; an opaque id.", 2)]
+PersonId = Annotated[UUID, _id("The person; an opaque id, random for everybody who joined since 0.1.1.", 1, version=4)]
+ManagerId = Annotated[UUID, _id("The person's manager when it happened; an opaque id.", 2, version=4)]
 UnitId = Annotated[UUID, _id("The organisation unit when it happened.", 3)]
 ProgrammeId = Annotated[UUID, _id("The programme.", 4)]
 CohortId = Annotated[UUID, _id("The cohort: one run of a programme version.", 5)]
 EnrolmentId = Annotated[UUID, _id("The enrolment: one person in one cohort.", 6)]
 RoundId = Annotated[UUID, _id("The feedback round.", 7)]
-InvitationId = Annotated[UUID, _id("The invitation; says nothing of the link or its token.", 8)]
+InvitationId = Annotated[UUID, _id("The invitation; says nothing of the link or its token.", 8, version=4)]
 NotificationId = Annotated[UUID, _id("The notification: one message to one recipient on one channel.", 9)]
 
 MilestoneKey = Annotated[

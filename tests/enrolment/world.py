@@ -16,7 +16,7 @@ from services.enrolment.settings import EnrolmentSettings
 from shared.access import issue_token
 from shared.db import Connection, Pool, transaction
 from shared.events import REGISTRY, Event, Role
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 from shared.web.session import COOKIE, LASTS_SECONDS, seal
 from tests.support.settings import make_settings
 
@@ -74,7 +74,7 @@ class World:
         self, logins: Iterable[str], *, unit: UUID | None = None, manager: UUID | None = None, status: str = "active"
     ) -> list[UUID]:
         """Several such people."""
-        rows = [(new_id(), login) for login in logins]
+        rows = [(random_id(), login) for login in logins]
         await self.pool.executemany(
             """
             insert into people (id, source, employee_id, login, given_name, family_name, unit_id, manager_id, status,

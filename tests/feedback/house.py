@@ -15,7 +15,7 @@ from services.feedback.rounds.handlers import CLOSE, COUNT, RoundHandlers
 from services.feedback.settings import FeedbackSettings
 from shared.db import Pool, transaction
 from shared.events import Event, FeedbackPlan, Group, MilestoneReached, Practice
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 from shared.inbox import Parked, Received
 from shared.links import token_for
 from shared.timers import Due
@@ -44,8 +44,8 @@ class House:
     pool: Pool
     settings: FeedbackSettings
     unit: UUID = field(default_factory=new_id)
-    manager: UUID = field(default_factory=new_id)
-    co_leader: UUID = field(default_factory=new_id)
+    manager: UUID = field(default_factory=random_id)
+    co_leader: UUID = field(default_factory=random_id)
     peers: list[UUID] = field(default_factory=list)
     now: datetime = NOW
 
@@ -57,7 +57,7 @@ class House:
         self.closing = Closing(self.settings.secrets, links_kept=self.settings.links_kept)
 
     async def move_in(self, *, peers: int = 8) -> None:
-        self.peers = [new_id() for _ in range(peers)]
+        self.peers = [random_id() for _ in range(peers)]
         await self.add_person(self.manager, manager=None, name="Malin")
         await self.add_person(self.co_leader, manager=self.manager, name="Anna")
         for number, peer in enumerate(self.peers):

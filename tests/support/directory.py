@@ -7,7 +7,7 @@ from uuid import UUID
 from shared.access import Roles, issue_token
 from shared.db import Pool
 from shared.events.words import Role
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 
 
 async def add_person(
@@ -21,7 +21,7 @@ async def add_person(
     time_zone: str = "Europe/Stockholm",
 ) -> UUID:
     """A person called after the login."""
-    person_id = new_id()
+    person_id = random_id()
     await pool.execute(
         """
         insert into people (id, login, given_name, family_name, unit_id, manager_id, status, locale, time_zone)

@@ -21,7 +21,7 @@ from services.enrolment.people.domain import Unit, events_of, grow_units, unit_s
 from shared import outbox
 from shared.db import Connection, Pool
 from shared.events import PersonStatus
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 
 CHUNK = 2_000  # people announced in one statement
 
@@ -170,7 +170,7 @@ async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], 
     units = await people_store.units(run.conn)
     paths, new_units = grow_units(units, {row.unit for row in checked.rows.values()}, new_id)
     managers, settled = await _resolve(run, sheet, checked, leavers, before)
-    ids = {**before.ids, **{who: new_id() for who in checked.rows if who not in before.ids}}
+    ids = {**before.ids, **{who: random_id() for who in checked.rows if who not in before.ids}}
     wanted = [
         difference.Wanted(
             ids[who], who, row.login or who, settled[who], row.given_name, row.family_name, row.email, row.title,

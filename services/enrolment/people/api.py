@@ -41,7 +41,7 @@ class PersonOut(BaseModel):
 
 @router.get("")
 async def list_people(request: Request, who: Who, after: After, limit: Limit = 50) -> Page[PersonOut]:
-    """Everybody, in the order they became known. Takes `hr_integration` or `programme_office` everywhere."""
+    """Everybody, in no order that means anything. Takes `hr_integration` or `programme_office` everywhere."""
     async with transaction(pool(request)) as conn:
         await require(conn, who, Role.hr_integration, Role.programme_office)
         page = await store.list_people(conn, after, limit)

@@ -41,7 +41,7 @@ from shared.events import (
     RoundOpened,
     RoundWithheld,
 )
-from shared.ids import new_id
+from shared.ids import new_id, random_id
 from shared.inbox import Handler, Parked, Received
 from shared.links import token_for, token_hash
 from shared.timers import Due, TimerHandler
@@ -154,6 +154,7 @@ class RoundHandlers:
             resting |= set(round_.practices)
             keys = new_keys(round_.id, self._secrets.ballot)
             rounds.append(store.NewRound(round_, keys, None, event.id, event.sequence))
+            random.SystemRandom().shuffle(asked)  # mail goes out in this order, for everybody to see
             issued = [self._invite(round_, respondent) for respondent in asked]
             invitations += issued
             pairs.append((RoundOpened(**about(round_), **{name: getattr(round_, name) for name in _OPENING}), event))
@@ -172,7 +173,7 @@ class RoundHandlers:
         ]
 
     def _invite(self, round_: Round, respondent: Respondent) -> links.NewInvitation:
-        invitation_id = new_id()
+        invitation_id = random_id()
         hashed = token_hash(token_for(self._secrets.link, invitation_id))
         return links.NewInvitation(invitation_id, round_.id, respondent.person_id, respondent.group, hashed)
 

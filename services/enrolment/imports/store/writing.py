@@ -44,12 +44,15 @@ async def _update_known(conn: Connection) -> None:
 
 
 async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[Change]]:
-    """Everybody who changed, in chunks, while the transaction lasts."""
+    """Everybody who changed, in chunks, while the transaction lasts.
+
+    In the order of their ids, which are random: the order of the file would put names to everybody in public events.
+    """
     columns = ", ".join(PERSON_COLUMNS)
     await conn.execute(
         f"""
         declare people_changed no scroll cursor for
-        select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after
+        select {columns}, joined, before_unit_id, before_manager_id, before_status from people_after order by id
         """  # noqa: S608
     )
     width = len(PERSON_COLUMNS)
