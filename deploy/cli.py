@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands import dead_letters, demo, doctor, events, grant, hr, migrate, token, topics, trace, up, verify
+from deploy.commands import (
+    dead_letters,
+    demo,
+    doctor,
+    events,
+    grant,
+    hr,
+    migrate,
+    repair,
+    token,
+    topics,
+    trace,
+    up,
+    verify,
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -36,6 +50,7 @@ app.command(name="trace")(trace.trace)
 app.add_typer(hr.app, name="hr")
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(repair.app, name="repair")
 
 
 @app.callback()

@@ -107,6 +107,7 @@ async def _database(service: str, dsn: str) -> list[Finding]:
 
 async def _backlog(conn: Any, service: str) -> list[Finding]:
     """What waits to be published, and what could not be handled."""
+    from shared.events.envelope import MOST_FACTS
     from shared.set_aside import FORGED
 
     row = await conn.fetchrow(
@@ -116,9 +117,11 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
                 where published_at is null) as oldest,
                (select count(*) from set_aside where state = 'parked') as parked,
                (select count(*) from set_aside where state = 'dead') as dead,
-               (select array_agg(distinct reason) from set_aside where state = 'dead' and reason = any($1)) as forged
+               (select array_agg(distinct reason) from set_aside where state = 'dead' and reason = any($1)) as forged,
+               array(select handler || ' ' || subject from inbox_latest where sequence > $2 limit 3) as blocked
         """,
         FORGED,
+        MOST_FACTS,
     )
     waiting, oldest = row["waiting"], row["oldest"]
     outbox = f"{many(waiting, 'event')} to publish, the oldest for {oldest} s" if waiting else "all events published"
@@ -133,6 +136,9 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
     if row["forged"]:
         who = f"written by somebody who is not Medled ({', '.join(row['forged'])}): see who may write to the topics"
         findings.append(Finding(f"{service} forgeries", "bad", who))
+    if row["blocked"]:
+        what = f"held back by a sequence that nobody announced: {', '.join(row['blocked'])}; see `medled repair --help`"
+        findings.append(Finding(f"{service} copies", "bad", what))
     return findings
 
 
