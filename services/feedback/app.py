@@ -38,8 +38,8 @@ def create_worker(settings: FeedbackSettings, pool: Pool) -> "Worker":
     from shared.worker import Worker  # the API runs without what Kafka needs
 
     opening = rounds.RoundHandlers(
-        settings.secrets, k=settings.feedback_k, rest=settings.rest, count_every=settings.count_every,
-        links_kept=settings.links_kept,
+        settings.secrets, k=settings.feedback_k, rest=settings.rest, known_for=settings.known_for,
+        count_every=settings.count_every, links_kept=settings.links_kept,
     )  # fmt: skip
     closing = results.Closing(settings.secrets, links_kept=settings.links_kept)
     return Worker(

@@ -18,6 +18,7 @@ class Secrets:
 
 
 FEWEST_MINUTES = 15  # between two counts, in production
+FEWEST_KNOWN_DAYS = 14  # in production
 
 
 class FeedbackSettings(Settings):
@@ -41,6 +42,11 @@ class FeedbackSettings(Settings):
         default=60, ge=30, description="How long a practice is not asked about the same person again after a round was "
         "released: two reports from nearly the same people could be subtracted from each other.",
     )  # fmt: skip
+    feedback_known_days: int = Field(
+        default=28, ge=0, le=365, description="How long, of the last two times that time, somebody must have "
+        "belonged to a team to be asked about its members. In production at least 14, or whoever sends HR files "
+        "could choose who answers.",
+    )  # fmt: skip
     count_minutes: float = Field(
         default=60, gt=0, le=24 * 60, description="How often open rounds are counted, and closed when complete."
     )
@@ -52,6 +58,8 @@ class FeedbackSettings(Settings):
     def _must_keep_answers_apart(self) -> Self:
         if self.environment == "production" and self.count_minutes < FEWEST_MINUTES:
             raise ValueError(f"count_minutes below {FEWEST_MINUTES} would tell when somebody answered")
+        if self.environment == "production" and self.feedback_known_days < FEWEST_KNOWN_DAYS:
+            raise ValueError(f"feedback_known_days below {FEWEST_KNOWN_DAYS} would let an HR file choose who answers")
         if self.link_secret is not None and self.link_secret == self.ballot_secret:
             raise ValueError("ballot_secret must differ from link_secret, which notifications holds too")
         return self
@@ -67,6 +75,10 @@ class FeedbackSettings(Settings):
     @property
     def rest(self) -> timedelta:
         return timedelta(days=self.feedback_rest_days)
+
+    @property
+    def known_for(self) -> timedelta:
+        return timedelta(days=self.feedback_known_days)
 
     @property
     def count_every(self) -> timedelta:

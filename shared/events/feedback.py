@@ -68,8 +68,9 @@ class RoundWithheld(RoundFact, type="medled.round.withheld.v1"):
     """A round closed, or was never opened, with nothing that may be shown."""
 
     reason: Code = Field(
-        description="A stable code: `too_few_answers`; `asked_recently` or `nobody_to_ask` when it was never opened; "
-        "others when it was taken back. Consumers accept those they do not know.",
+        description="A stable code: `too_few_answers`; `asked_recently`, `nobody_to_ask`, `not_known_yet` or "
+        "`team_changed` when it was never opened; others when it was taken back. Consumers accept those they do not "
+        "know.",
         examples=["too_few_answers"],
     )
 

@@ -52,7 +52,8 @@ class House:
     def __post_init__(self) -> None:
         self.rounds = RoundHandlers(
             self.settings.secrets, k=self.settings.feedback_k, rest=self.settings.rest,
-            count_every=self.settings.count_every, links_kept=self.settings.links_kept,
+            known_for=self.settings.known_for, count_every=self.settings.count_every,
+            links_kept=self.settings.links_kept,
         )  # fmt: skip
         self.closing = Closing(self.settings.secrets, links_kept=self.settings.links_kept)
 
@@ -74,6 +75,22 @@ class House:
             """,
             person, login or name.lower(), name, f"{name.lower()}@example.org", self.unit, manager, locale,
         )  # fmt: skip
+        await self.let_it_last()
+
+    async def let_it_last(self) -> None:
+        """Everybody has always stood where they stand in the directory."""
+        await self.pool.execute(
+            """
+            with gone as (delete from standings)
+            insert into founding (at) values ('epoch') on conflict do nothing
+            """
+        )
+        await self.pool.execute(
+            """
+            insert into standings (person_id, since, manager_id, unit_id, status, address)
+            select id, 'epoch', manager_id, unit_id, status, sha256(convert_to(nullif(email, ''), 'UTF8')) from people
+            """
+        )
 
     def milestone(self, **changes: Any) -> MilestoneReached:
         """The co-leader reached a milestone that asks self, manager and peers for two weeks."""

@@ -144,7 +144,8 @@ async def test_an_invitation_is_taken_back_by_its_own_round_only(pool: Pool, dir
     ("reason", "kinds"),
     [
         ("too_few_answers", ["round_withheld"]), ("asked_recently", ["round_withheld"]),
-        ("nobody_to_ask", ["round_withheld"]), ("milestone_undone", []), ("enrolment_withdrawn", []),
+        ("nobody_to_ask", ["round_withheld"]), ("not_known_yet", ["round_withheld"]),
+        ("team_changed", ["round_withheld"]), ("milestone_undone", []), ("enrolment_withdrawn", []),
         ("a_reason_of_tomorrow", []),
     ],
 )  # fmt: skip

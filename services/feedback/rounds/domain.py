@@ -18,6 +18,8 @@ from shared.events import (
     Practice,
 )
 
+MOST_LOST = 0.25  # of those who would be asked, so that the others still are
+
 
 class RoundState(StrEnum):
     """Closing opens, counts and releases or withholds in one transaction, so a round is never seen merely closed."""
@@ -40,15 +42,15 @@ class NotOpened(StrEnum):
 
     asked_recently = "asked_recently"
     nobody_to_ask = "nobody_to_ask"
+    not_known_yet = "not_known_yet"
+    team_changed = "team_changed"
 
 
 @dataclass(frozen=True, slots=True)
 class Colleague:
-    """A person of the directory as far as choosing respondents needs them."""
+    """The subject of a round or their manager, as they are today."""
 
     id: UUID
-    unit_id: UUID
-    manager_id: UUID | None
     status: PersonStatus
     has_address: bool
     time_zone: str
@@ -65,20 +67,43 @@ class Colleague:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody who has long belonged where they are looked for, whatever became of them since.
+
+    reachable: an invitation reaches them today.
+    """
+
+    id: UUID
+    reachable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The people around one subject: everybody with the same manager, in the same unit, and who reports to them."""
+    """The people around one subject, as it has long been: the same manager, the same unit, and who reports to them.
+
+    known: the subject themselves has long had a manager (or none) and a unit.
+    """
 
     subject: Colleague
     manager: Colleague | None
-    team: Sequence[Colleague]
-    unit: Sequence[Colleague]
-    led: Sequence[Colleague]
+    team: Sequence[Known]
+    unit: Sequence[Known]
+    led: Sequence[Known]
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Respondent:
     person_id: UUID
     group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Whom a round asks, or why it cannot ask anybody."""
+
+    people: Sequence[Respondent] = ()
+    obstacle: NotOpened | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +130,7 @@ def plan_round(
     reached: MilestoneReached,
     plan: FeedbackPlan,
     round_id: UUID,
-    respondents: Collection[Respondent],
+    chosen: Chosen,
     *,
     resting: Collection[Practice] = (),
     time_zone: str,
@@ -120,8 +145,8 @@ def plan_round(
     subject's (`time_zone`). `k` and the instrument's `version` are locked here for the round's whole life.
     """
     fresh = tuple(practice for practice in reached.practices if practice not in resting)
-    obstacle = NotOpened.nobody_to_ask if not respondents else NotOpened.asked_recently if not fresh else None
-    asked = {respondent.group for respondent in respondents} if respondents else set(plan.groups)
+    obstacle = chosen.obstacle or (None if fresh else NotOpened.asked_recently)
+    asked = {respondent.group for respondent in chosen.people} or set(plan.groups)
     round_ = Round(
         id=round_id,
         kind=plan.kind,
@@ -141,50 +166,65 @@ def plan_round(
     return round_, obstacle
 
 
-def choose_respondents(
-    around: Surroundings, groups: Collection[Group], *, k: int, rng: random.Random
-) -> list[Respondent]:
-    """Whom a round asks: reachable people, each in one group only, nobody in vain.
+def choose_respondents(around: Surroundings, groups: Collection[Group], *, k: int, rng: random.Random) -> Chosen:
+    """Whom a round asks: people long known around the subject, each in one group only, nobody in vain.
 
     Peers share the subject's manager; when they are fewer than k, the rest of the unit joins them. At most MOST_PEERS
-    are drawn by lot. A group of which fewer than k could be asked is not asked at all, since its answers could never be
-    shown. Somebody who could be in two groups answers as manager before led before peer.
+    are drawn by lot. A group that is smaller than k is not asked at all, since its answers could never be shown.
+    Somebody who could be in two groups answers as manager before led before peer.
+
+    A group of which too many can no longer be reached is not narrowed to the others: nobody is asked. Whoever sends HR
+    files could otherwise choose whose answers remain.
     """
-    subject = around.subject
+    subject, manager = around.subject, around.manager
     if subject.has_left:
-        return []
+        return Chosen(obstacle=NotOpened.nobody_to_ask)
+    if not around.known and set(groups) - {Group.self}:
+        return Chosen(obstacle=NotOpened.not_known_yet)
     chosen = [Respondent(subject.id, Group.self)] if Group.self in groups and subject.has_address else []
-    taken = {subject.id}
-    if around.manager is not None:
-        taken.add(around.manager.id)
-        if Group.manager in groups and around.manager.reachable:
-            chosen.append(Respondent(around.manager.id, Group.manager))
+    if manager is not None and Group.manager in groups and manager.reachable:
+        chosen.append(Respondent(manager.id, Group.manager))
+    taken = {subject.id} | ({manager.id} if manager is not None else set())
     led = _free(around.led, taken)
-    taken |= set(led)
-    if Group.led in groups and len(led) >= k:
-        chosen += [Respondent(person, Group.led) for person in led]
-    if Group.peer in groups:
-        chosen += [Respondent(person, Group.peer) for person in _peers(around, taken, k, rng)]
-    return chosen
-
-
-def _peers(around: Surroundings, taken: Collection[UUID], k: int, rng: random.Random) -> list[UUID]:
-    most = max(MOST_PEERS, k)
+    taken |= {person.id for person in led}
     team = _free(around.team, taken)
-    if len(team) >= k:
-        return rng.sample(team, min(most, len(team)))
-    others = _free(around.unit, {*taken, *team})
-    peers = team + rng.sample(others, min(most - len(team), len(others)))
-    return peers if len(peers) >= k else []
+    others = _free(around.unit, {*taken, *(person.id for person in team)}) if len(team) < k else []
+    asks_led = Group.led in groups and len(led) >= k
+    asks_peers = Group.peer in groups and len(team) + len(others) >= k
+    if (asks_led and has_shrunk(led, k)) or (asks_peers and has_shrunk(team + others, k)):
+        return Chosen(obstacle=NotOpened.team_changed)
+    if asks_led:
+        chosen += [Respondent(person, Group.led) for person in _reachable(led)]
+    if asks_peers:
+        chosen += [Respondent(person, Group.peer) for person in _draw(team, others, max(MOST_PEERS, k), rng)]
+    return Chosen(chosen) if chosen else Chosen(obstacle=NotOpened.nobody_to_ask)
 
 
-def is_small_team(subject: Colleague, team: Iterable[Colleague], k: int) -> bool:
+def has_shrunk(people: Sequence[Known], k: int) -> bool:
+    """Whether too many of a group left, or moved their mail, lately: under k remain, or more than a quarter went."""
+    lost = sum(not person.reachable for person in people)
+    return len(people) - lost < k or lost > MOST_LOST * len(people)
+
+
+def _draw(team: Sequence[Known], others: Sequence[Known], most: int, rng: random.Random) -> list[UUID]:
+    """Of the team, and after it of the others, as many as may be asked: by lot."""
+    first, then = _reachable(team), _reachable(others)
+    drawn = rng.sample(first, min(most, len(first)))
+    return drawn + rng.sample(then, min(most - len(drawn), len(then)))
+
+
+def _reachable(people: Iterable[Known]) -> list[UUID]:
+    return [person.id for person in people if person.reachable]
+
+
+def is_small_team(subject_id: UUID, team: Iterable[UUID], k: int) -> bool:
     """Whether the people with the same manager may be too few, so that the rest of the unit is needed."""
-    return len(_free(team, {subject.id})) < k
+    return len(set(team) - {subject_id}) < k
 
 
-def _free(people: Iterable[Colleague], taken: Collection[UUID]) -> list[UUID]:
-    return sorted({person.id for person in people if person.reachable and person.id not in taken})
+def _free(people: Iterable[Known], taken: Collection[UUID]) -> list[Known]:
+    free = {person.id: person for person in people if person.id not in taken}
+    return [free[id_] for id_ in sorted(free)]
 
 
 def next_tick(now: datetime, every: timedelta) -> datetime:

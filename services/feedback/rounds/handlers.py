@@ -23,8 +23,10 @@ from services.feedback.rounds.domain import (
 )
 from services.feedback.rounds.store import invitations as links
 from services.feedback.rounds.store import rounds as store
+from services.feedback.rounds.store.surroundings import Look
 from services.feedback.rounds.store.surroundings import around as look_around
 from services.feedback.settings import Secrets
+from services.feedback.teams import handlers as teams
 from shared import outbox, timers
 from shared.db import Connection
 from shared.events import (
@@ -63,11 +65,13 @@ class RoundHandlers:
     """What the handlers need besides their connection: secrets and settings, given once by `app.py`."""
 
     def __init__(
-        self, secrets: Secrets, *, k: int, rest: timedelta, count_every: timedelta, links_kept: timedelta
-    ) -> None:
+        self, secrets: Secrets, *, k: int, rest: timedelta, known_for: timedelta, count_every: timedelta,
+        links_kept: timedelta,
+    ) -> None:  # fmt: skip
         self._secrets = secrets
         self._k = k
         self._rest = rest
+        self._known_for = known_for
         self._count_every = count_every
         self._links_kept = links_kept
 
@@ -86,7 +90,8 @@ class RoundHandlers:
         return await self._open(conn, reached, now) if reached else ()
 
     async def follow_people(self, conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
-        """Take back the invitations of people who left, and the open rounds about them."""
+        """Keep who stands where; take back the invitations of people who left, and the open rounds about them."""
+        await teams.follow_people(conn, events, now, known_for=self._known_for)
         left = {UUID(event.subject): event for event in events if _has_left(event)}
         if not left:
             return
@@ -131,7 +136,7 @@ class RoundHandlers:
         standing = await store.keep_standing(conn, {key: event.sequence for key, event in current.items()})
         new = [event for key, event in current.items() if key not in standing]
         subject_ids = {event.data.person_id for event in new}
-        around, missing = await look_around(conn, subject_ids, self._k)
+        around, missing = await look_around(conn, subject_ids, self._k, Look(now, self._known_for))
         asked_lately = await store.practices_asked(conn, subject_ids, coarse_date(now - self._rest))
         rounds: list[store.NewRound] = []
         invitations: list[links.NewInvitation] = []
@@ -141,10 +146,10 @@ class RoundHandlers:
                 continue
             people = around[event.data.person_id]
             plan = event.data.feedback
-            asked = choose_respondents(people, plan.groups, k=self._k, rng=random.SystemRandom())
+            chosen = choose_respondents(people, plan.groups, k=self._k, rng=random.SystemRandom())
             resting = asked_lately[event.data.person_id]
             round_, obstacle = plan_round(
-                event.data, plan, new_id(), asked, resting=resting, time_zone=people.subject.time_zone,
+                event.data, plan, new_id(), chosen, resting=resting, time_zone=people.subject.time_zone,
                 k=self._k, version=LATEST_VERSION, now=now,
             )  # fmt: skip
             if obstacle is not None:
@@ -154,6 +159,7 @@ class RoundHandlers:
             resting |= set(round_.practices)
             keys = new_keys(round_.id, self._secrets.ballot)
             rounds.append(store.NewRound(round_, keys, None, event.id, event.sequence))
+            asked = list(chosen.people)
             random.SystemRandom().shuffle(asked)  # mail goes out in this order, for everybody to see
             issued = [self._invite(round_, respondent) for respondent in asked]
             invitations += issued

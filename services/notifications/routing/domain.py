@@ -39,7 +39,7 @@ FACTS: tuple[type[Event], ...] = (
 
 
 # Why a round has no results. Other reasons are things the co-leader did, or had done to them, and knows of.
-WORTH_TELLING = ("too_few_answers", "asked_recently", "nobody_to_ask")
+WORTH_TELLING = ("too_few_answers", "asked_recently", "nobody_to_ask", "not_known_yet", "team_changed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,11 +81,17 @@ async def test_a_round_that_was_not_opened_says_why_on_its_page(visitor: httpx.A
     await house.open_round()
     resting = await house.open_round()
     await house.pool.execute("update people set email = null")
+    changed = await house.open_round(practices=(Practice.role_modelling,))
+    await house.let_it_last()
     nobody = await house.open_round(practices=(Practice.mobilising,))
     headers = signed_in(house, "anna")
     assert (
         "answered the same questions about you recently"
         in (await visitor.get(PAGE.format(resting), headers=headers)).text
+    )
+    assert (
+        "have recently left or got a new email address"
+        in (await visitor.get(PAGE.format(changed), headers=headers)).text
     )
     assert "too few people around you to ask" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
     assert (await visitor.get(RESULTS.format(resting), headers=headers)).json()["figures"] == []

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.feedback.rounds.domain import (
+    Chosen,
     Colleague,
     Count,
+    Known,
     NotOpened,
     Respondent,
     Round,
@@ -28,28 +31,29 @@ from shared.ids import new_id
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 EVERYBODY = (Group.self, Group.manager, Group.peer, Group.led)
 UNIT, MANAGER = new_id(), new_id()
-
-
 ZONE = "Europe/Stockholm"
 
 
-def colleague(
-    *, manager: UUID | None = MANAGER, status: PersonStatus = PersonStatus.active, address: bool = True
-) -> Colleague:
-    return Colleague(new_id(), UNIT, manager, status, address, ZONE)
+def colleague(*, status: PersonStatus = PersonStatus.active, address: bool = True) -> Colleague:
+    return Colleague(new_id(), status, address, ZONE)
 
 
-def around(*, team: int = 0, unit: int = 0, led: int = 0) -> Surroundings:
+def crowd(number: int, *, lost: int = 0) -> list[Known]:
+    """So many who have long been there; `lost` of them cannot be reached any more."""
+    return [Known(new_id(), reachable=nth >= lost) for nth in range(number)]
+
+
+def around(*, team: int = 0, unit: int = 0, led: int = 0, lost: int = 0) -> Surroundings:
     subject = colleague()
-    manager = Colleague(MANAGER, UNIT, None, PersonStatus.active, has_address=True, time_zone=ZONE)
-    reports = [colleague(manager=subject.id) for _ in range(led)]
-    same_manager = [subject] + [colleague() for _ in range(team)]
-    same_unit = [manager, *same_manager, *reports] + [colleague(manager=new_id()) for _ in range(unit)]
+    manager = Colleague(MANAGER, PersonStatus.active, has_address=True, time_zone=ZONE)
+    reports = crowd(led)
+    same_manager = [Known(subject.id, reachable=True), *crowd(team, lost=lost)]
+    same_unit = [Known(MANAGER, reachable=True), *same_manager, *reports, *crowd(unit)]
     return Surroundings(subject, manager, same_manager, same_unit, reports)
 
 
 def choose(places: Surroundings, groups: tuple[Group, ...] = EVERYBODY, k: int = 5) -> list[Respondent]:
-    return choose_respondents(places, groups, k=k, rng=random.Random(1))
+    return list(choose_respondents(places, groups, k=k, rng=random.Random(1)).people)
 
 
 def people(respondents: list[Respondent], group: Group) -> set[UUID]:
@@ -67,7 +71,7 @@ def reached(**changes: object) -> MilestoneReached:
 
 
 def plan(
-    asked: list[Respondent],
+    asked: Chosen,
     event: MilestoneReached | None = None,
     *,
     resting: Collection[Practice] = (),
@@ -109,39 +113,60 @@ def test_a_small_team_is_filled_up_from_its_unit() -> None:
     assert MANAGER not in chosen
 
 
-def test_who_is_away_or_has_no_address_is_not_asked() -> None:
+def test_a_manager_who_is_away_is_not_asked() -> None:
     places = around(team=5)
-    away = Surroundings(
-        places.subject,
-        colleague(status=PersonStatus.on_leave),
-        [*places.team, colleague(status=PersonStatus.inactive), colleague(address=False)],
-        [],
-        [],
-    )
-    chosen = choose(away)
-    assert people(chosen, Group.manager) == set()
-    assert len(people(chosen, Group.peer)) == 5
+    away = replace(places, manager=colleague(status=PersonStatus.on_leave))
+    assert people(choose(away), Group.manager) == set()
+    assert len(people(choose(away), Group.peer)) == 5
+
+
+@given(st.integers(5, 30), st.integers(0, 30), st.integers(5, 8))
+def test_a_team_that_lost_too_many_is_not_narrowed_to_those_who_remain(team: int, lost: int, k: int) -> None:
+    lost = min(lost, team)
+    places = around(team=team, unit=40, lost=lost)
+    chosen = choose_respondents(places, EVERYBODY, k=k, rng=random.Random(1))
+    pool = places.team if team >= k else (*places.team, *places.unit)
+    asked = people(list(chosen.people), Group.peer)
+    if chosen.obstacle is NotOpened.team_changed:
+        assert asked == set()
+        assert lost > 0
+    else:
+        assert lost * 4 <= len({one.id for one in pool})
+        left = {one.id for one in pool if one.reachable} - {places.subject.id, MANAGER}
+        assert asked <= left
+        assert len(asked) == min(MOST_PEERS, len(left))
+
+
+def test_those_who_are_led_are_asked_all_or_not_at_all() -> None:
+    places = replace(around(), led=crowd(20, lost=6))
+    chosen = choose_respondents(places, EVERYBODY, k=5, rng=random.Random(1))
+    assert (list(chosen.people), chosen.obstacle) == ([], NotOpened.team_changed)
+    assert len(people(choose(replace(places, led=crowd(20, lost=5))), Group.led)) == 15
+
+
+def test_about_somebody_nobody_has_known_for_long_only_they_themselves_can_be_asked() -> None:
+    places = replace(around(team=9), known=False)
+    assert choose_respondents(places, EVERYBODY, k=5, rng=random.Random(1)).obstacle is NotOpened.not_known_yet
+    assert choose(places, (Group.self,)) == [Respondent(places.subject.id, Group.self)]
 
 
 def test_nobody_is_asked_about_somebody_who_left() -> None:
     places = around(team=9)
-    gone = Surroundings(colleague(status=PersonStatus.inactive), places.manager, places.team, places.unit, places.led)
-    assert choose(gone) == []
+    assert choose(replace(places, subject=colleague(status=PersonStatus.inactive))) == []
 
 
 def test_somebody_on_leave_who_reaches_a_milestone_is_asked_about_and_asked() -> None:
     places = around(team=9)
     subject = colleague(status=PersonStatus.on_leave)
-    away = Surroundings(subject, places.manager, [subject, *places.team], places.unit, places.led)
+    away = replace(places, subject=subject)
     assert people(choose(away), Group.self) == {subject.id}
     assert len(people(choose(away), Group.peer)) >= 9
 
 
-def test_a_team_is_as_small_as_those_of_it_who_can_be_asked() -> None:
-    places = around(team=5)
-    assert not is_small_team(places.subject, places.team, 5)
-    gone = [colleague(status=PersonStatus.inactive) for _ in range(9)]
-    assert is_small_team(places.subject, [*places.team[:5], *gone], 5)
+def test_a_team_is_small_when_fewer_than_k_are_in_it_besides_the_subject() -> None:
+    subject, others = new_id(), [new_id() for _ in range(5)]
+    assert not is_small_team(subject, [subject, *others], 5)
+    assert is_small_team(subject, [subject, *others[1:]], 5)
 
 
 def test_a_higher_k_asks_enough_peers_for_it() -> None:
@@ -150,12 +175,14 @@ def test_a_higher_k_asks_enough_peers_for_it() -> None:
 
 def test_the_lot_differs_from_round_to_round() -> None:
     places = around(team=40)
-    lots = {frozenset(choose_respondents(places, [Group.peer], k=5, rng=random.Random(seed))) for seed in range(5)}
+    lots = {
+        frozenset(choose_respondents(places, [Group.peer], k=5, rng=random.Random(seed)).people) for seed in range(5)
+    }
     assert len(lots) == 5
 
 
 def test_a_round_locks_k_the_instrument_and_its_end_when_it_opens() -> None:
-    asked = [Respondent(new_id(), Group.peer)]
+    asked = Chosen([Respondent(new_id(), Group.peer)])
     planned, obstacle = plan(asked, k=7)
     assert obstacle is None
     assert (planned.k, planned.instrument_version, planned.groups) == (7, 1, (Group.peer,))
@@ -164,12 +191,12 @@ def test_a_round_locks_k_the_instrument_and_its_end_when_it_opens() -> None:
 
 @pytest.mark.parametrize(("time_zone", "utc"), [(ZONE, "2026-03-16T22:59:59"), ("Asia/Tokyo", "2026-03-16T14:59:59")])
 def test_a_round_ends_when_a_day_of_its_subjects_ends(time_zone: str, utc: str) -> None:
-    planned, _ = plan([Respondent(new_id(), Group.peer)], time_zone=time_zone)
+    planned, _ = plan(Chosen([Respondent(new_id(), Group.peer)]), time_zone=time_zone)
     assert planned.closes_at == datetime.fromisoformat(f"{utc}+00:00")
 
 
 def test_a_practice_that_rests_is_left_out_and_a_round_of_such_alone_is_not_opened() -> None:
-    asked = [Respondent(new_id(), Group.self)]
+    asked = Chosen([Respondent(new_id(), Group.self)])
     both = (Practice.leading_meetings, Practice.improving)
     planned, obstacle = plan(asked, reached(practices=both), resting={Practice.improving})
     assert (planned.practices, obstacle) == ((Practice.leading_meetings,), None)
@@ -178,7 +205,7 @@ def test_a_practice_that_rests_is_left_out_and_a_round_of_such_alone_is_not_open
 
 
 def test_a_round_that_could_ask_nobody_is_not_opened_and_tells_whom_it_meant_to_ask() -> None:
-    planned, obstacle = plan([])
+    planned, obstacle = plan(Chosen(obstacle=NotOpened.nobody_to_ask))
     assert (planned.groups, obstacle) == ((Group.self, Group.peer), NotOpened.nobody_to_ask)
 
 

@@ -124,7 +124,7 @@ async def test_rounds_about_people_who_are_each_others_peers_open_at_once(house:
 async def test_a_small_team_is_filled_up_from_the_unit_however_many_have_left_it(house: House) -> None:
     await house.pool.execute("update people set status = 'inactive' where id = any($1::uuid[])", house.peers[3:])
     other_manager = new_id()
-    await house.add_person(other_manager, manager=None, name="Moa")
+    await house.add_person(other_manager, manager=None, name="Moa")  # all this was long ago
     for number in range(8):
         await house.add_person(new_id(), manager=other_manager, name=f"Unit{number}")
     await house.open_round()
@@ -135,6 +135,7 @@ async def test_a_small_team_is_filled_up_from_the_unit_however_many_have_left_it
 
 async def test_a_round_that_can_ask_nobody_is_withheld_from_the_start_and_says_so(house: House) -> None:
     await house.pool.execute("update people set email = null")
+    await house.let_it_last()
     round_id = await house.open_round()
     row = await house.pool.fetchrow("select state, reason, wrapped_key, public_key from rounds where id = $1", round_id)
     assert row is not None

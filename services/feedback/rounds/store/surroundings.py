@@ -1,23 +1,38 @@
-"""The directory, as far as choosing whom a round asks reads it."""
+"""The directory, as far as choosing whom a round asks reads it: who is known where, and who can be reached today."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 
-from services.feedback.rounds.domain import Colleague, Surroundings, is_small_team
+from services.feedback.rounds.domain import Colleague, Known, Surroundings, is_small_team
+from services.feedback.teams import store as teams
+from services.feedback.teams.domain import Standing, digest, known
 from shared.db import Connection
 from shared.events import PersonStatus
 
 _ONE_AT_A_TIME = 0x6665_6564  # the locks of subjects, apart from all others
-_COLLEAGUE = "select id, unit_id, manager_id, status, email is not null as has_address, time_zone from people"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When one looks, and how long somebody must have belonged to a team to be known there."""
+
+    now: datetime
+    known_for: timedelta
+
+    @property
+    def since(self) -> datetime:
+        return self.now - 2 * self.known_for
 
 
 async def around(
-    conn: Connection, subject_ids: Collection[UUID], k: int
+    conn: Connection, subject_ids: Collection[UUID], k: int, look: Look
 ) -> tuple[dict[UUID, Surroundings], dict[UUID, UUID]]:
-    """The people around each of these subjects; and for the others, who is not known yet: the subject or their manager.
+    """The people around each of these subjects; for the others, who is not told of yet: subject or manager.
 
     Held until the transaction ends: whoever leaves meanwhile waits, and then finds the invitation to take back; and
     nobody else opens a round about the same subject.
@@ -28,40 +43,79 @@ async def around(
         _ONE_AT_A_TIME,
     )
     subjects = await _colleagues(conn, subject_ids)
-    manager_ids = {subject.manager_id for subject in subjects.values() if subject.manager_id}
+    posts = [one for one in await teams.of_people(conn, list(subjects), look.since) if one.here]
+    managers_of = known(posts, lambda one: one.manager_id, now=look.now, known_for=look.known_for)
+    units_of = known(posts, lambda one: one.unit_id, now=look.now, known_for=look.known_for)
+    manager_ids = {manager for manager in managers_of.values() if manager is not None}
     managers = await _colleagues(conn, manager_ids)
-    reports: dict[UUID | None, list[Colleague]] = defaultdict(list)
-    for one in await _reporting_to(conn, manager_ids | set(subjects)):
-        reports[one.manager_id].append(one)
-    small = {s.unit_id for s in subjects.values() if is_small_team(s, reports[s.manager_id] if s.manager_id else (), k)}
-    units: dict[UUID, list[Colleague]] = defaultdict(list)
-    for one in await _belonging_to(conn, small):
-        units[one.unit_id].append(one)
+    untold = manager_ids - managers.keys() - await teams.told_of(conn, manager_ids)
+    reports = _by_place(
+        await teams.under_managers(conn, manager_ids | subjects.keys(), look.since), lambda one: one.manager_id, look
+    )
+    small = {
+        unit for subject, unit in units_of.items()
+        if is_small_team(subject, reports.get(managers_of.get(subject), ()), k)
+    }  # fmt: skip
+    units = _by_place(await teams.in_units(conn, small, look.since), lambda one: one.unit_id, look)
+    everybody = {person for place in (*reports.values(), *units.values()) for person in place}
+    reachable = await _reachable(conn, everybody, look)
+
+    def people(ids: Iterable[UUID]) -> list[Known]:
+        return [Known(person, person in reachable) for person in ids]
+
     found: dict[UUID, Surroundings] = {}
     missing = {subject_id: subject_id for subject_id in subject_ids if subject_id not in subjects}
     for subject in subjects.values():
-        if subject.manager_id and subject.manager_id not in managers:
-            missing[subject.id] = subject.manager_id
+        manager_id = managers_of.get(subject.id)
+        if manager_id is not None and manager_id in untold:
+            missing[subject.id] = manager_id
             continue
-        manager = managers[subject.manager_id] if subject.manager_id else None
-        team = reports[subject.manager_id] if subject.manager_id else []
-        found[subject.id] = Surroundings(subject, manager, team, units[subject.unit_id], reports[subject.id])
+        found[subject.id] = Surroundings(
+            subject, managers.get(manager_id) if manager_id else None,
+            team=people(reports.get(manager_id, ()) if manager_id else ()),
+            unit=people(units.get(units_of.get(subject.id), ())),
+            led=people(reports.get(subject.id, ())),
+            known=subject.id in managers_of and subject.id in units_of,
+        )  # fmt: skip
     return found, missing
 
 
+def _by_place(
+    standings: Iterable[Standing], place: Callable[[Standing], UUID | None], look: Look
+) -> Mapping[UUID | None, list[UUID]]:
+    """Who is known at each place: could have answered there for long enough."""
+    there = known([one for one in standings if one.could_answer], place, now=look.now, known_for=look.known_for)
+    people: dict[UUID | None, list[UUID]] = defaultdict(list)
+    for person, where in there.items():
+        people[where].append(person)
+    return people
+
+
+async def _reachable(conn: Connection, person_ids: Collection[UUID], look: Look) -> set[UUID]:
+    """Who of these an invitation reaches today: has not left, and gets mail where they have long had it.
+
+    An address that changed lately is none: whoever may send HR files could take answers in another's place.
+    """
+    rows = await conn.fetch(
+        "select id, status, email from people where id = any($1::uuid[]) order by id for share", list(person_ids)
+    )
+    with_address = [one for one in await teams.of_people(conn, person_ids, look.since) if one.address is not None]
+    addresses = known(with_address, lambda one: one.address, now=look.now, known_for=look.known_for)
+    return {
+        row["id"] for row in rows
+        if row["status"] != PersonStatus.inactive and row["email"] and addresses.get(row["id"]) == digest(row["email"])
+    }  # fmt: skip
+
+
 async def _colleagues(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where id = any($1::uuid[]) order by id for share", list(ids))
+    rows = await conn.fetch(
+        """
+        select id, status, coalesce(email, '') <> '' as has_address, time_zone
+        from people where id = any($1::uuid[]) order by id for share
+        """,
+        list(ids),
+    )
     return {row["id"]: _colleague(row) for row in rows}
-
-
-async def _reporting_to(conn: Connection, manager_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where manager_id = any($1::uuid[]) order by id for share", list(manager_ids))
-    return [_colleague(row) for row in rows]
-
-
-async def _belonging_to(conn: Connection, unit_ids: Collection[UUID]) -> list[Colleague]:
-    rows = await conn.fetch(f"{_COLLEAGUE} where unit_id = any($1::uuid[]) order by id for share", list(unit_ids))
-    return [_colleague(row) for row in rows]
 
 
 def _colleague(row: asyncpg.Record) -> Colleague:
