@@ -3,6 +3,7 @@
 - `database`  await database("enrolment") -> DSN of a fresh, migrated database of that service
 - `broker`    bootstrap address of a fresh memory broker (Tansu) with all topics; `tansu` is the process behind it
 - `kafka`     bootstrap address of Apache Kafka with all topics, one per module; `kafka_server` is the process behind it
+- `browser`   a real one (Chromium)
 - `postgres`  the server behind `database`. A test that stops or kills it starts one of its own: `own_postgres`
 """
 
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from playwright.async_api import Browser, async_playwright
 
 from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.tansu import TansuBroker
 from shared.topics import ensure_topics
+from tests.support.browser import CHROMIUM, QUIET
 from tests.support.databases import Databases
 from tests.support.skipping import skip
 
@@ -93,3 +96,13 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
 @pytest.fixture
 def kafka(kafka_server: KafkaBroker) -> str:
     return kafka_server.bootstrap
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        skip("chromium is not installed")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        await browser.close()

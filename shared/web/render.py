@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from shared.access import Principal
-from shared.clock import DEFAULT_ZONE
+from shared.clock import DEFAULT_ZONE, zone
 from shared.web import navigation
 from shared.web.locale import COOKIE, Formats, choose_language, language_of
 from shared.web.session import read_session, set_cookie
@@ -55,7 +55,7 @@ class Web:
         )
         self.environment.globals |= {
             "t": _t, "has_text": _has_text, "static": _static,
-            **{form: _as_read(form) for form in _FORMS}, "iso": _iso,
+            **{form: _as_read(form) for form in _FORMS}, "iso": _iso, "time_zone": _time_zone,
         }  # fmt: skip
 
     def html(self, template: str, language: str, time_zone: str = DEFAULT_ZONE, **context: Any) -> str:
@@ -84,6 +84,11 @@ def _as_read(form: str) -> Callable[..., str]:
 
 def _has_text(key: str) -> bool:
     return key in _view.get().texts
+
+
+def _time_zone() -> str:
+    """The reader's, for scripts that write times as the page does."""
+    return str(zone(_view.get().formats.time_zone))
 
 
 def _iso(value: date | datetime) -> str:

@@ -1,40 +1,22 @@
 """Answering and reading in a real browser: usable by everybody, light and dark, down to a small phone."""
 
-import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from services.feedback.app import create_api
 from shared.events import Group, Practice
 from shared.web.session import COOKIE, seal
 from tests.feedback.house import PRACTICES, House, received
+from tests.support.browser import is_usable
 from tests.support.serving import on_a_port
-from tests.support.skipping import skip
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 OTHERS = (Practice.mobilising, Practice.self_leadership)
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    if CHROMIUM is None:
-        skip("chromium is not installed")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture
@@ -49,13 +31,6 @@ async def open_now(house: House, *practices: Practice) -> UUID:
     await house.handle(cause, now=datetime.now(UTC))
     found: UUID = await house.pool.fetchval("select id from rounds where caused_by = $1", cause.id)
     return found
-
-
-async def is_usable(page: Page) -> None:
-    await page.set_viewport_size({"width": 1280, "height": 800})
-    assert (await Axe().run(page, options=WCAG)).response["violations"] == []
-    await page.set_viewport_size({"width": 320, "height": 640})
-    assert await page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,10 @@
 const page = document.querySelector("[data-stream]");
 const language = document.documentElement.lang || "en";
 const number = new Intl.NumberFormat(language);
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const written = { sv: "sv-SE", en: "en-GB" }[language]; // day before month, as the server writes it
+const timeZone = page.dataset.zone; // the reader's, wherever this browser is
+const day = new Intl.DateTimeFormat(written, { day: "numeric", month: "long", year: "numeric", timeZone });
+const clock = new Intl.DateTimeFormat(written, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
 const MOST_ROWS = 20;
 const SHOW_RECONNECTING_AFTER = 1500; // the server asks everybody to come again now and then; that is not worth a word
 
@@ -150,7 +153,8 @@ function fill(row, entry, times) {
   count.textContent = `× ${number.format(times)}`;
   const time = row.querySelector("time");
   time.dateTime = entry.event.time;
-  time.textContent = clock.format(new Date(entry.event.time));
+  const at = new Date(entry.event.time);
+  time.textContent = `${day.format(at)} ${clock.format(at)}`;
   const trace = row.querySelector("[data-trace]");
   trace.dataset.trace = trace.title = entry.trace;
   trace.querySelector("[data-short]").textContent = entry.trace.slice(0, 8);
@@ -173,8 +177,6 @@ list.addEventListener("click", async (event) => {
   short.textContent = list.dataset.copied;
   setTimeout(() => (short.textContent = before), 1200);
 });
-
-for (const time of document.querySelectorAll("time[datetime]")) time.textContent = clock.format(new Date(time.dateTime));
 
 show("connecting");
 connect();
