@@ -210,6 +210,8 @@ def _service(service: str, role: str, port: int, database: str, settings: Mappin
         "MEDLED_DATABASE_URL": database,
         "MEDLED_PORT": str(port),
         "MEDLED_SPAN_FILE": str(options.data / "spans" / f"{service}-{role}.jsonl"),
+        # The others' requests come from the portal, where traces begin; its own from anybody on this machine.
+        "MEDLED_TRUSTED_PROXIES": "" if service == "portal" else "127.0.0.1",
     }
     return _program(f"{service}-{role}", [f"services.{service}", role], options, environment)
 

@@ -16,14 +16,16 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared import telemetry
 from shared.body_digest import BodyDigest
 from shared.clock import Clock
 from shared.db import Pool, create_pool
+from shared.foreign_trace import LinksForeignTrace, without_foreign_trace
 from shared.health import health_router
 from shared.idempotency import Change, Replay, change, on_replay
+from shared.methods import Methods
 from shared.middleware import Faults, OneHost, OwnRedirects, SecurityHeaders, TooLarge
 from shared.oidc import TokenVerifier
 from shared.paging import Cursor, Limit, Page, decode_cursor, encode_cursor, fetch_page, instant
@@ -38,6 +40,7 @@ from shared.problems import (
     respond,
 )
 from shared.settings import Settings
+from shared.slow_requests import SlowBodies
 from shared.web.render import STATIC, Web
 
 __all__ = [
@@ -83,7 +86,7 @@ def create_app(
         redoc_url=None,
         lifespan=alive,
         max_body_size=MIB,
-        middleware=[Middleware(Faults), Middleware(BodyDigest)],
+        middleware=[Middleware(Faults), Middleware(Methods), Middleware(BodyDigest)],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
         telemetry={"tracer_provider": telemetry.tracer_provider(), "meter_provider": telemetry.meter_provider(),
                    "operation_spans": False, "logs": False, "exclude": _is_health},
@@ -106,10 +109,15 @@ def create_app(
 class _App(FastAPI):
     """FastAPI with our headers around everything it answers, also by itself."""
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trusted = self.state.settings.trusted_networks
+        await super().__call__(without_foreign_trace(scope, trusted), receive, send)
+
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings
-        inner = OneHost(OwnRedirects(TooLarge(super().build_middleware_stack())))
-        return SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer)
+        in_time = SlowBodies(super().build_middleware_stack(), seconds=settings.body_seconds)
+        inner = OneHost(OwnRedirects(TooLarge(in_time)))
+        return LinksForeignTrace(SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer))
 
 
 def pool(request: Request) -> Pool:

@@ -17,6 +17,7 @@ from shared.access import Principal
 from shared.body_digest import HEADER, body_digest
 from shared.db import Connection, transaction
 from shared.problems import Problem
+from shared.telemetry import traceresponse
 
 KEPT_FOR = timedelta(days=7)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -131,6 +132,8 @@ async def _claim(conn: Connection, place: _Place, digest: bytes, now: datetime) 
 
 async def _remember(conn: Connection, place: _Place, response: Response) -> None:
     kept = {name: value for name, value in response.headers.items() if name != "content-length"}
+    if (trace := traceresponse()) is not None:
+        kept["traceresponse"] = trace  # of the request that did it, which a repetition is not
     await conn.execute(
         """
         update idempotency_keys set status = $4, headers = $5, body = $6

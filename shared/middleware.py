@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
-from opentelemetry import trace
 from starlette.datastructures import URL, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db import is_unavailable
 from shared.problems import Problem, on_http_exception, respond
+from shared.telemetry import traceresponse
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +45,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                span = trace.get_current_span().get_span_context()
-                if span.is_valid:
-                    headers.setdefault("traceresponse", f"00-{span.trace_id:032x}-{span.span_id:016x}-01")
+                if (ours := traceresponse()) is not None:
+                    headers.setdefault("traceresponse", ours)
             await send(message)
 
         await self.app(scope, receive, with_headers)
@@ -166,6 +165,8 @@ def _has_one_host(scope: Scope) -> bool:
 
 def problem_for(error: Exception) -> Problem:
     """What an exception that reached the edge means to the client."""
+    if isinstance(error, Problem):
+        return error
     if isinstance(error, asyncpg.CharacterNotInRepertoireError | asyncpg.UntranslatableCharacterError):
         return Problem(
             422, "invalid-request", "The request is not valid", "A text holds a character that cannot be stored.",

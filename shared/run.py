@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from shared import telemetry
 from shared.db import Pool, create_pool
 from shared.settings import Settings
+from shared.slow_requests import protocol
 from shared.worker import Worker
 
 S = TypeVar("S", bound=Settings)
@@ -60,10 +62,19 @@ def collect_rarely() -> None:
 
 
 def _serve(app: FastAPI, settings: Settings) -> None:
+    _allow_many_connections()
+    # Nobody here goes by what a proxy says of its client; so whom a request came from stays who it came from.
     uvicorn.run(
         app, host=settings.host, port=settings.port, loop="uvloop", log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        proxy_headers=False, http=protocol(settings.head_seconds),
     )  # fmt: skip
+
+
+def _allow_many_connections() -> None:
+    """As many open files as this process may have; what it is given to begin with is often 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _work(service: str, settings: S, create_worker: Callable[[S, Pool], Worker]) -> None:

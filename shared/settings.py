@@ -1,5 +1,8 @@
 """What a deployment may set. Read once, in a service's `app.py`; frozen afterwards."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -68,6 +71,16 @@ class Settings(KafkaSettings):
     host: str = Field(default="127.0.0.1", description="Address this process listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port this process listens on.")
 
+    body_seconds: float = Field(
+        default=20, gt=0, description="How long a request's body may take, and a second more for every 16 KiB of it."
+    )
+    head_seconds: float = Field(default=10, gt=0, description="How long a request's head may take.")
+    trusted_proxies: str = Field(
+        default="",
+        description="Networks of proxies whose `traceparent` is ours, as 10.0.0.0/8, separated by spaces. A trace that "
+        "anybody else names is linked to, not joined.",
+    )
+
     oidc_issuer: str = Field(description="The OIDC issuer whose `sub` is a person's login.")
     oidc_audience: str = Field(default="medled", description="The audience an access token must name.")
     oidc_client_id: str = Field(default="medled", description="Client id the portal signs in with.")
@@ -96,6 +109,18 @@ class Settings(KafkaSettings):
             raise ValueError("must be an origin, as https://medled.example.org")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for network in value.split():
+            ip_network(network)  # its words say which, and why it is none
+        return value
+
+    @property
+    def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
+        """The trusted proxies' networks."""
+        return _networks(self.trusted_proxies)
+
     @model_validator(mode="after")
     def _production_is_strict(self) -> Self:
         if self.environment == "production" and self.clock_file is not None:
@@ -106,3 +131,8 @@ class Settings(KafkaSettings):
                 "or a refill would be handled twice"
             )
         return self
+
+
+@lru_cache(maxsize=16)
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(network) for network in text.split())

@@ -130,6 +130,12 @@ def traceparent_of(context: Context | None) -> tuple[str | None, str | None]:
     return traceparent, span.trace_state.to_header() if span.trace_state else None
 
 
+def traceresponse() -> str | None:
+    """What a response says of the trace it was made in, to ask about later; None outside any trace."""
+    span = trace.get_current_span().get_span_context()
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-01" if span.is_valid else None
+
+
 @lru_cache(maxsize=2048)
 def context_from(traceparent: str | None, tracestate: str | None) -> Context:
     """The context that stored headers describe; an empty one when there are none or they are broken.

@@ -48,15 +48,20 @@ class House:
                 return items
             cursor = {"cursor": page["next"]}
 
-    async def post(
-        self, who: str, path: str, body: Any = None, *, key: str | None = None, traceparent: str | None = None
-    ) -> Any:
+    async def post(self, who: str, path: str, body: Any = None, *, key: str | None = None) -> Any:
         """Do something as this person. `key`: the Idempotency-Key, so that doing it again does it once."""
+        return _body(await self._post(who, path, body, key))
+
+    async def trace_of(self, who: str, path: str) -> str:
+        """Do something as this person; the id of the trace in which it was done, the first time if it was before."""
+        response = await self._post(who, path, None, None)
+        _body(response)
+        return response.headers["traceresponse"].split("-")[1]
+
+    async def _post(self, who: str, path: str, body: Any, key: str | None) -> httpx.Response:
         headers = await self._headers(who) | {"idempotency-key": f"demo:{key or path}"}
-        if traceparent is not None:
-            headers["traceparent"] = traceparent
         async with self._gate:
-            return _body(await self.http.post(path, json=body, headers=headers))
+            return await self.http.post(path, json=body, headers=headers)
 
     async def _headers(self, who: str) -> dict[str, str]:
         if who not in self._tokens:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import secrets
 from collections.abc import Collection
 
 import httpx
@@ -29,7 +28,6 @@ async def milestones_are_reached(stage: Stage) -> None:
     record.tally.update(reached=len(active) - _ATTESTED, attested=_ATTESTED)
     stage.say(f"{len(active)} co-leaders have agreed their mandate; {_ATTESTED} managers have attested it so far.")
     record.leading = record.active[:_LEADING]
-    record.trace_id = secrets.token_hex(16)
     await asyncio.gather(*(_lead_first_meeting(stage, login) for login in record.leading))
     record.tally.update(reached=_LEADING, opened=_LEADING)
     expected = sum(len(invited(stage, stage.organisation.by_login[login])) for login in record.leading)
@@ -52,14 +50,16 @@ async def _must_be_one_trace(stage: Stage) -> None:
 
 
 async def _lead_first_meeting(stage: Stage, login: str) -> None:
-    traceparent = f"00-{stage.record.trace_id}-{secrets.token_hex(8)}-01" if login == CO_LEADER else None
-    await _reach(stage, stage.organisation.by_login[login], "first_meeting", traceparent=traceparent)
+    trace_id = await _reach(stage, stage.organisation.by_login[login], "first_meeting")
+    if login == CO_LEADER:
+        stage.record.trace_id = trace_id
 
 
-async def _reach(stage: Stage, person: Colleague, key: str, traceparent: str | None = None) -> None:
+async def _reach(stage: Stage, person: Colleague, key: str) -> str:
+    """The id of the trace it was done in."""
     enrolment = stage.record.enrolments[person.login]
     path = f"/enrolment/v1/enrolments/{enrolment}/milestones/{key}/reach"
-    await stage.house.post(person.login, path, traceparent=traceparent)
+    return await stage.house.trace_of(person.login, path)
 
 
 async def _attest(stage: Stage, person: Colleague, key: str) -> None:

@@ -6,6 +6,7 @@ import uvicorn
 
 from deploy.issuer.app import create_issuer
 from deploy.issuer.settings import IssuerSettings
+from shared.slow_requests import protocol
 
 
 def main() -> None:
@@ -17,7 +18,10 @@ def main() -> None:
             "to your identity provider, or MEDLED_ENVIRONMENT=development to try Medled out."
         )
     # No access log: a query holds the code.
-    uvicorn.run(create_issuer(settings), host=settings.host, port=settings.port, access_log=False, log_level="warning")
+    uvicorn.run(
+        create_issuer(settings), host=settings.host, port=settings.port, access_log=False, log_level="warning",
+        http=protocol(10),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from deploy.issuer.people import PeopleList
 from deploy.issuer.settings import IssuerSettings
 from deploy.issuer.tokens import ACCESS_SECONDS, Signer
 from shared.middleware import OwnRedirects, SecurityHeaders
+from shared.slow_requests import SlowBodies
 from shared.web.locale import choose_language
 from shared.web.render import STATIC, Web
 
@@ -40,6 +41,7 @@ def create_issuer(settings: IssuerSettings) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(settings.public_url).hostname or "", *_LOOPBACK]),
             Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.issuer),
             Middleware(OwnRedirects),
+            Middleware(SlowBodies, seconds=20),
         ],
         routes=[
             Mount(

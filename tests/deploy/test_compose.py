@@ -260,6 +260,15 @@ def test_the_proxy_leads_to_every_service(resolve: Resolve) -> None:
     assert re.search(r'request>uri regexp "\^\(/\[a-z\]\*\)\.\*" "\$1"', routes), "no log keeps a path"
 
 
+def test_the_proxy_names_the_instance_and_waits_for_no_slow_request() -> None:
+    settings = (ROOT / "deploy/Caddyfile").read_text()
+
+    assert re.search(r"format append {\n\s*fields {\n\s*instance {system.hostname}\n", settings)
+    assert "log_append upstream {http.reverse_proxy.upstream.hostport}" in settings
+    assert re.search(r"timeouts {\n\s*read_header \d+s\n\s*read_body \d+m\n", settings)
+    assert not re.search(r"^\s*write ", settings, re.MULTILINE), "streams stay open"
+
+
 def test_kafka_makes_no_topic_by_itself_and_keeps_its_data(resolve: Resolve) -> None:
     kafka = resolve()["kafka"]
 

@@ -9,6 +9,8 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from shared.slow_requests import protocol
+
 ORIGIN = "http://127.0.0.1:8080"
 
 
@@ -22,9 +24,12 @@ async def client_of(app: FastAPI, **arguments: Any) -> AsyncIterator[httpx.Async
 
 
 @asynccontextmanager
-async def on_a_port(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """The app behind a real socket; gives its origin."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False, ws="none")
+async def on_a_port(app: Any, port: int = 0, *, head_seconds: float = 10) -> AsyncIterator[str]:
+    """The app behind a real socket, served as in production; gives its origin."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, log_level="error", access_log=False, ws="none", proxy_headers=False,
+        http=protocol(head_seconds),
+    )  # fmt: skip
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:

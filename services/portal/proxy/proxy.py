@@ -15,6 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.portal.proxy.answers import unreachable
+from shared.problems import Problem, respond
+from shared.telemetry import traceparent_of
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +28,14 @@ _HOP_BY_HOP = frozenset(
     }
 )  # fmt: skip
 # Said by us about the client; what the client says of itself here is not believed.
-_OURS = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"})
+_OURS = frozenset(
+    {
+        "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded",
+        "traceparent", "tracestate", "baggage",
+    }
+)  # fmt: skip
 
-_TIMEOUT = {"connect": 2.0, "read": 60.0, "write": 30.0, "pool": 5.0}
+_TIMEOUT = {"connect": 2.0, "read": 60.0, "write": 30.0}
 
 # How much a body may have is for the service behind to say; this only keeps out the absurd.
 _MOST_BYTES = 1024**3
@@ -51,7 +58,8 @@ class Proxy:
         self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
         # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
         # Idle connections end well before the services end them, lest a request meets a closing one (shared/run.py).
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30)
+        # Without a bound on those in use: requests that arrive slowly hold one each, and would hold what others need.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=30)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
         self._passing = RequestBodyLimitMiddleware(self._pass, max_body_size=_MOST_BYTES)
 
@@ -71,6 +79,8 @@ class Proxy:
             response = await self._forward(request, self._upstreams[_service(scope)])
         except ClientDisconnect:
             return
+        except Problem as problem:  # its body did not come in time
+            response = respond(request, problem)
         await response(scope, receive, send)
 
     async def _forward(self, request: Request, upstream: httpx.URL) -> Response:
@@ -80,7 +90,7 @@ class Proxy:
         )  # fmt: skip
         try:
             incoming = await self._transport.handle_async_request(outgoing)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+        except (httpx.ConnectError, httpx.ConnectTimeout):
             return await self._refuse(request, upstream, 503)
         except httpx.TimeoutException:
             return await self._refuse(request, upstream, 504)
@@ -123,7 +133,14 @@ def _headers_out(request: Request) -> list[tuple[bytes, bytes]]:
         (b"x-forwarded-for", client.encode()),
         (b"x-forwarded-proto", request.url.scheme.encode()),
         (b"x-forwarded-host", request.headers.get("host", "").encode("latin-1")),
+        *_trace(),
     ]
+
+
+def _trace() -> list[tuple[bytes, bytes]]:
+    """The trace that began with the request here; the services trust us with it."""
+    traceparent, _ = traceparent_of(None)
+    return [(b"traceparent", traceparent.encode())] if traceparent else []
 
 
 def _headers_back(response: httpx.Response) -> list[tuple[bytes, bytes]]:

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 
 from fastapi.sse import format_sse_event
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
 from services.portal.stream.broadcast import Broadcaster, Chunk, Follower
 from services.portal.stream.domain import Wanted, gap
 from shared.db import UNAVAILABLE, Pool, transaction
+from shared.methods import is_head
 
 _PAGE = 50  # entries of about 3 kB: a reader that takes nothing holds one page, and the buffer's limit
 _RETRY_MS = 1000
@@ -135,6 +136,14 @@ class LiveResponse(StreamingResponse):
         super().__init__(body, headers=headers)
         self._stall = stall
         self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A HEAD hears what a stream would begin with, and none begins."""
+        if is_head(scope):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send chunk by chunk, and close the reader's place however it ends."""
