@@ -6,7 +6,7 @@ topic by the outbox: both in the transaction that gave up on it.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -22,16 +22,8 @@ Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 CONFLICT = "conflict"  # what a handler refuses with
 
-REASONS: Mapping[str, str] = {
-    "undecodable": "its headers or its value are not what its type says, or the client could not read it",
-    "foreign": "it is an event, but not one of Medled's",
-    "wrong_topic": "its topic, source, subject or key is not what its type and its value say",
-    "sequence_jump": "its sequence is one that its producer cannot have come to",
-    CONFLICT: "it contradicts what is known, as an invitation does that was issued before, and otherwise",
-    "handler_failed": "the handler failed at it, three times",
-    "parent_never_came": "what it builds on did not come in time",
-}
-"""Why a record is a dead letter, as its announcement has it: stable codes, with what they mean."""
+REASONS = ("undecodable", "foreign", "wrong_topic", "sequence_jump", CONFLICT, "handler_failed", "parent_never_came")
+"""Why a record is a dead letter, as its announcement has it: stable codes; `shared/events/codes.toml` explains them."""
 
 FORGED = ("foreign", "wrong_topic", "sequence_jump", CONFLICT)
 """Reasons that no service of Medled gives: somebody else writes to its topics."""

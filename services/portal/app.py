@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from services.portal.assets import add_assets
+from services.portal.codes import pages as codes
 from services.portal.dashboard import api as figures_api
 from services.portal.dashboard import handlers as dashboard
 from services.portal.dashboard import pages as overview
@@ -34,6 +35,7 @@ def create_api(settings: PortalSettings) -> FastAPI:
             stream_api.router,
             login.router,
             problems.router,
+            codes.router,
             asyncapi.router(),
         ],
         lifespan=live.running,

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.events.base import REGISTRY, Event, header_lines
+from shared.events.codes import code_sets
 from shared.events.envelope import dataschema, kafka_headers
 from shared.events.schema import example_of, schema_of
 from shared.set_aside import REASONS
@@ -56,9 +57,9 @@ REQUIRED_HEADERS = (
 DEAD_LETTER_HEADERS: Mapping[str, Json] = {
     "dl_reason": {
         "type": "string",
-        "description": "Why it could not be handled, a stable code. "
-        + " ".join(f"`{reason}`: {meaning}." for reason, meaning in REASONS.items()),
-        "examples": list(REASONS),
+        "description": "Why it could not be handled, a stable code.",
+        "examples": [REASONS[0]],
+        "x-medled-codes": "dead_letter_reason",
     },
     "dl_attempts": {"type": "string", "description": "How often it was tried."},
     "dl_handler": {"type": "string", "description": "The handler that gave up; empty when it could not be decoded."},
@@ -83,7 +84,7 @@ def asyncapi() -> Json:
     }
     for event in REGISTRY.values():
         schema = schema_of(event, ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {})
+        schemas |= {name: _explained(name, part) for name, part in schema.pop("$defs", {}).items()}
         schemas[event.__name__] = schema | {"x-medled-dataschema": dataschema(event.type)}
     return {
         "asyncapi": "3.0.0",
@@ -102,9 +103,24 @@ def asyncapi() -> Json:
         "operations": _operations(topics),
         "components": {
             "schemas": schemas,
+            "x-medled-codes": {
+                name: {code: meaning["en"] for code, meaning in meanings.items()}
+                for name, meanings in code_sets().items()
+            },
             "messages": {type_: _message(event) for type_, event in REGISTRY.items()} | {"dead-letter": _dead_letter()},
         },
     }
+
+
+_ENUMS = {
+    "Practice": "practice", "Group": "group", "Bucket": "bucket", "PersonStatus": "person_status",
+    "PrincipalKind": "principal_kind",
+}  # fmt: skip
+
+
+def _explained(name: str, schema: Json) -> Json:
+    """An enumeration with the name of the set that explains its values."""
+    return schema | {"x-medled-codes": _ENUMS[name]} if "enum" in schema else schema
 
 
 def _info() -> Json:

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shared.asyncapi.document import HEADERS, REQUIRED_HEADERS, Json, asyncapi
 from shared.events.base import REGISTRY
+from shared.events.codes import titles
 from shared.events.schema import published_schema
 from shared.problems import Problem
 
@@ -19,8 +20,10 @@ def asyncapi_html() -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"type_text": _type_text, "meaning": _meaning}
-    return environment.get_template("page.html").render(api=asyncapi(), headers=HEADERS, required=REQUIRED_HEADERS)
+    environment.filters |= {"type_text": _type_text, "meaning": _meaning, "codes": _codes}
+    return environment.get_template("page.html").render(
+        api=asyncapi(), headers=HEADERS, required=REQUIRED_HEADERS, titles=titles()
+    )
 
 
 def router() -> APIRouter:
@@ -70,3 +73,13 @@ def _type_text_of_model(name: str) -> str:
 def _meaning(schema: Json) -> str:
     """A field's description; an optional field has it on the value that it may hold."""
     return schema.get("description") or next(filter(None, map(_meaning, schema.get("anyOf", []))), "")
+
+
+def _codes(schema: Json) -> str | None:
+    """The set that explains the codes a field may hold: its own, its list's or its model's."""
+    found: str | None = schema.get("x-medled-codes")
+    if found is None and "$ref" in schema:
+        found = asyncapi()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]].get("x-medled-codes")
+    if found is None and "items" in schema:
+        found = _codes(schema["items"])
+    return found or next(filter(None, map(_codes, schema.get("anyOf", []))), None)

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field, Strict
 
 from shared.events.base import Event
-from shared.events.words import AnyPrincipalKind, Code, PersonId, UtcTime
+from shared.events.words import AnyPrincipalKind, Code, PersonId, UtcTime, one_of
 
 RoleUnits = Annotated[tuple[UUID, ...], Strict(False), Field(max_length=1000)]
 
@@ -43,5 +43,6 @@ class AccessState(
         description="Each role with the units it holds for (and all below them); null: everywhere. "
         "A role that a consumer does not know grants nothing.",
         examples=[{"operator": None}],
+        json_schema_extra=one_of("role"),
     )
     expires_at: UtcTime | None = Field(default=None, description="When all of it ends; null: when revoked.")

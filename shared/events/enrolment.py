@@ -21,6 +21,7 @@ from shared.events.words import (
     ProgrammeVersion,
     UnitId,
     UtcTime,
+    one_of,
 )
 
 TOPIC = "medled.enrolment.v1"
@@ -37,7 +38,10 @@ class Title(Part):
 class FeedbackPlan(Part):
     """The feedback round that a milestone opens when it is reached."""
 
-    kind: Code = Field(description="Kind of round; consumers accept kinds they do not know.", examples=["milestone"])
+    kind: Code = Field(
+        description="Kind of round; consumers accept kinds they do not know.", examples=["milestone"],
+        json_schema_extra=one_of("round_kind"),
+    )  # fmt: skip
     groups: Groups
     days_open: int = Field(ge=1, le=365, description="How long the round is open, in days.", examples=[14])
 

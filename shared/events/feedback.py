@@ -18,6 +18,7 @@ from shared.events.words import (
     RoundId,
     UnitId,
     UtcTime,
+    one_of,
 )
 
 PURPOSE = (
@@ -43,7 +44,10 @@ class RoundFact(Event, topic="medled.feedback.v1", source="/medled/feedback", su
 class RoundOpened(RoundFact, type="medled.round.opened.v1"):
     """A feedback round opened; invitations follow."""
 
-    kind: Code = Field(description="Kind of round; consumers accept kinds they do not know.", examples=["milestone"])
+    kind: Code = Field(
+        description="Kind of round; consumers accept kinds they do not know.", examples=["milestone"],
+        json_schema_extra=one_of("round_kind"),
+    )  # fmt: skip
     practices: Practices = Field(description="The practices it asks about.")
     groups: Groups = Field(description="The respondent groups it asks.")
     k: int = Field(
@@ -61,6 +65,7 @@ class RoundClosed(RoundFact, type="medled.round.closed.v1"):
         "`complete` is what 0.1.0 said of some rounds that ended before their time; it is said no more. Consumers "
         "accept others.",
         examples=["time"],
+        json_schema_extra=one_of("close_reason"),
     )
 
 
@@ -72,6 +77,7 @@ class RoundWithheld(RoundFact, type="medled.round.withheld.v1"):
         "`team_changed` when it was never opened; others when it was taken back. Consumers accept those they do not "
         "know.",
         examples=["too_few_answers"],
+        json_schema_extra=one_of("withheld_reason"),
     )
 
 

@@ -6,7 +6,7 @@ Mail about a round names no recipient, and shares no id, correlation, cause or t
 from pydantic import Field
 
 from shared.events.base import Event
-from shared.events.words import Code, NotificationId, PersonId, UtcTime
+from shared.events.words import Code, NotificationId, PersonId, UtcTime, one_of
 
 
 class NotificationFact(
@@ -15,8 +15,14 @@ class NotificationFact(
     """About one attempt to deliver one message."""
 
     notification_id: NotificationId
-    kind: Code = Field(description="What it was about.", examples=["enrolment.activated"])
-    channel: Code = Field(description="How it went; consumers accept channels they do not know.", examples=["mail"])
+    kind: Code = Field(
+        description="What it was about; consumers accept kinds they do not know.", examples=["enrolment_active"],
+        json_schema_extra=one_of("notification_kind"),
+    )  # fmt: skip
+    channel: Code = Field(
+        description="How it went; consumers accept channels they do not know.", examples=["mail"],
+        json_schema_extra=one_of("channel"),
+    )  # fmt: skip
     attempt: int = Field(ge=1, le=10_000, description="Which attempt this was, from 1.", examples=[1])
     recipient_id: PersonId | None = Field(
         default=None,
@@ -31,11 +37,17 @@ class NotificationSent(NotificationFact, type="medled.notification.sent.v1"):
 class NotificationDeferred(NotificationFact, type="medled.notification.deferred.v1"):
     """It could not be sent now and will be tried again."""
 
-    reason: Code = Field(description="A stable code.", examples=["smtp_4xx"])
+    reason: Code = Field(
+        description="Why, a stable code; consumers accept reasons they do not know.", examples=["server_busy"],
+        json_schema_extra=one_of("delivery_reason"),
+    )  # fmt: skip
     next_attempt_at: UtcTime = Field(description="When it is tried next.")
 
 
 class NotificationFailed(NotificationFact, type="medled.notification.failed.v1"):
     """It was given up."""
 
-    reason: Code = Field(description="A stable code.", examples=["smtp_5xx"])
+    reason: Code = Field(
+        description="Why, a stable code; consumers accept reasons they do not know.", examples=["mailbox_unavailable"],
+        json_schema_extra=one_of("delivery_reason"),
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, Strict
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, Strict
 
 
 class Practice(StrEnum):
@@ -137,6 +137,12 @@ Day = Annotated[date, AfterValidator(_day), Field(examples=["2026-03-02"])]
 
 CODE = r"^[a-z0-9][a-z0-9_.-]*$"
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=CODE, examples=["milestone"])]
+
+
+def one_of(code_set: str) -> dict[str, JsonValue]:
+    """For a field's `json_schema_extra`: which codes are sent today, by the set's name in `codes.toml`."""
+    return {"x-medled-codes": code_set}
+
 
 PersonId = Annotated[UUID, _id("The person; an opaque id, random for everybody who joined since 0.1.1.", 1, version=4)]
 ManagerId = Annotated[UUID, _id("The person's manager when it happened; an opaque id.", 2, version=4)]

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from shared.access import Principal
 from shared.clock import DEFAULT_ZONE, zone
+from shared.events.codes import FILE as CODES
 from shared.web import navigation
 from shared.web.locale import COOKIE, Formats, choose_language, language_of
 from shared.web.session import read_session, set_cookie
@@ -44,7 +45,7 @@ class Web:
     def __init__(self, package: Path | None) -> None:
         rooms = [package, *sorted(path for path in package.iterdir() if path.is_dir())] if package else []
         folders = [room / "templates" for room in rooms] + [HERE / "templates"]
-        texts = [room / "texts.toml" for room in [HERE, *rooms]]
+        texts = [CODES, *(room / "texts.toml" for room in [HERE, *rooms])]
         self.texts = Texts.load(path for path in texts if path.is_file())
         self.environment = Environment(
             loader=FileSystemLoader([folder for folder in folders if folder.is_dir()]),

@@ -13,7 +13,7 @@ def test_every_code_that_a_page_can_show_is_explained() -> None:
     for prefix, codes in (
         ("status", [status.value for status in Status]),
         ("kind", [kind.value for kind in Kind]),
-        ("reason", [reason.value for reason in Reason]),
+        ("code.delivery_reason", [reason.value for reason in Reason]),
         ("mail_server", [*server_codes, "server_busy"]),
     ):
         assert [code for code in codes if f"{prefix}.{code}" not in texts] == []

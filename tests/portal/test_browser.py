@@ -132,6 +132,6 @@ async def test_everybody_can_use_what_the_portal_tells_strangers(
 ) -> None:
     async with portal_on_a_port(settings, pool) as portal:
         page = await browser.new_page(color_scheme="dark")
-        for path in ("/asyncapi", "/problems/position-too-old", "/logout"):
+        for path in ("/asyncapi", "/codes", "/problems/position-too-old", "/logout"):
             await page.goto(portal.origin + path)
             await is_usable(page)

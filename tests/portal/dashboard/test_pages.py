@@ -8,6 +8,7 @@ import pytest
 from services.portal.settings import PortalSettings
 from shared.db import Pool
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, PersonProvisioned
+from shared.events.codes import code_sets
 from shared.ids import new_id
 from tests.portal.conftest import Take
 from tests.portal.facts import TRACE_ID, Organisation
@@ -87,11 +88,21 @@ async def test_nothing_on_the_page_runs_or_styles_inline(portal: Portal, take: T
 
 
 @pytest.mark.parametrize(
-    "path", ["/asyncapi.json", "/asyncapi", "/problems/position-too-old", "/problems/anything-else"]
+    "path", ["/asyncapi.json", "/asyncapi", "/codes", "/problems/position-too-old", "/problems/anything-else"]
 )
 async def test_the_contract_and_the_problems_are_described_for_everybody(portal: Portal, path: str) -> None:
     async with portal.browser() as client:
         assert (await client.get(path, headers=HTML)).status_code == 200
+
+
+@pytest.mark.parametrize(("language", "words"), [
+    ("sv", "Den gick inte att behandla, tre gånger."), ("en", "It could not be handled, three times."),
+])  # fmt: skip
+async def test_what_codes_mean_stands_on_a_page_in_both_languages(portal: Portal, language: str, words: str) -> None:
+    async with portal.browser() as client:
+        page = (await client.get(f"/codes?lang={language}", headers=HTML)).text
+    assert words in page
+    assert all(f"<code>{code}</code>" in page for codes in code_sets().values() for code in codes)
 
 
 async def test_a_schema_is_served_under_its_type_and_made_up_addresses_are_not(portal: Portal) -> None:

@@ -1,9 +1,11 @@
 """The open stream over HTTP: who may read it, from where, and how it says no."""
 
 from collections.abc import AsyncIterator
+from unittest.mock import ANY
 
 import pytest
 
+from services.portal.dashboard.api import Overview
 from services.portal.settings import PortalSettings
 from services.portal.stream import store
 from shared.access import Role
@@ -46,6 +48,18 @@ async def test_a_machine_needs_the_role_of_a_stream_reader(portal: Portal, pool:
     async with portal.browser() as client:
         answer = await client.get(path, headers={"authorization": f"Bearer {token}"})
         assert answer.status_code == 403
+
+
+async def test_every_figure_is_documented_and_says_what_it_counts(portal: Portal, take: Take) -> None:
+    await happened(take, 2)
+    async with portal.browser("anna") as client:
+        body = (await client.get(OVERVIEW)).json()
+        schemas = (await client.get("/portal/openapi.json")).json()["components"]["schemas"]
+    assert Overview.model_validate(body).model_dump(mode="json") == body | {"newest_at": ANY}
+    for name in ("Overview", *(f"{what}Figures" for what in ("Enrolment", "Milestone", "Round", "Delivery", "Cohort"))):
+        assert schemas[name]["description"]
+        for field in schemas[name]["properties"].values():
+            assert "$ref" in field or field["description"]
 
 
 async def test_the_stream_goes_on_where_the_last_event_id_stands(portal: Portal, take: Take) -> None:
