@@ -68,6 +68,7 @@ def test_one_trace_goes_from_the_request_that_reaches_a_milestone_to_the_deliver
                     "medled-notifications-worker",
                     "medled-feedback-worker",
                     "medled-enrolment-api",
+                    "medled-portal-api",
                 ]
                 return
     pytest.fail("no invitation's delivery hangs below the request that reached the milestone")
