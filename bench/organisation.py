@@ -15,7 +15,7 @@ from shared import outbox
 from shared.db import Connection, create_pool, transaction
 from shared.events import CohortOpened, Event, PersonState, PersonStatus, ProgrammePublished, Title, UnitState
 from shared.ids import new_id, random_id
-from shared.web.session import COOKIE, LASTS_SECONDS, seal
+from shared.web.session import COOKIE, new_session
 
 _PEOPLE, _COHORTS = 200, 200
 
@@ -37,7 +37,7 @@ async def found(stack: Stack) -> Iterator[Wish]:
         await _insert(conn, unit, people, cohorts)
         await outbox.add(conn, *_events(unit, people, cohorts), now=NOW)
     await _until_known(stack)
-    cookies = {person: {COOKIE: _session(settings, login)} for person, login in people.items()}
+    cookies = {person: {COOKIE: new_session(settings, person, login, login)} for person, login in people.items()}
     return (Wish(cookies[person], {"cohort_id": str(cohort)}) for cohort in cohorts for person in people)
 
 
@@ -45,11 +45,6 @@ def _settings(stack: Stack) -> EnrolmentSettings:
     environment = stack.environment_for("enrolment")
     names = {name: environment.get(f"MEDLED_{name.upper()}") for name in EnrolmentSettings.model_fields}
     return EnrolmentSettings.model_validate({name: value for name, value in names.items() if value is not None})
-
-
-def _session(settings: EnrolmentSettings, login: str) -> str:
-    claims = {"iss": settings.oidc_issuer, "sub": login, "name": login}
-    return seal(settings, "session", claims, seconds=LASTS_SECONDS)
 
 
 async def _insert(conn: Connection, unit: UUID, people: dict[UUID, str], cohorts: dict[UUID, UUID]) -> None:

@@ -1,27 +1,32 @@
 """Authentication: who is asking. What they may do is decided in `shared.access`.
 
-A person comes with a bearer token of the issuer or with the session cookie that the portal set; a machine with a token
+A person comes with a bearer token of the issuer or with the session cookie that signing in set; a machine with a token
 of ours (`mlt_...`). All three only identify: roles come from this service's own tables, so a revoked one ends at once.
 """
 
-from typing import Annotated, Any
-from uuid import UUID
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import structlog
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from shared.access import TOKEN_PREFIX, Principal, known_roles, token_digest
-from shared.oidc import InvalidTokenError, IssuerUnavailableError, TokenVerifier
+from shared.access import TOKEN_PREFIX, Principal, token_digest
+from shared.credentials import Credential, Held, MachineToken, Standing, holders
+from shared.oidc import Account, InvalidTokenError, IssuerUnavailableError, TokenVerifier
 from shared.problems import Problem
 from shared.web.guard import must_be_same_origin
-from shared.web.session import read_session
+from shared.web.session import Session, read_session
 
-__all__ = ["Principal", "optional_principal", "principal"]
+__all__ = ["FirstSignIn", "Principal", "optional_principal", "principal"]
 
 log = structlog.get_logger(__name__)
 _bearer = HTTPBearer(auto_error=False, description="An access token of the issuer, or a machine token `mlt_...`.")
+
+FirstSignIn = Callable[[Request, Account], Awaitable[object]]
+"""Binds an account to the person whose login it has, or raises. Only the owner of the bindings has one, as
+`app.state.first_sign_in`."""
 
 
 async def principal(
@@ -49,24 +54,47 @@ async def optional_principal(
 
 
 async def _identify(request: Request) -> Principal | None:
+    credential = await _presented(request)
+    if credential is None:
+        return None
+    request.state.credential = credential
+    held = await _holder(request, credential)
+    first_sign_in: FirstSignIn | None = getattr(request.app.state, "first_sign_in", None)
+    if first_sign_in is not None and isinstance(credential, Account) and not isinstance(held, Principal):
+        await first_sign_in(request, credential)
+        held = await _holder(request, credential)
+    if isinstance(held, Principal):
+        return held
+    if held is Standing.ENDED:
+        if isinstance(credential, Session):
+            return None
+        raise _unauthenticated()
+    raise _unbound() if held is Standing.UNBOUND else _not_here()
+
+
+async def _presented(request: Request) -> Credential | None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme:
         if scheme.lower() != "bearer" or not credentials:
             raise _unauthenticated()
         if credentials.startswith(TOKEN_PREFIX):
-            return await _machine(request, credentials)
-        return await _person(request, await _subject(request, credentials))
+            return MachineToken(token_digest(credentials))
+        return await _account(request, credentials)
     session = read_session(request)
-    if session is None:
-        return None
-    must_be_same_origin(request)  # a cookie travels by itself, so here the page that sends the request must be ours
-    return await _person(request, session.subject)
+    if session is not None:
+        must_be_same_origin(request)  # a cookie travels by itself, so here the page that sends the request must be ours
+    return session
 
 
-async def _subject(request: Request, token: str) -> str:
+async def _holder(request: Request, credential: Credential) -> Held:
+    state = request.app.state
+    return (await holders(state.pool, [credential], state.clock.now()))[credential]
+
+
+async def _account(request: Request, token: str) -> Account:
     verifier: TokenVerifier = request.app.state.token_verifier
     try:
-        return (await verifier.verify(token)).subject
+        return (await verifier.verify(token)).account(request.app.state.settings.oidc_login_claim)
     except InvalidTokenError as error:
         raise _unauthenticated() from error
     except IssuerUnavailableError as error:
@@ -77,55 +105,21 @@ async def _subject(request: Request, token: str) -> str:
         ) from error  # fmt: skip
 
 
-async def _machine(request: Request, token: str) -> Principal:
-    state = request.app.state
-    row = await state.pool.fetchrow(
-        """
-        select principal, name, roles from access
-        where token_hash = $1 and kind = 'machine' and (expires_at is null or expires_at > $2)
-        """,
-        token_digest(token),
-        state.clock.now(),
-    )
-    if row is None:
-        raise _unauthenticated()
-    return Principal("machine", row["principal"], None, row["name"], "en", known_roles(row["roles"]), "UTC")
+def _not_here() -> Problem:
+    return Problem(
+        403, "unknown-person", "You are not in the people register",
+        "You are signed in, but as no active person in the organisation.",
+        remedy="Ask the programme office whether HR has reported you yet.",
+    )  # fmt: skip
 
 
-async def _person(request: Request, login: str) -> Principal:
-    state = request.app.state
-    rows = await state.pool.fetch(
-        """
-        select p.id, p.given_name, p.family_name, p.locale, p.time_zone,
-               case when a.expires_at is null or a.expires_at > $2 then a.roles end as roles,
-               exists (select from people r where r.manager_id = p.id and r.status <> 'inactive') as has_reports
-        from people p left join access a on a.person_id = p.id
-        where p.login = $1 and p.status <> 'inactive' limit 2
-        """,
-        login,
-        state.clock.now(),
-    )
-    if len(rows) != 1:
-        raise Problem(
-            403, "unknown-person", "You are not in the people register",
-            "You are signed in, but no active person in the organisation has this login.",
-            remedy="Ask the programme office whether HR has reported you yet.",
-        )  # fmt: skip
-    return _as_principal(rows[0])
-
-
-def _as_principal(row: Any) -> Principal:
-    person_id: UUID = row["id"]
-    return Principal(
-        kind="person",
-        id=f"person:{person_id}",
-        person_id=person_id,
-        name=f"{row['given_name']} {row['family_name']}".strip(),
-        locale=row["locale"],
-        roles=known_roles(row["roles"] or {}),
-        time_zone=row["time_zone"],
-        has_reports=row["has_reports"],
-    )
+def _unbound() -> Problem:
+    return Problem(
+        403, "sign-in-unbound", "This account has not signed in before",
+        "This service has not heard yet which person the account is.",
+        remedy="Sign in once in the browser, or call GET /enrolment/v1/me with this token; every service knows it "
+        "seconds later.",
+    )  # fmt: skip
 
 
 def _unauthenticated() -> Problem:

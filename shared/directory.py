@@ -1,7 +1,7 @@
-"""A service's own copy of people, units and roles, kept from the three compacted topics.
+"""A service's own copy of people, units, roles and sign-ins, kept from the three compacted topics.
 
-Enrolment owns these tables and needs no copy. Elsewhere a page, a mail or a permission is decided from here, without
-asking anybody.
+Enrolment owns these tables and needs no copy; of ended sessions, which the portal tells, it keeps one like everybody.
+Elsewhere a page, a mail or a permission is decided from here, without asking anybody.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,24 @@ from uuid import UUID
 from shared.db import Connection
 from shared.events.access import AccessState
 from shared.events.people import PersonState
+from shared.events.sessions import SessionEnded
 from shared.events.units import UnitState
 from shared.inbox import Handler, Received
 
 
 def handlers() -> list[Handler]:
-    """Handlers that keep the tables `people`, `units` and `access`; a tombstone removes its row."""
+    """Handlers that keep `people`, `units`, `access`, `sign_ins` and `ended_sessions`; a tombstone removes its row."""
     return [
+        *session_handlers(),
         Handler("directory.people", (PersonState,), keep_people, mode="latest_state"),
         Handler("directory.units", (UnitState,), keep_units, mode="latest_state"),
         Handler("directory.access", (AccessState,), keep_access, mode="latest_state"),
     ]
+
+
+def session_handlers() -> list[Handler]:
+    """The one that every service needs: it keeps `ended_sessions`."""
+    return [Handler("directory.sessions", (SessionEnded,), keep_ended_sessions, mode="every_fact")]
 
 
 async def keep_people(conn: Connection, events: Sequence[Received[PersonState]], _: datetime) -> None:
@@ -67,23 +74,59 @@ async def keep_units(conn: Connection, events: Sequence[Received[UnitState]], _:
 
 
 async def keep_access(conn: Connection, events: Sequence[Received[AccessState]], _: datetime) -> None:
-    """Store each principal's newest roles; forget principals that were revoked."""
+    """Store each principal's newest roles and sign-ins; forget principals that were revoked."""
     newest, gone = _newest(events)
     held = [state for state in newest if isinstance(state, AccessState)]
+    await _keep_sign_ins(conn, held, gone)
     await conn.execute("delete from access where principal = any($1::text[])", gone)
     await conn.execute(
         """
-        insert into access (principal, kind, person_id, name, token_hash, roles, expires_at)
+        insert into access (principal, kind, person_id, name, token_hash, roles, expires_at, sessions_from)
         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::jsonb[],
-                             $7::timestamptz[])
+                             $7::timestamptz[], $8::timestamptz[])
         on conflict (principal) do update set kind = excluded.kind, person_id = excluded.person_id,
             name = excluded.name, token_hash = excluded.token_hash, roles = excluded.roles,
-            expires_at = excluded.expires_at
+            expires_at = excluded.expires_at, sessions_from = excluded.sessions_from
         """,
         [a.principal for a in held], [a.kind.value for a in held], [a.person_id for a in held],
         [a.name for a in held], [bytes.fromhex(a.token_hash) if a.token_hash else None for a in held],
         [a.model_dump(mode="json")["roles"] for a in held], [a.expires_at for a in held],
+        [a.sessions_from for a in held],
     )  # fmt: skip
+
+
+async def _keep_sign_ins(conn: Connection, held: Sequence[AccessState], gone: Sequence[str]) -> None:
+    people = [state.person_id for state in held if state.person_id is not None]
+    erased = [UUID(each.removeprefix("person:")) for each in gone if each.startswith("person:")]
+    await conn.execute("delete from sign_ins where person_id = any($1::uuid[])", people + erased)
+    bound = [(each, state.person_id) for state in held if state.person_id is not None for each in state.sign_ins]
+    await conn.execute(
+        """
+        insert into sign_ins (issuer, subject, person_id) select * from unnest($1::text[], $2::text[], $3::uuid[])
+        on conflict do nothing
+        """,
+        [sign_in.issuer for sign_in, _ in bound], [sign_in.subject for sign_in, _ in bound],
+        [person_id for _, person_id in bound],
+    )  # fmt: skip
+
+
+async def keep_ended_sessions(conn: Connection, events: Sequence[Received[SessionEnded]], _: datetime) -> None:
+    """Remember sessions that were ended, until they would have ended by themselves."""
+    await end_sessions(conn, [event.data for event in events])
+
+
+async def end_sessions(conn: Connection, ended: Sequence[SessionEnded]) -> None:
+    """End these sessions here, and forget those that are over: of the machine's time, which sessions go by."""
+    await conn.execute("delete from ended_sessions where until < clock_timestamp()")
+    await conn.execute(
+        """
+        insert into ended_sessions (id, until)
+        select distinct on (id) id, until from unnest($1::uuid[], $2::timestamptz[]) as t(id, until)
+        where until >= clock_timestamp() on conflict do nothing
+        """,
+        [session.session_id for session in ended],
+        [session.until for session in ended],
+    )
 
 
 def _newest(events: Sequence[Received[Any]]) -> tuple[list[Any], list[str]]:

@@ -33,12 +33,31 @@ class InvalidTokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """An account at the issuer. `login` is what HR may know the person by; it matters at the first sign-in alone.
+
+    until: when the token that spoke of it ends, in seconds since 1970.
+    """
+
+    issuer: str
+    subject: str
+    login: str | None
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token speaks of: `subject` is the login of a person."""
+    """Whom a token speaks of."""
 
     issuer: str
     subject: str
     claims: dict[str, Any]
+
+    def account(self, login_claim: str) -> Account:
+        """The account, with the login that this claim carries, if it does."""
+        login = self.claims.get(login_claim)
+        held = login if isinstance(login, str) and login.strip() else None
+        return Account(self.issuer, self.subject, held, float(self.claims["exp"]) + LEEWAY_SECONDS)
 
 
 class TokenVerifier:

@@ -81,7 +81,14 @@ class Settings(KafkaSettings):
         "anybody else names is linked to, not joined.",
     )
 
-    oidc_issuer: str = Field(description="The OIDC issuer whose `sub` is a person's login.")
+    oidc_issuer: str = Field(description="The OIDC issuer that people sign in at.")
+    oidc_login_claim: str = Field(
+        default="sub",
+        min_length=1,
+        max_length=200,
+        description="The claim of the issuer's tokens that holds the login as HR knows it. It finds the person when "
+        "they first sign in; from then on the account (`iss` and `sub`) is theirs, whatever the claim or HR says.",
+    )
     oidc_audience: str = Field(default="medled", description="The audience an access token must name.")
     oidc_client_id: str = Field(default="medled", description="Client id the portal signs in with.")
     oidc_client_secret: SecretStr | None = Field(default=None, description="Client secret; unset for a public client.")

@@ -21,6 +21,9 @@ from services.enrolment.problems import on_refused
 from services.enrolment.programmes import api as programmes
 from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
+from services.enrolment.sign_ins import api as sign_ins
+from services.enrolment.sign_ins import pages as sign_in_pages
+from shared import directory
 from shared.db import Pool
 from shared.http import create_app
 
@@ -41,6 +44,9 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
             people.router,
             imports.router,
             access.router,
+            sign_ins.router,
+            sign_ins.me,
+            sign_in_pages.router,
             programmes.router,
             cohorts.router,
             enrolments.router,
@@ -53,6 +59,7 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
         ],
     )
     app.add_exception_handler(Refused, on_refused)
+    app.state.first_sign_in = sign_in_pages.first_sign_in
     return app
 
 
@@ -64,6 +71,6 @@ def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
         settings,
         pool,
         service=SERVICE,
-        handlers=enrolment_handlers.handlers(),
+        handlers=[*directory.session_handlers(), *enrolment_handlers.handlers()],
         timers={**enrolment_handlers.timers(), **import_handlers.timers(pool)},
     )

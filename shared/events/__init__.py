@@ -2,6 +2,7 @@
 
 from shared.events.access import (
     AccessState,
+    SignIn,
 )
 from shared.events.base import (
     REGISTRY,
@@ -55,6 +56,12 @@ from shared.events.notifications import (
 )
 from shared.events.people import (
     PersonState,
+)
+from shared.events.sessions import (
+    SessionEnded,
+)
+from shared.events.sign_ins import (
+    SignInChanged,
 )
 from shared.events.units import (
     UnitState,
@@ -120,6 +127,9 @@ __all__ = [
     "RoundClosed",
     "RoundOpened",
     "RoundWithheld",
+    "SessionEnded",
+    "SignIn",
+    "SignInChanged",
     "Title",
     "UnitState",
 ]

@@ -5,10 +5,22 @@ from uuid import UUID
 
 from pydantic import Field, Strict
 
-from shared.events.base import Event
+from shared.events.base import Event, Part
 from shared.events.words import AnyPrincipalKind, Code, PersonId, UtcTime, one_of
 
 RoleUnits = Annotated[tuple[UUID, ...], Strict(False), Field(max_length=1000)]
+
+
+class SignIn(Part):
+    """An account at an identity provider that signs a person in."""
+
+    issuer: str = Field(
+        min_length=1, max_length=2000, description="The provider (`iss`).", examples=["https://login.example.org"]
+    )
+    subject: str = Field(min_length=1, max_length=1000, description="The account there (`sub`).", examples=["f3c1a8d2"])
+
+
+SignIns = Annotated[tuple[SignIn, ...], Strict(False), Field(max_length=100)]
 
 
 class AccessState(
@@ -20,7 +32,7 @@ class AccessState(
     compacted=True,
     restricted=True,
 ):
-    """The roles one principal holds today. A tombstone, or no roles, means no access."""
+    """The roles one principal holds today, and who signs in as a person. A tombstone, or no roles, means no role."""
 
     principal: str = Field(
         min_length=1,
@@ -46,3 +58,8 @@ class AccessState(
         json_schema_extra=one_of("role"),
     )
     expires_at: UtcTime | None = Field(default=None, description="When all of it ends; null: when revoked.")
+    sign_ins: SignIns = Field(default=(), description="The accounts that sign this person in; none of a machine's.")
+    sessions_from: UtcTime | None = Field(
+        default=None,
+        description="Sessions of this person that began before have ended, since a sign-in of theirs has; null: none.",
+    )

@@ -1,4 +1,4 @@
-"""The session: a signed cookie that says who signed in, set by the portal and read by every service.
+"""The session: a signed cookie that says who signed in, set where somebody does and read by every service.
 
 It identifies and nothing more, like the issuer's token that it stands for. Its times are the machine's own, not the
 shifted clock's: a demo in which a month passes signs nobody out.
@@ -7,7 +7,9 @@ shifted clock's: a demo in which a month passes signs nobody out.
 import hashlib
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -15,19 +17,30 @@ from joserfc.jwk import OctKey
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.oidc import Account
 from shared.settings import Settings
 
 COOKIE = "medled_session"
 LASTS_SECONDS = 8 * 3600
+_ARRIVAL_COOKIE = "medled_arrival"
+_ARRIVAL_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who signed in: `subject` at `issuer`, called `name`."""
+    """Who signed in, and when: `subject` at `issuer`, called `name` there, bound to the person."""
 
+    id: UUID
+    person_id: UUID
     issuer: str
     subject: str
     name: str
+    began: datetime
+
+    @property
+    def until(self) -> datetime:
+        """When it ends by itself."""
+        return self.began + timedelta(seconds=LASTS_SECONDS)
 
 
 def seal(settings: Settings, purpose: str, claims: dict[str, Any], *, seconds: int) -> str:
@@ -51,15 +64,23 @@ def _key(settings: Settings, purpose: str) -> OctKey:
     return OctKey.import_key(hashlib.sha256(f"medled:{purpose}:{secret}".encode()).digest())
 
 
-def set_session(response: Response, settings: Settings, *, subject: str, name: str) -> None:
-    """Sign `subject` of the configured issuer in."""
-    claims = {"iss": settings.oidc_issuer, "sub": subject, "name": name}
-    sealed = seal(settings, "session", claims, seconds=LASTS_SECONDS)
-    set_cookie(response, settings, COOKIE, sealed, seconds=LASTS_SECONDS)
+def set_session(response: Response, settings: Settings, *, person_id: UUID, subject: str, name: str) -> None:
+    """Sign in: a new session of the person to whom `subject` of the configured issuer is bound."""
+    set_cookie(response, settings, _ARRIVAL_COOKIE, "", seconds=0)
+    set_cookie(response, settings, COOKIE, new_session(settings, person_id, subject, name), seconds=LASTS_SECONDS)
+
+
+def new_session(settings: Settings, person_id: UUID, subject: str, name: str) -> str:
+    """A session as its cookie holds it."""
+    claims = {
+        "iss": settings.oidc_issuer, "sub": subject, "name": name, "person": str(person_id), "sid": str(uuid4()),
+        "began": time.time(),
+    }  # fmt: skip
+    return seal(settings, "session", claims, seconds=LASTS_SECONDS)
 
 
 def clear_session(response: Response, settings: Settings) -> None:
-    """Sign out."""
+    """Take the cookie from this browser; a copy of it ends by `ended_sessions`."""
     set_cookie(response, settings, COOKIE, "", seconds=0)
 
 
@@ -76,6 +97,43 @@ def read_session(request: Request) -> Session | None:
     sealed = request.cookies.get(COOKIE)
     settings: Settings = request.app.state.settings
     claims = unseal(settings, "session", sealed) if sealed else None
-    if claims is None or claims.get("iss") != settings.oidc_issuer or not isinstance(claims.get("sub"), str):
+    if claims is None or claims.get("iss") != settings.oidc_issuer:
         return None
-    return Session(claims["iss"], claims["sub"], str(claims.get("name") or claims["sub"]))
+    try:
+        return Session(
+            UUID(claims["sid"]), UUID(claims["person"]), claims["iss"], claims["sub"], str(claims["name"]),
+            datetime.fromtimestamp(claims["began"], UTC),
+        )  # fmt: skip
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None  # of 0.1.0, which knew neither the person nor how to end it
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Somebody who comes from the issuer with an account that nobody is known by yet, called `name` there."""
+
+    account: Account
+    name: str
+    next: str
+
+
+def hand_over(response: Response, settings: Settings, arrival: Arrival) -> None:
+    """Let this browser carry an arrival to the service that binds accounts: in a cookie, so no link can plant one."""
+    account = arrival.account
+    claims = {
+        "iss": account.issuer, "sub": account.subject, "login": account.login, "name": arrival.name,
+        "next": arrival.next,
+    }  # fmt: skip
+    sealed = seal(settings, "arrival", claims, seconds=_ARRIVAL_SECONDS)
+    set_cookie(response, settings, _ARRIVAL_COOKIE, sealed, seconds=_ARRIVAL_SECONDS)
+
+
+def take_arrival(request: Request) -> Arrival | None:
+    """What the portal handed over; None when it did not, or too long ago."""
+    sealed = request.cookies.get(_ARRIVAL_COOKIE)
+    settings: Settings = request.app.state.settings
+    claims = unseal(settings, "arrival", sealed) if sealed else None
+    if claims is None or claims.get("iss") != settings.oidc_issuer:
+        return None
+    account = Account(claims["iss"], claims["sub"], claims["login"], float(claims["exp"]))
+    return Arrival(account, claims["name"], claims["next"])

@@ -17,8 +17,9 @@ from shared.access import issue_token
 from shared.db import Connection, Pool, transaction
 from shared.events import REGISTRY, Event, Role
 from shared.ids import new_id, random_id
-from shared.web.session import COOKIE, LASTS_SECONDS, seal
+from shared.web.session import COOKIE
 from tests.support.settings import make_settings
+from tests.support.signing_in import PEOPLE, session_of
 
 ORIGIN = "http://127.0.0.1:8080"
 TITLE = {"sv": "Att leda möten", "en": "Leading meetings"}
@@ -83,6 +84,7 @@ class World:
             """,
             [(person_id, login, unit or self.hq, manager, status) for person_id, login in rows],
         )
+        PEOPLE.update({login: person_id for person_id, login in rows})
         return [person_id for person_id, _ in rows]
 
     async def grant(self, person_id: UUID, role: Role, *units: UUID) -> None:
@@ -117,12 +119,11 @@ class World:
     def client(self, login: str) -> httpx.AsyncClient:
         """The person with this login, signed in."""
         if login not in self._clients:
-            claims = {"iss": self.settings.oidc_issuer, "sub": login, "name": login}
             self._clients[login] = httpx.AsyncClient(
                 transport=httpx.ASGITransport(self.app),
                 base_url=ORIGIN,
                 headers={"sec-fetch-site": "same-origin"},
-                cookies={COOKIE: seal(self.settings, "session", claims, seconds=LASTS_SECONDS)},
+                cookies={COOKIE: session_of(self.settings, login)},
             )
         return self._clients[login]
 

@@ -19,6 +19,7 @@ from shared.ids import new_id, random_id
 from shared.inbox import Parked, Received
 from shared.links import token_for
 from shared.timers import Due
+from tests.support.signing_in import PEOPLE
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 PRACTICES = (Practice.leading_meetings, Practice.improving)
@@ -67,6 +68,7 @@ class House:
     async def add_person(
         self, person: UUID, *, manager: UUID | None, name: str = "Person", locale: str = "sv", login: str | None = None
     ) -> None:
+        PEOPLE[login or name.lower()] = person
         await self.pool.execute(
             """
             insert into people

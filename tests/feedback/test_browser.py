@@ -9,10 +9,11 @@ from playwright.async_api import Browser, expect
 
 from services.feedback.app import create_api
 from shared.events import Group, Practice
-from shared.web.session import COOKIE, seal
+from shared.web.session import COOKIE
 from tests.feedback.house import PRACTICES, House, received
 from tests.support.browser import is_usable
 from tests.support.serving import on_a_port
+from tests.support.signing_in import session_of
 
 pytestmark = pytest.mark.browser
 
@@ -66,10 +67,8 @@ async def test_everybody_can_read_their_results(browser: Browser, house: House, 
         for number, token in enumerate([tokens[Group.manager][0], *tokens[Group.peer][:peers]]):
             await house.answer(token, 2 + number % 3, practices=practices, now=now)
         await house.close(round_id, now=now + timedelta(days=15))
-    claims = {"iss": house.settings.oidc_issuer, "sub": "anna", "name": "Anna Berg"}
     context = await browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
-    await context.add_cookies([{"name": COOKIE, "value": seal(house.settings, "session", claims, seconds=600),
-                                "url": origin}])  # fmt: skip
+    await context.add_cookies([{"name": COOKIE, "value": session_of(house.settings, "anna"), "url": origin}])
     page = await context.new_page()
     await page.goto(f"{origin}/feedback/?lang=en")
     await expect(page.get_by_text("Results ready")).to_have_count(2)

@@ -13,7 +13,7 @@ from shared.db import Pool
 from shared.events import EnrolmentActivated
 from shared.events.words import Role
 from shared.ids import new_id
-from shared.web.session import COOKIE, seal
+from shared.web.session import COOKIE
 from tests.notifications.conftest import Directory, Sending, invite, route, until
 from tests.notifications.factories import NOW, received
 from tests.notifications.mail_server import ACCEPT, MailServer
@@ -21,6 +21,7 @@ from tests.notifications.test_sender import settled
 from tests.support.directory import add_machine, add_person, add_unit, grant
 from tests.support.serving import ORIGIN, client_of
 from tests.support.settings import make_settings
+from tests.support.signing_in import session_of
 
 LOG = "/notifications/v1/deliveries"
 
@@ -271,8 +272,7 @@ async def test_an_operator_retries_from_the_page_and_another_site_cannot(
     await fail_all(pool)
     notification = await pool.fetchval("select id from notifications")
     settings = client._transport.app.state.settings  # type: ignore[attr-defined]
-    session = seal(settings, "session", {"iss": settings.oidc_issuer, "sub": "olle", "name": "Olle"}, seconds=60)
-    client.cookies.set(COOKIE, session)
+    client.cookies.set(COOKIE, session_of(settings, "olle"))
     page = await client.get("/notifications/", follow_redirects=True)
     assert f"/notifications/deliveries/{notification}/retry" in page.text
     path = f"/notifications/deliveries/{notification}/retry"

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from services.portal.app import create_api
 from services.portal.settings import PortalSettings
 from shared.db import Pool
-from shared.web.session import COOKIE, LASTS_SECONDS, seal
+from shared.web.session import COOKIE
 from tests.support.directory import add_person
 from tests.support.serving import on_a_port
+from tests.support.signing_in import session_of
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,7 @@ class Portal:
         async with httpx.AsyncClient(base_url=self.origin, trust_env=False) as client:
             if login is not None:
                 await add_person(self.pool, login, locale="sv")
-                claims = {"iss": self.settings.oidc_issuer, "sub": login, "name": login}
-                sealed = seal(self.settings, "session", claims, seconds=LASTS_SECONDS)
-                client.cookies.set(COOKIE, sealed, domain="127.0.0.1")
+                client.cookies.set(COOKIE, session_of(self.settings, login), domain="127.0.0.1")
             yield client
 
 

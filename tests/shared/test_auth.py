@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -24,15 +25,20 @@ from starlette.routing import Route
 
 from deploy.embedded.process import Child, free_port, wait_until_listening
 from shared.auth import Principal, optional_principal, principal
+from shared.db import transaction
+from shared.directory import end_sessions
+from shared.events import SessionEnded
 from shared.events.words import Role
 from shared.http import create_app
+from shared.ids import new_id
 from shared.oidc import TokenVerifier
 from shared.settings import Settings
-from shared.web.session import COOKIE, seal, set_session
+from shared.web.session import COOKIE, seal, set_session, unseal
 from tests.support.databases import Databases
 from tests.support.directory import add_machine, add_person, grant
 from tests.support.serving import client_of, on_a_port
 from tests.support.settings import make_settings
+from tests.support.signing_in import bind, session_of, signed_in
 
 router = APIRouter()
 
@@ -109,6 +115,13 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def add_anna(app: FastAPI, **more: Any) -> UUID:
+    """Anna, who has signed in before."""
+    person_id = await add_person(app.state.pool, "anna", **more)
+    await bind(app.state.pool, person_id, "anna", app.state.settings.oidc_issuer)
+    return person_id
+
+
 async def ask(client: httpx.AsyncClient, token: str) -> httpx.Response:
     return await client.get("/feedback/v1/whoami", headers={"authorization": f"Bearer {token}"})
 
@@ -133,7 +146,7 @@ def independent_issuer(tmp_path: Path) -> Iterator[str]:
     child.kill()
 
 
-async def test_a_token_of_an_independent_issuer_identifies_the_person_by_login(
+async def test_a_token_of_an_independent_issuer_identifies_the_person_its_account_is_bound_to(
     database: Databases, independent_issuer: str
 ) -> None:
     url = independent_issuer
@@ -146,22 +159,23 @@ async def test_a_token_of_an_independent_issuer_identifies_the_person_by_login(
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": asked["redirect_uri"]}
         tokens = (await browser.post(f"{url}/oauth2/token", data=form, auth=("medled", "any"))).json()
     async with client_of(app) as client:
-        person_id = await add_person(app.state.pool, "anna")
+        person_id = await add_person(app.state.pool, "anna.berg")
+        await bind(app.state.pool, person_id, "anna", url)
         answer = await ask(client, tokens["id_token"])
-    assert answer.json() == {"id": f"person:{person_id}", "kind": "person", "name": "anna Berg", "roles": {}}
+    assert answer.json() == {"id": f"person:{person_id}", "kind": "person", "name": "anna.berg Berg", "roles": {}}
 
 
 async def test_roles_come_from_the_access_table_and_unknown_ones_grant_nothing(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
-    person_id = await add_person(app.state.pool, "anna")
+    person_id = await add_anna(app)
     await grant(app.state.pool, person_id, {Role.operator: None})
     await app.state.pool.execute("""update access set roles = roles || '{"emperor": null}'::jsonb""")
     assert (await ask(client, issuer.token())).json()["roles"] == {"operator": None}
 
 
 async def test_roles_end_when_they_expire(app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer) -> None:
-    person_id = await add_person(app.state.pool, "anna")
+    person_id = await add_anna(app)
     await grant(app.state.pool, person_id, {Role.operator: None}, datetime.now(UTC) - timedelta(seconds=1))
     assert (await ask(client, issuer.token())).json()["roles"] == {}
 
@@ -205,7 +219,7 @@ def bad_tokens(issuer: HandIssuer) -> dict[str, str]:
 async def test_what_does_not_hold_is_refused_and_always_in_the_same_words(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
-    await add_person(app.state.pool, "anna")
+    await add_anna(app)
     assert (await ask(client, issuer.token())).status_code == 200
     answers = {what: await ask(client, token) for what, token in bad_tokens(issuer).items()}
     assert {what: answer.status_code for what, answer in answers.items()} == dict.fromkeys(answers, 401)
@@ -219,7 +233,7 @@ async def test_what_does_not_hold_is_refused_and_always_in_the_same_words(
 async def test_a_rotated_key_is_fetched_once_it_is_seen(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
-    await add_person(app.state.pool, "anna")
+    await add_anna(app)
     verifier: TokenVerifier = app.state.token_verifier
     assert (await ask(client, issuer.token())).status_code == 200
     issuer.keys = [ECKey.generate_key("P-256", {"kid": "second"})]
@@ -231,7 +245,7 @@ async def test_a_rotated_key_is_fetched_once_it_is_seen(
 async def test_made_up_key_ids_do_not_make_us_hammer_the_issuer(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
-    await add_person(app.state.pool, "anna")
+    await add_anna(app)
     for number in range(20):
         made_up = issuer.token(key=RSAKey.generate_key(2048, {"kid": f"made-up-{number}"}) if number == 0 else None,
                                header={"kid": f"made-up-{number}"})  # fmt: skip
@@ -256,7 +270,7 @@ async def test_keys_that_are_known_hold_while_the_issuer_is_away(database: Datab
         app = an_app(await database("feedback"), issuer.url)
         await app.state.token_verifier.verify(issuer.token())
     async with client_of(app) as client:
-        await add_person(app.state.pool, "anna")
+        await add_anna(app)
         assert (await ask(client, issuer.token())).status_code == 200
 
 
@@ -272,19 +286,33 @@ async def test_an_issuer_by_another_name_is_not_ours(database: Databases) -> Non
 async def test_signed_in_is_not_enough_for_who_is_not_in_the_register_or_has_left(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
-    await add_person(app.state.pool, "gone", status="inactive")
-    await add_person(app.state.pool, "away", status="on_leave")
-    assert (await ask(client, issuer.token(sub="nobody"))).status_code == 403
-    assert (await ask(client, issuer.token(sub="gone"))).json()["type"].endswith("/problems/unknown-person")
-    assert (await ask(client, issuer.token(sub="away"))).status_code == 200
+    for status in ("inactive", "on_leave"):
+        await bind(app.state.pool, await add_person(app.state.pool, status, status=status), status, issuer.url)
+    await bind(app.state.pool, new_id(), "erased", issuer.url)
+    for gone in ("inactive", "erased"):
+        answer = await ask(client, issuer.token(sub=gone))
+        assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (403, "unknown-person")
+    assert (await ask(client, issuer.token(sub="on_leave"))).status_code == 200
 
 
-async def test_a_login_that_two_people_hold_for_a_moment_lets_neither_in(
+async def test_a_login_alone_opens_nothing_where_accounts_are_not_bound(
     app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
 ) -> None:
     await add_person(app.state.pool, "anna")
-    await add_person(app.state.pool, "anna")
+    answer = await ask(client, issuer.token())
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (403, "sign-in-unbound")
+    assert "/enrolment/v1/me" in answer.json()["remedy"]
+
+
+async def test_an_account_that_two_people_hold_for_a_moment_lets_neither_in(
+    app: FastAPI, client: httpx.AsyncClient, issuer: HandIssuer
+) -> None:
+    anna, bo = await add_anna(app), await add_person(app.state.pool, "bo")
+    await bind(app.state.pool, bo, "anna", issuer.url)
     assert (await ask(client, issuer.token())).status_code == 403
+    for person_id in (anna, bo):
+        headers = signed_in(app.state.settings, "anna", person=str(person_id))
+        assert (await client.get("/feedback/v1/whoami", headers=headers)).status_code == 401
 
 
 async def test_a_machine_token_carries_its_own_roles_until_it_expires(app: FastAPI, client: httpx.AsyncClient) -> None:
@@ -298,17 +326,11 @@ async def test_a_machine_token_carries_its_own_roles_until_it_expires(app: FastA
     assert (await ask(client, token)).status_code == 401
 
 
-def signed_in(app: FastAPI, login: str = "anna", **claims: Any) -> dict[str, str]:
-    settings = app.state.settings
-    full = {"iss": settings.oidc_issuer, "sub": login, "name": login} | claims
-    return {"cookie": f"{COOKIE}={seal(settings, 'session', full, seconds=60)}"}
-
-
-async def test_every_service_takes_the_session_that_the_portal_set(app: FastAPI, client: httpx.AsyncClient) -> None:
-    await add_person(app.state.pool, "anna")
+async def test_every_service_takes_the_session_that_signing_in_set(app: FastAPI, client: httpx.AsyncClient) -> None:
+    person_id = await add_person(app.state.pool, "anna")
     response = Response()
-    set_session(response, app.state.settings, subject="anna", name="Anna")
-    cookie = response.headers["set-cookie"]
+    set_session(response, app.state.settings, person_id=person_id, subject="f3c1a8d2", name="Anna")
+    [cookie] = [each for each in response.headers.getlist("set-cookie") if each.startswith(COOKIE)]
     assert "httponly" in cookie.lower()
     assert "samesite=lax" in cookie.lower()
     answer = await client.get("/feedback/v1/whoami", headers={"cookie": cookie.split(";")[0]})
@@ -320,14 +342,19 @@ async def test_a_session_that_is_forged_foreign_ended_or_for_something_else_is_n
 ) -> None:
     await add_person(app.state.pool, "anna")
     settings = app.state.settings
-    claims = {"iss": settings.oidc_issuer, "sub": "anna"}
+    genuine = unseal(settings, "session", session_of(settings, "anna")) or {}
     other = make_settings(Settings, "postgresql://x", session_secret="another-secret-another-secret-another")
+    of_0_1_0 = {name: genuine[name] for name in ("iss", "sub", "name")}
     for cookie in (
-        seal(other, "session", claims, seconds=60),
-        seal(settings, "session", claims | {"iss": "https://elsewhere.example"}, seconds=60),
-        seal(settings, "session", claims, seconds=-1),
-        seal(settings, "login", claims, seconds=60),
-        seal(settings, "session", claims, seconds=60)[:-3] + "AAA",
+        seal(other, "session", genuine, seconds=60),
+        seal(settings, "session", genuine | {"iss": "https://elsewhere.example"}, seconds=60),
+        seal(settings, "session", genuine, seconds=-1),
+        seal(settings, "login", genuine, seconds=60),
+        seal(settings, "arrival", genuine, seconds=60),
+        seal(settings, "session", of_0_1_0, seconds=60),
+        seal(settings, "session", genuine | {"person": "anna"}, seconds=60),
+        seal(settings, "session", genuine | {"began": "now"}, seconds=60),
+        seal(settings, "session", genuine, seconds=60)[:-3] + "AAA",
         "nonsense",
     ):
         headers = {"cookie": f"{COOKIE}={cookie}"}
@@ -335,9 +362,49 @@ async def test_a_session_that_is_forged_foreign_ended_or_for_something_else_is_n
         assert (await client.get("/feedback/page", headers=headers)).json() == "nobody"
 
 
-async def test_another_sites_page_cannot_ride_on_a_session(app: FastAPI, client: httpx.AsyncClient) -> None:
+async def test_a_session_ends_when_somebody_signs_out_and_no_other_does(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
     await add_person(app.state.pool, "anna")
-    cookie = signed_in(app)
+    mine, copied = signed_in(app.state.settings, "anna"), signed_in(app.state.settings, "anna")
+    ended = unseal(app.state.settings, "session", copied["cookie"].partition("=")[2]) or {}
+    state = SessionEnded(session_id=UUID(ended["sid"]), until=datetime.now(UTC) + timedelta(hours=8))
+    await app.state.pool.execute("insert into ended_sessions values ($1, now() - interval '1 second')", new_id())
+    for _ in range(2):  # a redelivery changes nothing
+        async with transaction(app.state.pool) as conn:
+            await end_sessions(conn, [state])
+    assert (await client.get("/feedback/v1/whoami", headers=copied)).status_code == 401
+    assert (await client.get("/feedback/v1/whoami", headers=mine)).status_code == 200
+    kept = await app.state.pool.fetch("select id from ended_sessions")
+    assert [row["id"] for row in kept] == [state.session_id]  # what has ended by itself is forgotten
+
+
+async def test_what_a_service_knows_of_an_account_wins_over_what_a_session_says(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    pool, settings = app.state.pool, app.state.settings
+    anna, bo = await add_person(pool, "anna"), await add_person(pool, "bo")
+
+    async def whoami() -> int:
+        return (await client.get("/feedback/v1/whoami", headers=session)).status_code
+
+    session = signed_in(settings, "anna")
+    assert await whoami() == 200  # nothing has been heard of the account yet
+    await bind(pool, anna, "anna", settings.oidc_issuer)
+    assert await whoami() == 200
+    await pool.execute("update sign_ins set subject = 'another'")
+    assert await whoami() == 401
+    await pool.execute("update sign_ins set subject = 'anna', person_id = $1", bo)
+    assert await whoami() == 401
+    await pool.execute("delete from sign_ins")
+    await grant(pool, anna, {})
+    await pool.execute("update access set sessions_from = now() + interval '1 second'")
+    assert await whoami() == 401
+
+
+async def test_another_sites_page_cannot_ride_on_a_session(app: FastAPI, client: httpx.AsyncClient) -> None:
+    await add_anna(app)
+    cookie = signed_in(app.state.settings, "anna")
 
     async def post(**headers: str) -> int:
         sent = cookie | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -359,7 +426,7 @@ async def test_a_browser_is_sent_to_sign_in_and_back_and_a_stranger_is_told_so_i
     answer = await client.get("/feedback/mine?tab=2", headers=browser)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Ffeedback%2Fmine%3Ftab%3D2")
     stranger = await client.get(
-        "/feedback/mine", headers=browser | signed_in(app, "stranger") | {"accept-language": "en"}
+        "/feedback/mine", headers=browser | signed_in(app.state.settings, "stranger") | {"accept-language": "en"}
     )
     assert stranger.status_code == 403
     assert "We cannot find you in the people register" in stranger.text

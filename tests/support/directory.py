@@ -8,6 +8,7 @@ from shared.access import Roles, issue_token
 from shared.db import Pool
 from shared.events.words import Role
 from shared.ids import new_id, random_id
+from tests.support.signing_in import PEOPLE
 
 
 async def add_person(
@@ -21,7 +22,7 @@ async def add_person(
     time_zone: str = "Europe/Stockholm",
 ) -> UUID:
     """A person called after the login."""
-    person_id = random_id()
+    person_id = PEOPLE[login] = random_id()
     await pool.execute(
         """
         insert into people (id, login, given_name, family_name, unit_id, manager_id, status, locale, time_zone)

@@ -4,6 +4,7 @@ Whether the asker may is the edge's question: the console's first grant has nobo
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -23,7 +24,7 @@ async def grant(
     conn: Connection, who: Principal, person_id: UUID, role: Role, unit_id: UUID | None, *, now: datetime
 ) -> Access:
     """The person holds `role` for the unit and all below it, everywhere when None. Raises Unknown. Safe to repeat."""
-    access = await _of_person(conn, person_id)
+    access = await of_person(conn, person_id)
     await _must_exist(conn, [unit_id] if unit_id is not None else [])
     return await _change(conn, who, access, domain.granted(access.roles, role, unit_id), "access.granted", now)
 
@@ -32,7 +33,7 @@ async def revoke(
     conn: Connection, who: Principal, person_id: UUID, role: Role, unit_id: UUID | None, *, now: datetime
 ) -> Access:
     """The person no longer holds it. Raises Unknown, NotHeld, HeldEverywhere."""
-    access = await _of_person(conn, person_id)
+    access = await of_person(conn, person_id)
     return await _change(conn, who, access, domain.revoked(access.roles, role, unit_id), "access.revoked", now)
 
 
@@ -68,7 +69,8 @@ async def withdraw(conn: Connection, who: Principal, principal: str, *, now: dat
     await audit(conn, who, "token.withdrawn", _audited(access), now)
 
 
-async def _of_person(conn: Connection, person_id: UUID) -> Access:
+async def of_person(conn: Connection, person_id: UUID) -> Access:
+    """What the person holds, locked. Raises Unknown."""
     name = await store.lock_person(conn, person_id)
     if name is None:
         raise Unknown("There is no person with this id.", field="person_id", remedy="Import the person first.")
@@ -83,19 +85,22 @@ async def _must_exist(conn: Connection, unit_ids: Sequence[UUID]) -> None:
 
 
 async def _change(conn: Connection, who: Principal, access: Access, roles: Held, action: str, now: datetime) -> Access:
-    changed = Access(
-        access.principal, access.kind, access.person_id, access.name, access.token_hash, roles, access.expires_at
-    )
+    changed = replace(access, roles=roles)
     if roles == access.roles:
         return changed
-    if roles:
-        await store.put(conn, changed)
-        await outbox.add(conn, domain.state_of(changed), now=now)
+    await announce(conn, changed, now=now)
+    await audit(conn, who, action, _audited(access), now)
+    return changed
+
+
+async def announce(conn: Connection, access: Access, *, now: datetime) -> None:
+    """Store what a principal holds from now on, and tell the services."""
+    if access.says_something:
+        await store.put(conn, access)
+        await outbox.add(conn, domain.state_of(access), now=now)
     else:
         await store.remove(conn, access.principal)
         await outbox.add_tombstones(conn, AccessState, [access.principal], now=now)
-    await audit(conn, who, action, _audited(access), now)
-    return changed
 
 
 def _audited(access: Access) -> UUID:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.errors import Refused
-from shared.events import AccessState, PrincipalKind, Role
+from shared.events import AccessState, PrincipalKind, Role, SignIn
 
 Held = Mapping[Role, frozenset[UUID] | None]
 """Each role with the units it holds for, and all below them; None: everywhere."""
@@ -29,7 +29,10 @@ class NotHeld(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one principal holds: a person, or a machine with its token's hash."""
+    """What one principal holds: a person with the accounts that sign them in, or a machine with its token's hash.
+
+    sessions_from: sessions of the person from before have ended.
+    """
 
     principal: str
     kind: PrincipalKind
@@ -38,6 +41,13 @@ class Access:
     token_hash: bytes | None
     roles: Held
     expires_at: datetime | None = None
+    sign_ins: tuple[SignIn, ...] = ()
+    sessions_from: datetime | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to announce: nothing at all is a tombstone."""
+        return bool(self.roles or self.sign_ins or self.sessions_from)
 
 
 def granted(held: Held, role: Role, unit_id: UUID | None) -> Held:
@@ -82,4 +92,6 @@ def state_of(access: Access) -> AccessState:
         token_hash=access.token_hash.hex() if access.token_hash else None,
         roles={role.value: None if units is None else tuple(sorted(units)) for role, units in access.roles.items()},
         expires_at=access.expires_at,
+        sign_ins=access.sign_ins,
+        sessions_from=access.sessions_from,
     )

@@ -7,10 +7,14 @@ from uuid import UUID
 from services.enrolment.access.domain import Access
 from shared.access import known_roles
 from shared.db import Connection
-from shared.events import PrincipalKind
+from shared.events import PrincipalKind, SignIn
 from shared.paging import Page, fetch_page
 
-_ACCESS = "principal, kind, person_id, name, token_hash, roles, expires_at"
+_ACCESS = """
+    principal, kind, person_id, name, token_hash, roles, expires_at, sessions_from,
+    array(select issuer from sign_ins s where s.person_id = access.person_id order by issuer),
+    array(select subject from sign_ins s where s.person_id = access.person_id order by issuer)
+"""
 
 
 async def lock_person(conn: Connection, person_id: UUID) -> str | None:
@@ -29,7 +33,10 @@ async def find(conn: Connection, principal: str) -> Access | None:
 async def page(conn: Connection, after: str | None, limit: int) -> Page[Access]:
     return await fetch_page(
         conn,
-        f"select {_ACCESS} from access where $1::text is null or principal > $1 order by principal limit $2",  # noqa: S608
+        f"""
+        select {_ACCESS} from access
+        where ($1::text is null or principal > $1) and roles <> '{{}}' order by principal limit $2
+        """,  # noqa: S608
         after,
         limit=limit,
         item=_access,
@@ -40,10 +47,10 @@ async def page(conn: Connection, after: str | None, limit: int) -> Page[Access]:
 async def put(conn: Connection, access: Access) -> None:
     await conn.execute(
         """
-        insert into access (principal, kind, person_id, name, token_hash, roles, expires_at)
-        values ($1, $2, $3, $4, $5, $6, $7)
+        insert into access (principal, kind, person_id, name, token_hash, roles, expires_at, sessions_from)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
         on conflict (principal) do update set name = excluded.name, token_hash = excluded.token_hash,
-            roles = excluded.roles, expires_at = excluded.expires_at
+            roles = excluded.roles, expires_at = excluded.expires_at, sessions_from = excluded.sessions_from
         """,
         access.principal,
         access.kind.value,
@@ -52,6 +59,7 @@ async def put(conn: Connection, access: Access) -> None:
         access.token_hash,
         {role.value: None if units is None else sorted(map(str, units)) for role, units in access.roles.items()},
         access.expires_at,
+        access.sessions_from,
     )
 
 
@@ -69,5 +77,9 @@ async def unknown_units(conn: Connection, unit_ids: Sequence[UUID]) -> list[UUID
 
 
 def _access(row: Any) -> Access:
-    principal, kind, person_id, name, token_hash, roles, expires_at = row
-    return Access(principal, PrincipalKind(kind), person_id, name, token_hash, known_roles(roles), expires_at)
+    principal, kind, person_id, name, token_hash, roles, expires_at, sessions_from, issuers, subjects = row
+    sign_ins = tuple(SignIn(issuer=each[0], subject=each[1]) for each in zip(issuers, subjects, strict=True))
+    return Access(
+        principal, PrincipalKind(kind), person_id, name, token_hash, known_roles(roles), expires_at, sign_ins,
+        sessions_from,
+    )  # fmt: skip

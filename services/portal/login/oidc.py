@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import httpx
 
 from services.portal.login.domain import Attempt
-from shared.oidc import InvalidTokenError, IssuerUnavailableError, TokenVerifier, discover, issuer_client
+from shared.oidc import Account, InvalidTokenError, IssuerUnavailableError, TokenVerifier, discover, issuer_client
 
 _KEEP_SECONDS = 600
 
@@ -25,8 +25,11 @@ class LoginRejectedError(Exception):
 class OidcClient:
     """Signs people in at one issuer; keeps its metadata for ten minutes."""
 
-    def __init__(self, issuer: str, client_id: str, client_secret: str | None, redirect_uri: str) -> None:
+    def __init__(
+        self, issuer: str, client_id: str, client_secret: str | None, redirect_uri: str, *, login_claim: str
+    ) -> None:
         self._issuer = issuer
+        self._login_claim = login_claim
         self._client_id = client_id
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
@@ -52,8 +55,8 @@ class OidcClient:
             },
         )
 
-    async def redeem(self, attempt: Attempt, code: str) -> tuple[str, str]:
-        """Exchange the code; returns the subject and the name of who signed in.
+    async def redeem(self, attempt: Attempt, code: str) -> tuple[Account, str]:
+        """Exchange the code; returns the account and the name of who signed in.
 
         Raises IssuerUnavailableError or LoginRejectedError.
         """
@@ -71,7 +74,8 @@ class OidcClient:
         authorised = claims.get("azp", None if several else self._client_id) == self._client_id
         if not authorised or not secrets.compare_digest(str(claims.get("nonce", "")).encode(), attempt.nonce.encode()):
             raise LoginRejectedError("the ID token is for another login")
-        return identity.subject, str(claims.get("name") or claims.get("preferred_username") or identity.subject)
+        name = str(claims.get("name") or claims.get("preferred_username") or identity.subject)
+        return identity.account(self._login_claim), name
 
     async def logout_url(self, back_to: str) -> str | None:
         """Where the issuer ends its own session; None when it offers no such place or does not answer."""

@@ -10,10 +10,27 @@ from starlette.responses import RedirectResponse, Response
 from services.portal.login.domain import Attempt, new_attempt
 from services.portal.login.oidc import LoginRejectedError, OidcClient
 from services.portal.settings import PortalSettings
+from shared import outbox
+from shared.access import Principal
+from shared.credentials import holders
+from shared.db import transaction
+from shared.directory import end_sessions
+from shared.events import SessionEnded
+from shared.http import now, pool
 from shared.oidc import IssuerUnavailableError
 from shared.problems import Problem
 from shared.web import form_guard, render
-from shared.web.session import clear_session, read_session, seal, set_cookie, set_session, unseal
+from shared.web.session import (
+    Arrival,
+    Session,
+    clear_session,
+    hand_over,
+    read_session,
+    seal,
+    set_cookie,
+    set_session,
+    unseal,
+)
 
 log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -30,6 +47,7 @@ def client_for(settings: PortalSettings) -> OidcClient:
         settings.oidc_client_id,
         secret.get_secret_value() if secret else None,
         f"{settings.public_url.rstrip('/')}/callback",
+        login_claim=settings.oidc_login_claim,
     )
 
 
@@ -56,15 +74,20 @@ async def callback(
     if attempt is None or not code:
         return render(request, None, "login_failed.html", status=400)
     try:
-        subject, name = await _client(request).redeem(attempt, code)
+        account, name = await _client(request).redeem(attempt, code)
     except LoginRejectedError as error:
         log.warning("login.rejected", reason=str(error))
         return render(request, None, "login_failed.html", status=400)
     except IssuerUnavailableError as error:
         raise _unavailable(error) from error
     settings = request.app.state.settings
-    response = RedirectResponse(attempt.next, 303)
-    set_session(response, settings, subject=subject, name=name)
+    held = (await holders(pool(request), [account], now(request)))[account]
+    if isinstance(held, Principal) and held.person_id is not None:
+        response = RedirectResponse(attempt.next, 303)
+        set_session(response, settings, person_id=held.person_id, subject=account.subject, name=name)
+    else:  # who it is, the service that binds accounts says
+        response = RedirectResponse("/enrolment/sign-in", 303)
+        hand_over(response, settings, Arrival(account, name, attempt.next))
     set_cookie(response, settings, _cookie(state), "", seconds=0)
     return response
 
@@ -77,10 +100,21 @@ async def logout_page(request: Request) -> Response:
 @router.post("/logout", dependencies=[Depends(form_guard)])
 async def logout(request: Request) -> Response:
     settings = request.app.state.settings
+    session = read_session(request)
+    if session is not None:
+        await _end(request, session)
     goodbye = f"{settings.public_url.rstrip('/')}/logout"
     response = RedirectResponse(await _client(request).logout_url(goodbye) or "/logout", 303)
     clear_session(response, settings)
     return response
+
+
+async def _end(request: Request, session: Session) -> None:
+    """Here at once, in the other services as soon as they have the event: a copy of the cookie is worth nothing."""
+    ended = SessionEnded(session_id=session.id, until=session.until)
+    async with transaction(pool(request)) as conn:
+        await end_sessions(conn, [ended])
+        await outbox.add(conn, ended, now=now(request))
 
 
 def _client(request: Request) -> OidcClient:

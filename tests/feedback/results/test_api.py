@@ -13,9 +13,9 @@ import pytest
 from services.feedback.results.api import PURPOSE
 from shared.events import Group, Role
 from shared.ids import new_id
-from shared.web.session import COOKIE, LASTS_SECONDS, seal
 from tests.feedback.house import NOW, House
 from tests.support.directory import add_machine, grant
+from tests.support.signing_in import signed_in
 
 ROUNDS, RESULTS = "/feedback/v1/rounds", "/feedback/v1/rounds/{}/results"
 PAGE, FILE = "/feedback/rounds/{}", "/feedback/rounds/{}/results.csv"
@@ -37,9 +37,7 @@ async def released(house: House) -> UUID:
 
 def session(house: House, login: str, **changes: Any) -> dict[str, str]:
     """The cookie of somebody who signed in at the portal."""
-    seconds = changes.pop("seconds", LASTS_SECONDS)
-    claims = {"iss": house.settings.oidc_issuer, "sub": login, "name": login} | changes
-    return {"cookie": f"{COOKIE}={seal(house.settings, 'session', claims, seconds=seconds)}"}
+    return signed_in(house.settings, login, **changes)
 
 
 async def read(visitor: httpx.AsyncClient, path: str, headers: Mapping[str, str]) -> httpx.Response:

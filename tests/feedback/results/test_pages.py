@@ -7,16 +7,16 @@ import pytest
 
 from shared.events import Group, Practice
 from shared.web.locale import COOKIE as LANGUAGE
-from shared.web.session import COOKIE, seal
+from shared.web.session import COOKIE
 from tests.feedback.house import House
+from tests.support.signing_in import session_of
 
 RESULTS, PAGE, CSV = "/feedback/v1/rounds/{}/results", "/feedback/rounds/{}", "/feedback/rounds/{}/results.csv"
 
 
 def signed_in(house: House, login: str) -> dict[str, str]:
     """Headers of somebody who signed in at the portal and reads English."""
-    claims = {"iss": house.settings.oidc_issuer, "sub": login, "name": login}
-    return {"cookie": f"{COOKIE}={seal(house.settings, 'session', claims, seconds=60)}; {LANGUAGE}=en"}
+    return {"cookie": f"{COOKIE}={session_of(house.settings, login)}; {LANGUAGE}=en"}
 
 
 async def closed_round(house: House, *, peers: int = 6, rating: int = 4) -> UUID:

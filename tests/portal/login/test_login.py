@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
@@ -17,10 +18,12 @@ from deploy.issuer.settings import IssuerSettings
 from services.portal.login.domain import safe_next
 from services.portal.settings import PortalSettings
 from shared.db import Pool
+from shared.events import SessionEnded
 from shared.web.session import COOKIE
 from tests.portal.serving import Portal, portal_on_a_port
 from tests.support.directory import add_person
 from tests.support.serving import on_a_port
+from tests.support.signing_in import bind
 
 
 @asynccontextmanager
@@ -38,6 +41,13 @@ async def stack(settings: PortalSettings, pool: Pool, **overrides: Any) -> Async
             yield portal
 
 
+async def add_anna(portal: Portal) -> UUID:
+    """Anna, whose account has signed in before."""
+    person_id = await add_person(portal.pool, "anna")
+    await bind(portal.pool, person_id, "anna", portal.settings.oidc_issuer)
+    return person_id
+
+
 @pytest.fixture
 async def portal(settings: PortalSettings, pool: Pool) -> AsyncIterator[Portal]:
     async with stack(settings, pool) as portal:
@@ -52,8 +62,8 @@ async def choose(client: httpx.AsyncClient, authorize: str, subject: str) -> htt
     return await client.post("/issuer/authorize", data=carried | {"sub": subject})
 
 
-async def test_signing_in_leads_back_to_where_somebody_wanted_to_go(portal: Portal, pool: Pool) -> None:
-    await add_person(pool, "anna")
+async def test_signing_in_leads_back_to_where_somebody_wanted_to_go(portal: Portal) -> None:
+    await add_anna(portal)
     async with portal.browser() as client:
         start = await client.get("/login", params={"next": "/feedback/?lang=sv"})
         asked = parse_qs(urlsplit(start.headers["location"]).query)
@@ -68,7 +78,19 @@ async def test_signing_in_leads_back_to_where_somebody_wanted_to_go(portal: Port
         assert (await client.get("/portal/v1/overview")).status_code == 200
 
 
+async def test_an_account_that_nobody_is_known_by_goes_to_the_service_that_binds_accounts(portal: Portal) -> None:
+    await add_person(portal.pool, "anna")  # with the login, but that alone says nothing here
+    async with portal.browser() as client:
+        start = await client.get("/login", params={"next": "/feedback/"})
+        back = await choose(client, start.headers["location"], "anna")
+        done = await client.get(back.headers["location"])
+        assert (done.status_code, done.headers["location"]) == (303, "/enrolment/sign-in")
+        assert COOKIE not in client.cookies
+        assert "medled_arrival" in client.cookies
+
+
 async def test_two_tabs_can_sign_in_at_once(portal: Portal) -> None:
+    await add_anna(portal)
     async with portal.browser() as client:
         first = await client.get("/login", params={"next": "/one"})
         second = await client.get("/login", params={"next": "/two"})
@@ -127,8 +149,9 @@ async def test_without_the_issuer_signing_in_says_so(settings: PortalSettings, p
         assert "Det går inte att logga in just nu" in answer.text
 
 
-async def test_signing_out_ends_the_session_here_and_at_the_issuer(portal: Portal, pool: Pool) -> None:
-    async with portal.browser("anna") as client:
+async def test_signing_out_ends_the_session_here_at_the_issuer_and_in_every_copy_of_its_cookie(portal: Portal) -> None:
+    async with portal.browser("anna") as client, portal.browser() as thief:
+        thief.cookies.update(client.cookies)
         assert (await client.get("/portal/v1/overview")).status_code == 200
         assert (await client.get("/logout")).status_code == 200  # a link alone signs nobody out
         assert (await client.get("/portal/v1/overview")).status_code == 200
@@ -136,7 +159,9 @@ async def test_signing_out_ends_the_session_here_and_at_the_issuer(portal: Porta
         assert cross.status_code == 403
         done = await client.post("/logout", headers={"sec-fetch-site": "same-origin"})
         assert done.headers["location"].startswith(f"{portal.settings.oidc_issuer}/logout?")
-        assert (await client.get("/portal/v1/overview")).status_code == 401
+        for browser in (client, thief):
+            assert (await browser.get("/portal/v1/overview")).status_code == 401
+        assert [row["type"] for row in await portal.pool.fetch("select type from outbox")] == [SessionEnded.type]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ async def write(conn: Connection) -> None:
     # A joiner may take over a login, and be the manager of somebody known: only at the end everything is in place.
     await conn.execute("set constraints people_login_key deferred")
     await _insert_joined(conn)
+    await _remember_former_logins(conn)
     await _update_known(conn)
     await conn.execute("set constraints people_login_key immediate")
 
@@ -26,6 +27,19 @@ async def _insert_joined(conn: Connection) -> None:
         select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
                manager_id, status, locale, time_zone, changed_at
         from people_after where joined
+        """
+    )
+
+
+async def _remember_former_logins(conn: Connection) -> None:
+    """Who had which login: an account that comes with one later must not open what somebody else has done under it."""
+    await conn.execute(
+        """
+        insert into former_logins (login, person_id, until)
+        select p.login, p.id, a.changed_at
+        from people_after a join people p on p.id = a.id
+        where not a.joined and lower(p.login) is distinct from lower(a.login) and p.login is not null
+        on conflict (login, person_id) do update set until = excluded.until
         """
     )
 
