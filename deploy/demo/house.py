@@ -34,8 +34,8 @@ class House:
 
     async def ask(self, who: str, path: str, **query: Any) -> httpx.Response:
         """The bare answer, whatever its status."""
-        async with self._gate:
-            return await self.http.get(path, params=query, headers=await self._headers(who))
+        headers = await self._headers(who)
+        return await self._known(lambda: self.http.get(path, params=query, headers=headers))
 
     async def all_of(self, who: str, path: str, **query: Any) -> list[dict[str, Any]]:
         """Every item of a paged list."""
@@ -60,8 +60,17 @@ class House:
 
     async def _post(self, who: str, path: str, body: Any, key: str | None) -> httpx.Response:
         headers = await self._headers(who) | {"idempotency-key": f"demo:{key or path}"}
-        async with self._gate:
-            return await self.http.post(path, json=body, headers=headers)
+        return await self._known(lambda: self.http.post(path, json=body, headers=headers))
+
+    async def _known(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        """The answer of a service that has heard who the account is: enrolment tells it in the first second."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            async with self._gate:
+                response = await send()
+            if not _is_unbound(response) or time.monotonic() > deadline:
+                return response
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     async def _headers(self, who: str) -> dict[str, str]:
         if who not in self._tokens:
@@ -71,6 +80,7 @@ class House:
     async def _sign_in(self, who: str) -> str:
         response = await self.http.post("/issuer/token", data={"grant_type": DEV_GRANT, "sub": who})
         token: str = _body(response)["access_token"]
+        _body(await self.http.get("/enrolment/v1/me", headers={"authorization": f"Bearer {token}"}))
         return token
 
 
@@ -91,6 +101,10 @@ async def until(what: str, look: Callable[[], Awaitable[T | None]], seconds: flo
         if time.monotonic() > deadline:
             raise DemoFailed(f"Waited {seconds:.0f} seconds in vain until {what}.")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _is_unbound(response: httpx.Response) -> bool:
+    return response.status_code == httpx.codes.FORBIDDEN and "/problems/sign-in-unbound" in response.text
 
 
 def _body(response: httpx.Response) -> Any:

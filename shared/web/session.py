@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -17,6 +17,7 @@ from joserfc.jwk import OctKey
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.ids import random_id
 from shared.oidc import Account
 from shared.settings import Settings
 
@@ -73,7 +74,7 @@ def set_session(response: Response, settings: Settings, *, person_id: UUID, subj
 def new_session(settings: Settings, person_id: UUID, subject: str, name: str) -> str:
     """A session as its cookie holds it."""
     claims = {
-        "iss": settings.oidc_issuer, "sub": subject, "name": name, "person": str(person_id), "sid": str(uuid4()),
+        "iss": settings.oidc_issuer, "sub": subject, "name": name, "person": str(person_id), "sid": str(random_id()),
         "began": time.time(),
     }  # fmt: skip
     return seal(settings, "session", claims, seconds=LASTS_SECONDS)

@@ -1,9 +1,10 @@
 """Somebody who is signed in: the session's cookie, and the account bound to a person."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from shared.db import Pool
+from shared.ids import random_id
 from shared.settings import Settings
 from shared.web.session import COOKIE, LASTS_SECONDS, new_session, seal, unseal
 
@@ -16,7 +17,7 @@ PEOPLE: dict[str, UUID] = {}
 
 def session_of(settings: Settings, login: str, *, seconds: int = LASTS_SECONDS, **changes: Any) -> str:
     """The session of the person that was added under this login; of nobody, when there is none."""
-    genuine = unseal(settings, "session", new_session(settings, PEOPLE.get(login) or uuid4(), login, login)) or {}
+    genuine = unseal(settings, "session", new_session(settings, PEOPLE.get(login) or random_id(), login, login)) or {}
     return seal(settings, "session", genuine | changes, seconds=seconds)
 
 
