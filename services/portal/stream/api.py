@@ -1,6 +1,8 @@
 """The open stream over HTTP: live as server-sent events, and in pages."""
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -12,8 +14,9 @@ from services.portal.stream import store
 from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.handlers import PUBLIC
 from services.portal.stream.live import live
-from services.portal.stream.reading import LiveResponse, greet, read
+from services.portal.stream.reading import Greeting, LiveResponse, greet, read
 from services.portal.stream.wording import as_json
+from shared.auth import Principal, principal
 from shared.db import transaction
 from shared.http import Problem, pool
 
@@ -55,6 +58,7 @@ router = APIRouter(prefix="/portal/v1", tags=["stream"])
 @router.get("/stream", response_class=LiveResponse, status_code=200)
 async def stream(
     request: Request,
+    who: Annotated[Principal, Depends(principal)],
     wanted: Annotated[Wanted, Depends(wanted)],
     after: Annotated[
         int | None, Query(ge=0, le=_FURTHEST, description="Position to resume from; 0 is the beginning.")
@@ -65,7 +69,8 @@ async def stream(
 
     First a `snapshot` of the figures; then every event as an unnamed message whose id is its position; `figures`
     about once a second while something happens; comments, so that no silence lasts. Resume with the last id: a
-    `gap` says when events since then are no longer kept. `resume` asks to connect again.
+    `gap` says when events since then are no longer kept. `resume` asks to connect again. Whoever signs out or loses
+    their token hears nothing more within seconds.
     """
     here = live(request)
     if here.broadcaster.readers >= here.most_readers:
@@ -74,7 +79,15 @@ async def stream(
             remedy="Try again in some seconds.", headers={"Retry-After": "10"},
         )  # fmt: skip
     greeting = await greet(here.snapshots, wanted, _position(last_event_id, after))
-    return LiveResponse(read(pool(request), here.broadcaster, wanted, greeting, here.pace), stall=here.pace.stall)
+    return LiveResponse(_heard(request, who, wanted, greeting), stall=here.pace.stall)
+
+
+async def _heard(request: Request, who: Principal, wanted: Wanted, greeting: Greeting) -> AsyncGenerator[bytes, None]:
+    here = live(request)
+    with here.door.visiting(request.state.credential, who) as visit:
+        async with aclosing(read(pool(request), here.broadcaster, wanted, greeting, here.pace, visit)) as body:
+            async for chunk in body:
+                yield chunk
 
 
 @router.get("/events")

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.settings import PortalSettings
 from services.portal.stream.broadcast import Broadcaster
+from services.portal.stream.door import Door
 from services.portal.stream.reading import Pace
 from services.portal.stream.wording import Translate
 from shared.web import Web
@@ -28,6 +29,7 @@ class Live:
     pace: Pace
     text: Translate
     most_readers: int
+    door: Door
 
 
 def live(request: Request) -> Live:
@@ -51,15 +53,17 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         stall=settings.stream_stall_seconds,
         visit=settings.stream_visit_minutes * 60,
     )
-    app.state.live = Live(snapshots, broadcaster, pace, text, settings.stream_readers)
-    task = asyncio.create_task(broadcaster.run())
+    door = Door(app.state.pool, app.state.clock.now)
+    app.state.live = Live(snapshots, broadcaster, pace, text, settings.stream_readers, door)
+    tasks = [asyncio.create_task(broadcaster.run()), asyncio.create_task(door.run())]
     try:
         with _before_the_server_stops(broadcaster.close):
             yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 @contextmanager

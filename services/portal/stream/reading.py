@@ -15,6 +15,7 @@ from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
 from services.portal.stream.broadcast import Broadcaster, Chunk, Follower
 from services.portal.stream.domain import Wanted, gap
+from services.portal.stream.door import Visit
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.methods import is_head
 
@@ -27,7 +28,7 @@ _RETRY_AFTER_ERROR = 1.0
 class Pace:
     """Seconds: between signs of life, until a reader that takes nothing is let go, and until one has to come again.
 
-    Coming again costs a reader nothing, and is when its session or token is looked at anew.
+    Coming again costs a reader nothing, and spreads readers anew over the processes there are.
     """
 
     heartbeat: float
@@ -54,30 +55,34 @@ async def greet(snapshots: Snapshots, wanted: Wanted, after: int | None) -> Gree
 
 
 async def read(
-    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, greeting: Greeting, pace: Pace
+    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, greeting: Greeting, pace: Pace, visit: Visit
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes one reader gets, from the greeting until its visit is over."""
+    """The bytes one reader gets, from the greeting until its time is up or it is no longer let in."""
     leave_at = asyncio.get_running_loop().time() + pace.visit * random.uniform(0.9, 1.1)
     position = greeting.position
     broadcaster.readers += 1
     try:
         yield greeting.body
-        while not broadcaster.closing and asyncio.get_running_loop().time() < leave_at:
+        while not (broadcaster.closing or visit.over) and asyncio.get_running_loop().time() < leave_at:
             async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
                 async for chunk in missed:
                     position = chunk.position
+                    if visit.over:
+                        break
                     if chunk.body:
                         yield chunk.body
             follower = broadcaster.attach(wanted, position)
             if follower is None:
                 continue
+            visit.wake = follower.wake
             try:
-                async for body in _live(broadcaster, follower, pace.heartbeat, leave_at):
+                async for body in _live(broadcaster, follower, pace.heartbeat, leave_at, visit):
                     yield body
             finally:
+                visit.wake = None
                 broadcaster.detach(follower)
             position = follower.position
-        reason = "restarting" if broadcaster.closing else "visit_over"
+        reason = "restarting" if broadcaster.closing else "access_ended" if visit.over else "visit_over"
         yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
     finally:
         broadcaster.readers -= 1
@@ -107,14 +112,14 @@ async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position
 
 
 async def _live(
-    broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float
+    broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float, visit: Visit
 ) -> AsyncGenerator[bytes, None]:
     """What the broadcaster hands over, until the visit is over or the reader has fallen behind."""
-    while (left := leave_at - asyncio.get_running_loop().time()) > 0:
+    while not visit.over and (left := leave_at - asyncio.get_running_loop().time()) > 0:
         body = await follower.take(min(heartbeat, left))
         if body is not None:
             yield body
-        elif follower.overrun or broadcaster.closing:
+        elif follower.overrun or broadcaster.closing or visit.over:
             return
         else:
             # An id without data moves the reader's Last-Event-ID and calls nobody: a reader whose filter lets little

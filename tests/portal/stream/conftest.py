@@ -12,7 +12,10 @@ import pytest
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream.broadcast import Broadcaster
 from services.portal.stream.domain import Wanted
+from services.portal.stream.door import Visit
 from services.portal.stream.reading import Pace, greet, read
+from shared.access import Principal
+from shared.credentials import MachineToken
 from shared.db import Pool
 
 
@@ -49,7 +52,8 @@ class Stream:
     async def read(self, wanted: Wanted | None = None, after: int | None = None) -> AsyncGenerator[Message, None]:
         wanted = wanted or Wanted()
         greeting = await greet(self.snapshots, wanted, after)
-        generator = read(self.pool, self.broadcaster, wanted, greeting, self.pace)
+        visit = Visit(MachineToken(b""), Principal("machine", "machine:reader", None, "reader"))
+        generator = read(self.pool, self.broadcaster, wanted, greeting, self.pace, visit)
         try:
             async for chunk in generator:
                 for block in chunk.decode().split("\n\n"):

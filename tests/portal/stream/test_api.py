@@ -1,8 +1,9 @@
 """The open stream over HTTP: who may read it, from where, and how it says no."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from unittest.mock import ANY
 
+import httpx
 import pytest
 
 from services.portal.dashboard.api import Overview
@@ -12,10 +13,12 @@ from shared.access import Role
 from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentRequested
 from shared.ids import new_id
+from shared.web.session import COOKIE
 from tests.portal.conftest import Take
 from tests.portal.facts import NOW, Organisation
 from tests.portal.serving import Portal, portal_on_a_port, server_sent
 from tests.support.directory import add_machine, add_unit
+from tests.support.signing_in import session_of
 
 STREAM, EVENTS, OVERVIEW = "/portal/v1/stream", "/portal/v1/events", "/portal/v1/overview"
 
@@ -171,3 +174,52 @@ async def test_an_unknown_unit_shows_nothing_rather_than_everything(portal: Port
     await happened(take, 2)
     async with portal.browser("anna") as client:
         assert (await client.get(EVENTS, params={"unit": str(new_id())})).json()["items"] == []
+
+
+def _withdrawn(pool: Pool) -> Awaitable[object]:
+    return pool.execute("delete from access")
+
+
+def _expired(pool: Pool) -> Awaitable[object]:
+    return pool.execute("update access set expires_at = now() - interval '1 second'")
+
+
+def _given_another_unit(pool: Pool) -> Awaitable[object]:
+    return pool.execute("update access set roles = jsonb_build_object('stream_reader', array[gen_random_uuid()])")
+
+
+@pytest.mark.parametrize("lost", [_withdrawn, _expired, _given_another_unit])
+async def test_a_machines_open_stream_ends_with_its_token(
+    portal: Portal, pool: Pool, lost: Callable[[Pool], Awaitable[object]]
+) -> None:
+    ending = {"authorization": f"Bearer {await add_machine(pool, 'gone', {Role.stream_reader: None})}"}
+    async with portal.browser() as client, client.stream("GET", STREAM, headers=ending) as response:
+        await lost(pool)
+        staying = {"authorization": f"Bearer {await add_machine(pool, 'stays', {Role.stream_reader: None})}"}
+        async with client.stream("GET", STREAM, headers=staying):
+            assert await _goodbye(response) == "access_ended"
+            assert portal.app.state.live.broadcaster.readers == 1
+
+
+async def test_a_persons_open_stream_ends_when_they_sign_out_and_another_of_theirs_does_not(portal: Portal) -> None:
+    async with portal.browser("anna") as client, portal.browser() as elsewhere:
+        elsewhere.cookies.set(COOKIE, session_of(portal.settings, "anna"), domain="127.0.0.1")
+        async with client.stream("GET", STREAM) as response, elsewhere.stream("GET", STREAM):
+            signed_out = await client.post("/logout", headers={"sec-fetch-site": "same-origin"})
+            assert signed_out.status_code == 303
+            assert await _goodbye(response) == "access_ended"
+            assert portal.app.state.live.broadcaster.readers == 1
+
+
+async def test_a_persons_open_stream_ends_when_they_leave(portal: Portal, pool: Pool) -> None:
+    async with portal.browser("anna") as client, client.stream("GET", STREAM) as response:
+        await pool.execute("update people set status = 'inactive'")
+        assert await _goodbye(response) == "access_ended"
+
+
+async def _goodbye(response: httpx.Response) -> str:
+    """Why the stream says that it ends, having ended."""
+    last = (await server_sent(response, 1000))[-1]
+    assert last["event"] == "resume"
+    reason: str = last["data"]["reason"]
+    return reason

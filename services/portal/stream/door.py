@@ -1,0 +1,76 @@
+"""Who listens must still be let in: everybody connected is looked at again every few seconds, all in one go."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from shared.access import Principal
+from shared.credentials import Credential, Held, holders
+from shared.db import UNAVAILABLE, Pool
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_SECONDS = 2.0
+
+
+@dataclass(eq=False, slots=True)
+class Visit:
+    """One open stream, and on whose word it was opened. `over`: that word counts no longer. `wake` ends a wait."""
+
+    credential: Credential
+    who: Principal
+    over: bool = False
+    wake: Callable[[], None] | None = None
+
+
+class Door:
+    """Ends the visits of whoever signed out, lost their token or their role for what they listen to, or has left."""
+
+    def __init__(self, pool: Pool, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._now = now
+        self._visits: set[Visit] = set()
+        self._anybody = asyncio.Event()
+
+    @contextmanager
+    def visiting(self, credential: Credential, who: Principal) -> Iterator[Visit]:
+        """Be looked at while the stream is open."""
+        visit = Visit(credential, who)
+        self._visits.add(visit)
+        self._anybody.set()
+        try:
+            yield visit
+        finally:
+            self._visits.discard(visit)
+            if not self._visits:
+                self._anybody.clear()
+
+    async def run(self) -> None:
+        """Look for ever; a database that is away ends nobody's visit."""
+        while True:
+            await self._anybody.wait()
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            try:
+                await self._look()
+            except UNAVAILABLE as error:
+                log.warning("stream.look_failed", error=repr(error))
+
+    async def _look(self) -> None:
+        visits = list(self._visits)
+        held = await holders(self._pool, {visit.credential for visit in visits}, self._now())
+        for visit in visits:
+            if not _is_as_before(visit.who, held[visit.credential]):
+                visit.over = True
+                if visit.wake is not None:
+                    visit.wake()
+
+
+def _is_as_before(before: Principal, now: Held) -> bool:
+    """Whether somebody may go on. A machine's roles say what it hears: with others it has to come again."""
+    if not isinstance(now, Principal) or now.id != before.id:
+        return False
+    return before.kind == "person" or now.roles == before.roles
