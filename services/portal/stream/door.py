@@ -19,12 +19,22 @@ _LOOK_EVERY_SECONDS = 2.0
 
 @dataclass(eq=False, slots=True)
 class Visit:
-    """One open stream, and on whose word it was opened. `over`: that word counts no longer. `wake` ends a wait."""
+    """One open stream, and on whose word it was opened. `wake`: ends a wait of whoever reads."""
 
     credential: Credential
     who: Principal
-    over: bool = False
     wake: Callable[[], None] | None = None
+    _over: bool = False
+
+    def is_over(self) -> bool:
+        """Whether that word counts no longer."""
+        return self._over
+
+    def end(self) -> None:
+        """Let nothing more be heard."""
+        self._over = True
+        if self.wake is not None:
+            self.wake()
 
 
 class Door:
@@ -64,9 +74,7 @@ class Door:
         held = await holders(self._pool, {visit.credential for visit in visits}, self._now())
         for visit in visits:
             if not _is_as_before(visit.who, held[visit.credential]):
-                visit.over = True
-                if visit.wake is not None:
-                    visit.wake()
+                visit.end()
 
 
 def _is_as_before(before: Principal, now: Held) -> bool:

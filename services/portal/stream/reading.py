@@ -63,11 +63,11 @@ async def read(
     broadcaster.readers += 1
     try:
         yield greeting.body
-        while not (broadcaster.closing or visit.over) and asyncio.get_running_loop().time() < leave_at:
+        while not (broadcaster.closing or visit.is_over()) and asyncio.get_running_loop().time() < leave_at:
             async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
                 async for chunk in missed:
                     position = chunk.position
-                    if visit.over:
+                    if visit.is_over():
                         break
                     if chunk.body:
                         yield chunk.body
@@ -82,7 +82,7 @@ async def read(
                 visit.wake = None
                 broadcaster.detach(follower)
             position = follower.position
-        reason = "restarting" if broadcaster.closing else "access_ended" if visit.over else "visit_over"
+        reason = "restarting" if broadcaster.closing else "access_ended" if visit.is_over() else "visit_over"
         yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
     finally:
         broadcaster.readers -= 1
@@ -115,11 +115,11 @@ async def _live(
     broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float, visit: Visit
 ) -> AsyncGenerator[bytes, None]:
     """What the broadcaster hands over, until the visit is over or the reader has fallen behind."""
-    while not visit.over and (left := leave_at - asyncio.get_running_loop().time()) > 0:
+    while not visit.is_over() and (left := leave_at - asyncio.get_running_loop().time()) > 0:
         body = await follower.take(min(heartbeat, left))
         if body is not None:
             yield body
-        elif follower.overrun or broadcaster.closing or visit.over:
+        elif follower.overrun or broadcaster.closing or visit.is_over():
             return
         else:
             # An id without data moves the reader's Last-Event-ID and calls nobody: a reader whose filter lets little
