@@ -16,6 +16,7 @@ from deploy.commands import (
     hr,
     migrate,
     repair,
+    sign_ins,
     token,
     topics,
     trace,
@@ -48,6 +49,7 @@ app.command(name="token")(token.token)
 app.command(name="verify")(verify.verify)
 app.command(name="trace")(trace.trace)
 app.add_typer(hr.app, name="hr")
+app.add_typer(sign_ins.app, name="sign-ins")
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(repair.app, name="repair")

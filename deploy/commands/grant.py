@@ -2,13 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json
 from shared.events import Role
+
+if TYPE_CHECKING:
+    from services.enrolment.people.domain import Person
 
 
 def grant(
@@ -37,23 +40,26 @@ async def give(person: str, role: Role, unit: str | None, data: Path | None) -> 
     from deploy.console import database_of
     from services.enrolment.access import actions
     from services.enrolment.access.domain import state_of
-    from shared.db import Connection, transaction
-
-    async def whom(conn: Connection) -> UUID:
-        from services.enrolment.people.store import person_named
-
-        found = await person_named(conn, person)
-        if not found:
-            fail(f"Nobody has the employee id or login {person}. Import the people first: medled hr import FILE")
-        if len(found) > 1:
-            logins = ", ".join(each.login or "none" for each in found)
-            fail(f"{len(found)} people go by {person}, from different sources. Name one by login: {logins}")
-        return found[0].id
+    from shared.db import transaction
 
     async with database_of("enrolment", data) as (pool, clock), transaction(pool) as conn:
         unit_id = await unit_named(conn, unit) if unit is not None else None
-        access = await actions.grant(conn, actions.CONSOLE, await whom(conn), role, unit_id, now=clock.now())
+        whom = (await person_called(conn, person)).id
+        access = await actions.grant(conn, actions.CONSOLE, whom, role, unit_id, now=clock.now())
     return {"name": access.name, **state_of(access).model_dump(mode="json", include={"principal", "roles"})}
+
+
+async def person_called(conn: Any, text: str) -> "Person":
+    """The one person of this employee id or login; ends the command when there is none or several."""
+    from services.enrolment.people.store import person_named
+
+    found = await person_named(conn, text)
+    if not found:
+        fail(f"Nobody has the employee id or login {text}. Import the people first: medled hr import FILE")
+    if len(found) > 1:
+        logins = ", ".join(each.login or "none" for each in found)
+        fail(f"{len(found)} people go by {text}, from different sources. Name one by login: {logins}")
+    return found[0]
 
 
 async def unit_named(conn: Any, text: str) -> UUID:

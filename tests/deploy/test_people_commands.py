@@ -14,7 +14,10 @@ from typer.testing import CliRunner, Result
 from deploy.cli import app
 from deploy.stack import Stack, write_stack
 from services.enrolment.imports.handlers import timers
+from services.enrolment.sign_ins.actions import first_sign_in
+from shared.db import transaction
 from shared.events import AccessState
+from shared.oidc import Account
 from shared.timers import Timers
 from tests.enrolment.world import World, opened
 from tests.support.databases import Databases
@@ -176,3 +179,23 @@ async def test_without_a_stack_the_commands_say_how_to_start_one(tmp_path: Path)
     ended = await asyncio.to_thread(lambda: CliRunner().invoke(app, words))
     assert ended.exit_code == 1
     assert "medled up" in ended.stderr
+
+
+async def test_an_operator_sees_who_was_refused_binds_the_account_and_ends_it(
+    world: World, medled: Medled, export: Path
+) -> None:
+    await medled("hr", "import", export)
+    assert "Nobody was refused" in (await medled("sign-ins", "list")).stdout
+    async with transaction(world.pool) as conn:
+        account = Account(world.settings.oidc_issuer, "f3c1a8d2", "anna.new", 0)
+        await first_sign_in(conn, account, now=world.now)
+    [refused] = json.loads((await medled("sign-ins", "list", "--json")).stdout)
+    assert (refused["reason"], refused["login"], refused["subject"]) == ("unknown_login", "anna.new", "f3c1a8d2")
+    bound = await medled("sign-ins", "bind", "--person", "e0", "--subject", "f3c1a8d2")
+    assert (bound.exit_code, "signs in as Anna0 Berg" in bound.stdout) == (0, True)
+    assert "f3c1a8d2" in (await medled("sign-ins", "list", "--person", "e0")).stdout
+    taken = await medled("sign-ins", "bind", "--person", "e1", "--subject", "f3c1a8d2")
+    assert (taken.exit_code, "signs in Anna0 Berg" in taken.stderr) == (1, True)
+    for status in (0, 1):
+        assert (await medled("sign-ins", "end", "--person", "e0")).exit_code == status
+    assert (await medled("sign-ins", "bind", "--person", "nobody", "--subject", "x")).exit_code == 1

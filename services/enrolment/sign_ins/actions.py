@@ -53,7 +53,7 @@ async def first_sign_in(conn: Connection, account: Account, *, now: datetime) ->
 async def bind(conn: Connection, who: Principal, person_id: UUID, issuer: str, subject: str, *, now: datetime) -> None:
     """An operator says that this account is this person, instead of the one they had. Safe to repeat.
 
-    Their sessions end, and they are told at every address they had when an account was bound to them. Raises Unknown,
+    Their sessions end, and every address they had when an account was bound to them is to hear of it. Raises Unknown,
     InUse when it signs in somebody else who is at work.
     """
     await access_of(conn, person_id)

@@ -110,7 +110,7 @@ async def list_refused(request: Request, who: Who, limit: Limit = 50) -> list[No
 
 @router.post("", status_code=204)
 async def bind(request: Request, who: Who, order: BindingOrder) -> Response:
-    """Say which account a person signs in with. Their sessions end, and they are told by mail."""
+    """Say which account a person signs in with. Their sessions end."""
     async with change(request, who, status=204) as tx:
         await require(tx.conn, who, Role.operator)
         issuer = order.issuer or request.app.state.settings.oidc_issuer
@@ -122,7 +122,7 @@ async def bind(request: Request, who: Who, order: BindingOrder) -> Response:
 async def end(
     request: Request, who: Who, person_id: UUID, issuer: Annotated[str | None, Query(max_length=2000)] = None
 ) -> Response:
-    """End a person's sign-in. Their sessions end, they are told, and only an operator can bind an account again."""
+    """End a person's sign-in. Their sessions end, and only an operator can bind an account again."""
     async with change(request, who, status=204) as tx:
         await require(tx.conn, who, Role.operator)
         named = issuer or request.app.state.settings.oidc_issuer
