@@ -90,10 +90,11 @@ async def test_a_round_that_was_not_opened_says_why_on_its_page(visitor: httpx.A
         in (await visitor.get(PAGE.format(resting), headers=headers)).text
     )
     assert (
-        "have recently left or changed email address"
-        in (await visitor.get(PAGE.format(changed), headers=headers)).text
+        "have recently left or changed email address" in (await visitor.get(PAGE.format(changed), headers=headers)).text
     )
-    assert "too few people around you for their answers" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
+    assert (
+        "too few people around you for their answers" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
+    )
     assert (await visitor.get(RESULTS.format(resting), headers=headers)).json()["figures"] == []
 
 
