@@ -34,7 +34,7 @@ async def milestones_are_reached(stage: Stage) -> None:
     record.tally.update(invitations=expected, mails=expected)
     await stage.mail_is_out()
     stage.say(
-        f"{_LEADING} of them have led a first meeting. Each time feedback opened a round by itself: {expected} "
+        f"{_LEADING} of them have led a first meeting. Each time, feedback opened a round automatically: {expected} "
         "invitations went out, in Swedish or English, to the co-leaders, their managers and their peers."
     )
     await _must_be_one_trace(stage)

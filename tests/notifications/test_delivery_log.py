@@ -257,10 +257,10 @@ async def test_the_page_explains_every_reason_in_both_languages(
 
 async def test_a_filter_without_hits_says_what_to_do_next(client: AsyncClient, operator: dict[str, str]) -> None:
     empty = await client.get("/notifications/deliveries?lang=en", headers=operator)
-    assert "Messages are queued by themselves" in empty.text
+    assert "Messages are queued automatically" in empty.text
     filtered = await client.get("/notifications/deliveries?lang=en&status=failed&kind=nonsense", headers=operator)
     assert filtered.status_code == 200
-    assert "No message fits what you chose." in filtered.text
+    assert "No messages match your filters." in filtered.text
 
 
 async def test_an_operator_retries_from_the_page_and_another_site_cannot(

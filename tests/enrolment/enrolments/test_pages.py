@@ -50,7 +50,7 @@ async def test_a_journey_through_the_pages(world: World) -> None:
     cohort = await world.cohort(office)
     assert "Leading meetings" in await page(anna, "/enrolment/me")
 
-    assert "Your manager has your request and answers by" in words(
+    assert "Your manager has your request and will answer by" in words(
         await press(anna, "/enrolment/me/ask", cohort_id=cohort)
     )
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
@@ -60,10 +60,10 @@ async def test_a_journey_through_the_pages(world: World) -> None:
 
     assert "Lead a meeting" in await page(anna, "/enrolment/me")
     reached = await press(anna, f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach")
-    assert "The milestone is reached" in words(reached)
+    assert "Milestone reached" in words(reached)
     assert "Your people say they have reached these" in await page(boss, "/enrolment/approvals")
     attested = await press(boss, f"/enrolment/approvals/{enrolment['id']}/milestones/first_meeting/attest")
-    assert "The milestone is attested" in words(attested)
+    assert "Milestone attested" in words(attested)
     assert "Your people say" not in words(attested)
 
     seen = await page(office, f"/enrolment/cohorts/{cohort}")
@@ -78,7 +78,7 @@ async def test_what_cannot_be_undone_is_asked_about_first(world: World) -> None:
     cohort = await world.cohort(office)
     await press(anna, "/enrolment/me/ask", cohort_id=cohort)
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
-    assert "Do you want to take back your request?" in await page(anna, f"/enrolment/me/{enrolment['id']}/withdraw")
+    assert "Do you want to withdraw your request?" in await page(anna, f"/enrolment/me/{enrolment['id']}/withdraw")
     asked = await boss.get(f"/enrolment/approvals/{enrolment['id']}/decline", headers={"accept": "text/html"})
     assert "decline the request from Anna Test?" in words(asked)
     assert f'action="/enrolment/approvals/{enrolment["id"]}/decline"' in asked.text
@@ -104,13 +104,13 @@ async def test_before_a_round_opens_it_is_said_whom_it_asks_and_a_mistake_can_be
     assert "lead" not in asked.partition("colleagues")[2].partition("You can undo")[0], "the plan does not ask them"
     assert await world.events(MilestoneReached) == []
     assert "You can undo it until" in words(await press(anna, reach))
-    assert "is to do again" in words(await press(anna, reach.replace("/reach", "/undo")))
+    assert "is still to do" in words(await press(anna, reach.replace("/reach", "/undo")))
 
     await press(anna, reach)
     world.pass_time(timedelta(minutes=16))
     assert "You can undo it" not in await page(anna, "/enrolment/me")
     last = f"/enrolment/me/{enrolment['id']}/milestones/working_group/reach"
-    assert "completes your enrolment, and cannot be undone" in await page(anna, last)
+    assert "completes your enrolment, which cannot be undone" in await page(anna, last)
 
 
 async def test_with_nobody_around_it_is_said_that_no_round_opens(world: World) -> None:
@@ -121,7 +121,7 @@ async def test_with_nobody_around_it_is_said_that_no_round_opens(world: World) -
     [enrolment] = (await ok(anna.get(API, params={"mine": True})))["items"]
     await ok(office.post(f"{API}/{enrolment['id']}/approve"))
     asked = await page(anna, f"/enrolment/me/{enrolment['id']}/milestones/first_meeting/reach")
-    assert "mailed at once to one person: you " in asked
+    assert "emailed straight away to one person: you " in asked
 
 
 async def test_an_address_that_cannot_be_right_leads_nowhere(world: World) -> None:
@@ -215,7 +215,7 @@ async def test_the_pages_speak_swedish_to_who_reads_swedish(world: World) -> Non
     assert "Att leda möten" in await page(anna, "/enrolment/me")
     await press(anna, "/enrolment/me/ask", cohort_id=cohort)
     assert "Godkänn" in await page(boss, "/enrolment/approvals")
-    assert "Program och omgångar" in await page(office, "/enrolment/programmes")
+    assert "Program och kursomgångar" in await page(office, "/enrolment/programmes")
     assert "Väntar på svar" in await page(office, f"/enrolment/cohorts/{cohort}")
 
 
@@ -252,7 +252,7 @@ async def test_the_office_takes_a_cohort_through_its_steps(world: World) -> None
     _, _, office = await team(world)
     cohort = f"/enrolment/cohorts/{await world.cohort(office)}"
     assert "Nobody has asked for a place yet" in await page(office, cohort)
-    assert "The cohort is changed" in words(await press(office, f"{cohort}/start"))
+    assert "The cohort has been changed" in words(await press(office, f"{cohort}/start"))
     assert "Running" in await page(office, cohort)
     assert "of 7 places taken" in words(await press(office, f"{cohort}/capacity", capacity="7"))
     assert "Closed" in words(await press(office, f"{cohort}/close"))
@@ -268,7 +268,7 @@ async def test_who_may_not_see_a_page_is_told_so_plainly(world: World) -> None:
     for what in ("withdraw", "milestones/first_meeting/reach"):
         assert "You do not have access" in await page(boss, f"/enrolment/me/{enrolment['id']}/{what}", 403)
     assert "Page not found" in await page(anna, f"/enrolment/me/{new_id()}/withdraw", 404)
-    assert "Somebody else may do that" in words(await press(anna, f"/enrolment/approvals/{enrolment['id']}/approve"))
+    assert "You may not do that" in words(await press(anna, f"/enrolment/approvals/{enrolment['id']}/approve"))
 
 
 async def test_a_visitor_is_sent_to_sign_in_and_the_front_leads_to_ones_own(world: World) -> None:

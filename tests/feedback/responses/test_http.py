@@ -192,8 +192,8 @@ async def test_declining_asks_first_and_then_uses_the_link_up_without_a_ballot(
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (InvitationState.expired, "This round has ended"),
-        (InvitationState.revoked, "This invitation has been taken back"),
+        (InvitationState.expired, "This feedback round has ended"),
+        (InvitationState.revoked, "This invitation has been withdrawn"),
         (InvitationState.declined, "You declined to answer"),
     ],
 )

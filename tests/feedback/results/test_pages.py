@@ -90,17 +90,18 @@ async def test_a_round_that_was_not_opened_says_why_on_its_page(visitor: httpx.A
         in (await visitor.get(PAGE.format(resting), headers=headers)).text
     )
     assert (
-        "have recently left or got a new email address"
-        in (await visitor.get(PAGE.format(changed), headers=headers)).text
+        "have recently left or changed email address" in (await visitor.get(PAGE.format(changed), headers=headers)).text
     )
-    assert "too few people around you to ask" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
+    assert (
+        "too few people around you for their answers" in (await visitor.get(PAGE.format(nobody), headers=headers)).text
+    )
     assert (await visitor.get(RESULTS.format(resting), headers=headers)).json()["figures"] == []
 
 
 async def test_who_has_no_rounds_is_told_how_one_comes_about(visitor: httpx.AsyncClient, house: House) -> None:
     page = await visitor.get("/feedback/", headers=signed_in(house, "malin"))
     assert "No feedback yet" in page.text
-    assert "by itself when you reach a milestone" in page.text
+    assert "automatically when you reach a milestone" in page.text
 
 
 async def test_the_list_shows_how_each_round_stands(visitor: httpx.AsyncClient, house: House) -> None:

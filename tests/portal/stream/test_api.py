@@ -77,7 +77,7 @@ async def test_the_stream_goes_on_where_the_last_event_id_stands(portal: Portal,
         entry = first[1]["data"]
         assert entry["event"]["specversion"] == "1.0"
         assert entry["event"]["data"]["cohort_id"]
-        assert entry["text"]["sv"] == "En person ansökte om en plats i en omgång"
+        assert entry["text"]["sv"] == "En person ansökte om en plats i en kursomgång"
 
 
 async def test_a_unit_bound_machine_gets_its_units_and_those_below_only(portal: Portal, pool: Pool, take: Take) -> None:

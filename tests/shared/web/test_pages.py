@@ -127,7 +127,7 @@ def test_a_page_lies_under_one_entry_of_the_navigation(path: str, key: str | Non
 
 
 @pytest.mark.parametrize(("status", "words"), [
-    (403, "You do not have access"), (404, "Page not found"), (410, "This link has ended"),
+    (403, "You do not have access"), (404, "Page not found"), (410, "This link no longer works"),
     (418, "That did not work"), (503, "not available right now"),
 ])  # fmt: skip
 async def test_errors_are_pages_for_browsers_and_problems_for_programs(
