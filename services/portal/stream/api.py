@@ -12,8 +12,10 @@ from services.portal.stream import store
 from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.handlers import PUBLIC
 from services.portal.stream.live import live
+from services.portal.stream.places import AllTakenError, OneReadersTakenError, Place, Places
 from services.portal.stream.reading import LiveResponse, greet, read
 from services.portal.stream.wording import as_json
+from shared.auth import Principal, principal
 from shared.db import transaction
 from shared.http import Problem, pool
 
@@ -55,6 +57,7 @@ router = APIRouter(prefix="/portal/v1", tags=["stream"])
 @router.get("/stream", response_class=LiveResponse, status_code=200)
 async def stream(
     request: Request,
+    who: Annotated[Principal, Depends(principal)],
     wanted: Annotated[Wanted, Depends(wanted)],
     after: Annotated[
         int | None, Query(ge=0, le=_FURTHEST, description="Position to resume from; 0 is the beginning.")
@@ -67,14 +70,15 @@ async def stream(
     about once a second while something happens; comments, so that no silence lasts. Resume with the last id: a
     `gap` says when events since then are no longer kept. `resume` asks to connect again.
     """
-    here = live(request)
-    if here.broadcaster.readers >= here.most_readers:
-        raise Problem(
-            503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
-            remedy="Try again in some seconds.", headers={"Retry-After": "10"},
-        )  # fmt: skip
-    greeting = await greet(here.snapshots, wanted, _position(last_event_id, after))
-    return LiveResponse(read(pool(request), here.broadcaster, wanted, greeting, here.pace), stall=here.pace.stall)
+    here, position = live(request), _position(last_event_id, after)
+    place = _place(here.places, who)
+    try:
+        greeting = await greet(here.snapshots, wanted, position)
+    except BaseException:
+        place.leave()
+        raise
+    body = read(pool(request), here.broadcaster, wanted, greeting, here.pace)
+    return LiveResponse(body, stall=here.pace.stall, place=place)
 
 
 @router.get("/events")
@@ -95,6 +99,23 @@ async def events(
         items=[as_json(entry, text) for entry in page.entries],
         next=page.entries[-1].position if len(page.entries) == limit else page.head,
     )
+
+
+def _place(places: Places, who: Principal) -> Place:
+    try:
+        return places.take(who.id)
+    except OneReadersTakenError as taken:
+        raise Problem(
+            429, "too-many-streams", "Too many streams of yours", f"You read {taken.most} streams here already.",
+            remedy="Close one, or read what you need through one of them: without `type`, `unit` and `programme` it "
+            "has everything that you may see.",
+            headers={"Retry-After": "10"},
+        ) from None  # fmt: skip
+    except AllTakenError:
+        raise Problem(
+            503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
+            remedy="Try again in some seconds.", headers={"Retry-After": "10"},
+        ) from None  # fmt: skip
 
 
 def _position(last_event_id: str | None, after: int | None) -> int | None:

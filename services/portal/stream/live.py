@@ -14,6 +14,7 @@ from starlette.requests import Request
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.settings import PortalSettings
 from services.portal.stream.broadcast import Broadcaster
+from services.portal.stream.places import Places
 from services.portal.stream.reading import Pace
 from services.portal.stream.wording import Translate
 from shared.web import Web
@@ -27,7 +28,7 @@ class Live:
     broadcaster: Broadcaster
     pace: Pace
     text: Translate
-    most_readers: int
+    places: Places
 
 
 def live(request: Request) -> Live:
@@ -51,7 +52,8 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         stall=settings.stream_stall_seconds,
         visit=settings.stream_visit_minutes * 60,
     )
-    app.state.live = Live(snapshots, broadcaster, pace, text, settings.stream_readers)
+    places = Places(settings.stream_readers, settings.stream_readers_each)
+    app.state.live = Live(snapshots, broadcaster, pace, text, places)
     task = asyncio.create_task(broadcaster.run())
     try:
         with _before_the_server_stops(broadcaster.close):

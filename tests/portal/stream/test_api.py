@@ -10,7 +10,7 @@ from services.portal.settings import PortalSettings
 from services.portal.stream import store
 from shared.access import Role
 from shared.db import Pool, transaction
-from shared.events import EnrolmentActivated, EnrolmentRequested
+from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent
 from shared.ids import new_id
 from tests.portal.conftest import Take
 from tests.portal.facts import NOW, Organisation
@@ -95,6 +95,33 @@ async def test_a_unit_bound_machine_gets_its_units_and_those_below_only(portal: 
         assert (await client.get(EVENTS, params={"unit": str(elsewhere)})).json()["items"] == []
 
 
+async def test_a_part_of_the_organisation_is_shown_no_figure_of_the_whole(
+    portal: Portal, pool: Pool, take: Take
+) -> None:
+    mine = await add_unit(pool, "Care")
+    here, elsewhere = Organisation(unit=mine), Organisation(unit=await add_unit(pool, "School"))
+    for organisation in (here, elsewhere):
+        organisation.catalogue()
+        organisation.enrolment(EnrolmentRequested)
+        organisation.delivery(NotificationSent)
+    await take(here.told + elsewhere.told)
+    token = await add_machine(pool, "board", {Role.stream_reader: frozenset({mine})})
+    async with portal.browser("anna") as client:
+        asked = {"unit": str(mine)}, {"programme": str(here.programme)}
+        parts = [(await client.get(OVERVIEW, params=params)).json() for params in asked]
+        page = (await client.get("/organisation", params=asked[0])).text
+        whole, whole_page = (await client.get(OVERVIEW)).json(), (await client.get("/organisation")).text
+        client.cookies.clear()
+        client.headers["authorization"] = f"Bearer {token}"
+        parts.append((await client.get(OVERVIEW)).json())
+        async with client.stream("GET", STREAM) as response:
+            parts += [event["data"] for event in await server_sent(response, 1)]
+    for part in parts:
+        assert (part["deliveries"], part["cohorts"]["open"], part["programmes"]) == (None, 1, 1)
+    assert (whole["deliveries"]["sent"], whole["cohorts"]["open"], whole["programmes"]) == (2, 2, 2)
+    assert ("deliveries-title" in page, "deliveries-title" in whole_page) == (False, True)
+
+
 async def test_events_are_asked_for_by_their_whole_name_or_the_short_one(portal: Portal, take: Take) -> None:
     organisation = Organisation()
     organisation.enrolment(EnrolmentRequested, EnrolmentActivated)
@@ -171,3 +198,13 @@ async def test_an_unknown_unit_shows_nothing_rather_than_everything(portal: Port
     await happened(take, 2)
     async with portal.browser("anna") as client:
         assert (await client.get(EVENTS, params={"unit": str(new_id())})).json()["items"] == []
+
+
+async def test_a_head_opens_no_stream_and_takes_no_place(portal: Portal) -> None:
+    async with portal.browser("anna") as client:
+        head = await client.head(STREAM)
+        assert (head.status_code, head.headers["content-type"][:17]) == (200, "text/event-stream")
+        assert (await client.head(STREAM, params={"type": "no.such"})).status_code == 422
+        assert len(portal.app.state.live.places) == len(portal.app.state.live.broadcaster) == 0
+    async with portal.browser() as nobody:
+        assert (await nobody.head(STREAM)).status_code == 401
