@@ -12,6 +12,9 @@ class PortalSettings(Settings):
 
     stream_days: int = Field(default=30, ge=1, description="How many days an event stays in the open stream.")
     stream_readers: int = Field(default=2000, ge=1, description="Most stream readers one portal process serves.")
+    stream_readers_each: int = Field(
+        default=20, ge=1, description="Most of these that one person or machine token may have."
+    )
     stream_poll_seconds: float = Field(
         default=0.1, gt=0, le=10, description="How often the stream is looked at while somebody reads it."
     )

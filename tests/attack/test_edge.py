@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ import pytest
 from fastapi import FastAPI
 
 from deploy.stack import SERVICES
+from services.portal.settings import PortalSettings
 from shared import telemetry
 from shared.access import Principal, Role
 from shared.auth import optional_principal, principal
+from shared.db import create_pool
 from shared.ids import new_id
 from shared.settings import Settings
 from shared.slow_requests import SLOWEST
+from tests.portal.serving import portal_on_a_port
+from tests.support.databases import Databases
+from tests.support.directory import add_machine
 from tests.support.openapi import fitting, json_bodies, of_wrong_type, replaced
 from tests.support.serving import client_of, on_a_port
 from tests.support.settings import make_settings
@@ -187,3 +193,32 @@ async def test_a_whole_head_in_time_is_not_hurried_afterwards() -> None:
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).count(b"HTTP/1.1 200") == 1
         writer.close()
+
+
+async def test_one_reader_takes_no_more_than_its_places_and_the_others_find_theirs(database: Databases) -> None:
+    settings = make_settings(PortalSettings, await database("portal"), stream_readers_each=3, stream_readers=5)
+    pool = await create_pool(settings, name="test")
+    token = await add_machine(pool, "greedy", {Role.stream_reader: None})
+    greedy = {"authorization": f"Bearer {token}"}
+    units = [{"unit": str(new_id())} for _ in range(30)]
+    async with portal_on_a_port(settings, pool) as portal, portal.browser() as client, AsyncExitStack() as streams:
+
+        async def ask(params: dict[str, str]) -> httpx.Response:
+            return await streams.enter_async_context(
+                client.stream("GET", "/portal/v1/stream", params=params, headers=greedy)
+            )
+
+        answers = await asyncio.gather(*map(ask, units))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert (len(refused), len(answers) - len(refused)) == (27, 3)
+        problem = json.loads(await refused[0].aread())
+        assert problem["type"].endswith("/problems/too-many-streams")
+        assert problem["remedy"]
+        assert int(refused[0].headers["retry-after"]) > 0
+        async with portal.browser("anna") as anna, anna.stream("GET", "/portal/v1/stream") as hers:
+            assert hers.status_code == 200
+        await streams.aclose()
+        async with asyncio.timeout(30):
+            while (await client.head("/portal/v1/stream", headers=greedy)).status_code != 200:
+                await asyncio.sleep(0.05)  # the places are free as soon as the server sees that they are
+    await pool.close()

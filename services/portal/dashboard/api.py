@@ -72,9 +72,13 @@ class Overview(BaseModel):
         description="For each practice the milestones reached that train it; one milestone counts for each it trains."
     )
     rounds: RoundFigures
-    deliveries: DeliveryFigures
-    cohorts: CohortFigures
-    programmes: int = Field(description="Programmes of which a version was ever published.")
+    deliveries: DeliveryFigures | None = Field(
+        description="Null for a unit or a programme: public events do not say which part a message concerns."
+    )
+    cohorts: CohortFigures = Field(description="Of a unit: those that its people take or took part in.")
+    programmes: int = Field(
+        description="Programmes ever published in some version; of a unit, those its people take or took part in."
+    )
 
 
 @router.get("/overview", response_model=Overview)

@@ -94,7 +94,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything the overview shows; every key is always there, zero when nothing is."""
+    """Everything the overview shows; every key is always there, zero when nothing is.
+
+    `deliveries` is null for a part of the organisation: which part a message concerns is not public.
+    """
 
     position: int
     newest_at: datetime | None
@@ -102,13 +105,13 @@ class Figures:
     milestones: Mapping[str, int]
     practices: Mapping[str, int]
     rounds: Mapping[str, int]
-    deliveries: Mapping[str, int]
+    deliveries: Mapping[str, int] | None
     cohorts: Mapping[str, int]
     programmes: int
 
 
-def figures(counts: Counts) -> Figures:
-    """Counts with every state named, in the order people read them."""
+def figures(counts: Counts, within: Within) -> Figures:
+    """Counts of a part with every state named, in the order people read them."""
     return Figures(
         position=counts.position,
         newest_at=counts.newest_at,
@@ -116,7 +119,7 @@ def figures(counts: Counts) -> Figures:
         milestones=_milestones(counts.milestones),
         practices=_complete(counts.practices, tuple(Practice)),
         rounds=_complete(counts.rounds, ("open", "closed", "released", "withheld")),
-        deliveries=_complete(counts.deliveries, ("sent", "deferred", "failed")),
+        deliveries=_complete(counts.deliveries, ("sent", "deferred", "failed")) if within == EVERYTHING else None,
         cohorts=_complete(counts.cohorts, ("open", "running", "closed")),
         programmes=counts.programmes,
     )

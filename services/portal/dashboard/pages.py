@@ -61,8 +61,9 @@ async def overview(
 def _groups(figures: Figures) -> list[tuple[str, list[tuple[str, str, int]]]]:
     """The small cards: their name, and for each figure its word, its path in the figures and its value."""
     catalogue = [("programmes", "programmes", figures.programmes)]
-    return [
+    groups = [
         ("rounds", [(state, f"rounds.{state}", n) for state, n in figures.rounds.items()]),
-        ("deliveries", [(state, f"deliveries.{state}", n) for state, n in figures.deliveries.items()]),
+        ("deliveries", [(state, f"deliveries.{state}", n) for state, n in (figures.deliveries or {}).items()]),
         ("catalogue", catalogue + [(state, f"cohorts.{state}", n) for state, n in figures.cohorts.items()]),
     ]
+    return [(name, states) for name, states in groups if states]

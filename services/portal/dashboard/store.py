@@ -162,7 +162,11 @@ async def put_cohorts(conn: Connection, rows: Sequence[CohortRow]) -> None:
 
 
 async def count(conn: Connection, within: Within) -> Counts:
-    """All figures and the stream position they include, as of one moment: one statement sees one snapshot."""
+    """All figures and the stream position they include, as of one moment: one statement sees one snapshot.
+
+    A unit's programmes and cohorts are those that its people take or took part in. Public events about deliveries name
+    no unit, so of a part of the organisation none are counted.
+    """
     [row] = await conn.fetch(
         """
         with e as (
@@ -174,9 +178,15 @@ async def count(conn: Connection, within: Within) -> Counts:
         ), r as (
             select state, count(*) as n from rounds
             where ($1::uuid[] is null or unit_id = any($1)) and ($2::uuid is null or programme_id = $2) group by state
-        ), d as (select state, count(*) as n from deliveries group by state
+        ), taken_part as materialized (
+            select distinct cohort_id, programme_id from enrolments where unit_id = any($1)
+        ), d as (
+            select state, count(*) as n from deliveries where $1::uuid[] is null and $2::uuid is null group by state
         ), c as (
-            select state, count(*) as n from cohorts where $2::uuid is null or programme_id = $2 group by state
+            select state, count(*) as n from cohorts
+            where ($1::uuid[] is null or id in (select cohort_id from taken_part))
+                and ($2::uuid is null or programme_id = $2)
+            group by state
         )
         select
             (select jsonb_object_agg(state, n) from e) as enrolments,
@@ -188,7 +198,9 @@ async def count(conn: Connection, within: Within) -> Counts:
             (select jsonb_object_agg(state, n) from r) as rounds,
             (select jsonb_object_agg(state, n) from d) as deliveries,
             (select jsonb_object_agg(state, n) from c) as cohorts,
-            (select count(*) from programmes where $2::uuid is null or id = $2) as programmes,
+            (select count(*) from programmes
+             where ($1::uuid[] is null or id in (select programme_id from taken_part))
+                and ($2::uuid is null or id = $2)) as programmes,
             greatest((select max(position) from stream), (select pruned_to from stream_window)) as position,
             (select time from stream order by position desc limit 1) as newest_at
         """,

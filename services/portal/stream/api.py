@@ -14,6 +14,7 @@ from services.portal.stream import store
 from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.handlers import PUBLIC
 from services.portal.stream.live import live
+from services.portal.stream.places import AllTakenError, OneReadersTakenError, Place, Places
 from services.portal.stream.reading import Greeting, LiveResponse, greet, read
 from services.portal.stream.wording import as_json
 from shared.auth import Principal, principal
@@ -72,14 +73,14 @@ async def stream(
     `gap` says when events since then are no longer kept. `resume` asks to connect again. Whoever signs out or loses
     their token hears nothing more within seconds.
     """
-    here = live(request)
-    if here.broadcaster.readers >= here.most_readers:
-        raise Problem(
-            503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
-            remedy="Try again in some seconds.", headers={"Retry-After": "10"},
-        )  # fmt: skip
-    greeting = await greet(here.snapshots, wanted, _position(last_event_id, after))
-    return LiveResponse(_heard(request, who, wanted, greeting), stall=here.pace.stall)
+    here, position = live(request), _position(last_event_id, after)
+    place = _place(here.places, who)
+    try:
+        greeting = await greet(here.snapshots, wanted, position)
+    except BaseException:
+        place.leave()
+        raise
+    return LiveResponse(_heard(request, who, wanted, greeting), stall=here.pace.stall, place=place)
 
 
 async def _heard(request: Request, who: Principal, wanted: Wanted, greeting: Greeting) -> AsyncGenerator[bytes, None]:
@@ -108,6 +109,23 @@ async def events(
         items=[as_json(entry, text) for entry in page.entries],
         next=page.entries[-1].position if len(page.entries) == limit else page.head,
     )
+
+
+def _place(places: Places, who: Principal) -> Place:
+    try:
+        return places.take(who.id)
+    except OneReadersTakenError as taken:
+        raise Problem(
+            429, "too-many-streams", "Too many streams of yours", f"You read {taken.most} streams here already.",
+            remedy="Close one, or read what you need through one of them: without `type`, `unit` and `programme` it "
+            "has everything that you may see.",
+            headers={"Retry-After": "10"},
+        ) from None  # fmt: skip
+    except AllTakenError:
+        raise Problem(
+            503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
+            remedy="Try again in some seconds.", headers={"Retry-After": "10"},
+        ) from None  # fmt: skip
 
 
 def _position(last_event_id: str | None, after: int | None) -> int | None:

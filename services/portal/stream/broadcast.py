@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-from collections import defaultdict, deque
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
 from fastapi.sse import format_sse_event
@@ -14,69 +13,16 @@ from services.portal.dashboard.domain import Within
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
 from services.portal.stream.domain import Entry, Wanted, admits
+from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.wording import Translate, as_json
 from shared.db import UNAVAILABLE, Pool, transaction
 
 log = structlog.get_logger(__name__)
 
 _READ_AT_ONCE = 500
+_FRAMES = 10  # of a kilobyte or three
 _FIGURES_EVERY = 1.0
 _RETRY_AFTER = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Bytes for the wire; whoever has them has everything wanted up to `position` (0: says nothing of positions)."""
-
-    position: int
-    body: bytes
-
-
-@dataclass(eq=False, slots=True)
-class Follower:
-    """One attached reader and what it has not taken yet, never more than `limit` bytes.
-
-    A reader too slow for its buffer is let go of (`overrun`); it reads on from the database and attaches again, so it
-    costs bounded memory and loses nothing.
-    """
-
-    wanted: Wanted
-    position: int
-    limit: int
-    overrun: bool = False
-    _waiting: deque[Chunk] = field(default_factory=deque)
-    _bytes: int = 0
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def offer(self, chunk: Chunk) -> None:
-        """Queue a chunk, or mark the reader overrun and forget what it had queued."""
-        if self._bytes + len(chunk.body) > self.limit and self._waiting:
-            self.overrun = True
-            self._waiting.clear()
-            self._bytes = 0
-        elif not self.overrun:
-            self._waiting.append(chunk)
-            self._bytes += len(chunk.body)
-        self._ready.set()
-
-    def wake(self) -> None:
-        """End the waiting of `take`, though nothing came."""
-        self._ready.set()
-
-    async def take(self, timeout: float) -> bytes | None:
-        """Everything queued, or None when nothing came in time or the reader was overrun."""
-        if not self._waiting and not self.overrun:
-            self._ready.clear()
-            with suppress(TimeoutError):  # something may have come all the same, just before this task runs again
-                async with asyncio.timeout(timeout):
-                    await self._ready.wait()
-        if not self._waiting:
-            return None
-        self.position = max(self.position, *(chunk.position for chunk in self._waiting))
-        body = b"".join(chunk.body for chunk in self._waiting)
-        self._waiting.clear()
-        self._bytes = 0
-        return body
 
 
 class Broadcaster:
@@ -91,16 +37,19 @@ class Broadcaster:
         self._poll_seconds = poll_seconds
         self._buffer_bytes = buffer_bytes
         self._followers: set[Follower] = set()
+        self._wanted: WeakKeyDictionary[Wanted, ReferenceType[Wanted]] = WeakKeyDictionary()
         self._listening = asyncio.Event()
-        self._figures_stale = False
-        self._figures_not_before = 0.0
+        self._figures_stale = asyncio.Event()
         self.head = 0
-        self.readers = 0
-        """Everybody connected, whether attached or still catching up."""
         self.closing = False
 
     def __len__(self) -> int:
         return len(self._followers)
+
+    def shared(self, wanted: Wanted) -> Wanted:
+        """The same filter as somebody else has it, if somebody does: a unit's holds the ids of all below it."""
+        known = self._wanted.setdefault(wanted, ref(wanted))()
+        return wanted if known is None else known
 
     def attach(self, wanted: Wanted, position: int) -> Follower | None:
         """Hear of everything after `position`; None when the poller is already past it, so read on and try again."""
@@ -110,7 +59,7 @@ class Broadcaster:
             return None
         follower = Follower(wanted, position, self._buffer_bytes)
         self._followers.add(follower)
-        self._figures_stale = True  # it may have read past the figures that it was greeted with
+        self._figures_stale.set()  # it may have read past the figures that it was greeted with
         self._listening.set()
         return follower
 
@@ -132,65 +81,87 @@ class Broadcaster:
         return format_sse_event(data_str=body, id=str(entry.position))
 
     async def run(self) -> None:
-        """Poll for ever; a database that is away only delays what is new."""
+        """Poll and count for ever; a database that is away only delays what is new."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._poll_on())
+            both.create_task(self._count_on())
+
+    async def _poll_on(self) -> None:
         while True:
             await self._listening.wait()
             try:
                 full = await self._poll()
-                await self._send_figures()
             except UNAVAILABLE as error:
                 log.warning("stream.poll_failed", error=repr(error))
                 await asyncio.sleep(_RETRY_AFTER)
                 continue
             await asyncio.sleep(0 if full else self._poll_seconds)
 
+    async def _count_on(self) -> None:
+        """New figures for every part that somebody looks at, once a second at most, and once after the last event.
+
+        Beside the polling, since readers choose the parts: however many, events do not wait for their figures. Where a
+        round takes longer than a second, the database rests for as long before the next.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._figures_stale.wait()
+            self._figures_stale.clear()
+            began = loop.time()
+            try:
+                await self._send_figures()
+            except UNAVAILABLE as error:
+                log.warning("stream.count_failed", error=repr(error))
+                self._figures_stale.set()
+            await asyncio.sleep(max(_FIGURES_EVERY, loop.time() - began))
+
     async def _poll(self) -> bool:
         before = self.head
         async with transaction(self._pool) as conn:
             entries = (await store.read_after(conn, before, _READ_AT_ONCE, Wanted())).entries
-        # Everybody may have left and somebody newer come while we read; their head then counts, not ours.
-        if not entries or self.head != before:
+        if not entries:
             return False
-        self.head = entries[-1].position
-        self._deliver(entries)
-        self._figures_stale = True
+        frames = [(entry, self.frame(entry)) for entry in entries]
+        filtered: dict[Wanted, list[Chunk]] = {}
+        for wanted in {follower.wanted for follower in self._followers}:
+            filtered[wanted] = _chunks(wanted, frames)
+            await asyncio.sleep(0)  # readers choose their filters: however many, nobody waits for all of them
+        # Everybody may have left and somebody newer come meanwhile; their head then counts, not ours.
+        if self.head != before:
+            return False
+        self._deliver(frames, filtered)
+        self._figures_stale.set()
         return len(entries) == _READ_AT_ONCE
 
-    def _deliver(self, entries: list[Entry]) -> None:
-        frames = [(entry, self.frame(entry)) for entry in entries]
-        shared: dict[Wanted, Chunk | None] = {}
+    def _deliver(self, frames: Sequence[tuple[Entry, bytes]], filtered: Mapping[Wanted, list[Chunk]]) -> None:
+        """At one stroke, with the head: who attaches stands before all of it or past all of it."""
+        first, self.head = frames[0][0].position, frames[-1][0].position
         for follower in list(self._followers):
-            if follower.position >= entries[0].position:  # just attached from further ahead
-                chunk = _chunk(follower.wanted, [f for f in frames if f[0].position > follower.position])
-            else:
-                if follower.wanted not in shared:
-                    shared[follower.wanted] = _chunk(follower.wanted, frames)
-                chunk = shared[follower.wanted]
-            if chunk is not None:
-                self._offer(follower, chunk)
+            if follower.position < first and follower.wanted in filtered:
+                chunks = filtered[follower.wanted]
+            else:  # attached since we read, perhaps from further ahead
+                chunks = _chunks(follower.wanted, [each for each in frames if each[0].position > follower.position])
+            if chunks:
+                self._offer(follower, chunks)
 
     async def _send_figures(self) -> None:
-        """New figures for every part that somebody looks at, once a second at most, and once after the last event."""
-        now = asyncio.get_running_loop().time()
-        if not self._figures_stale or now < self._figures_not_before:
-            return
-        self._figures_stale = False
-        self._figures_not_before = now + _FIGURES_EVERY
         looking: dict[Within, list[Follower]] = defaultdict(list)
         for follower in self._followers:
             looking[follower.wanted.within].append(follower)
         for within, followers in looking.items():
             snapshot = await self._snapshots.fresh(within)
-            chunk = Chunk(0, format_sse_event(event="figures", data_str=snapshot.json))
+            chunk = Chunk.of(0, format_sse_event(event="figures", data_str=snapshot.json))
             for follower in followers:
-                self._offer(follower, chunk)
+                self._offer(follower, [chunk])
 
-    def _offer(self, follower: Follower, chunk: Chunk) -> None:
-        follower.offer(chunk)
+    def _offer(self, follower: Follower, chunks: Sequence[Chunk]) -> None:
+        follower.offer(chunks)
         if follower.overrun:
             self.detach(follower)
 
 
-def _chunk(wanted: Wanted, frames: Iterable[tuple[Entry, bytes]]) -> Chunk | None:
+def _chunks(wanted: Wanted, frames: Sequence[tuple[Entry, bytes]]) -> list[Chunk]:
+    """What a filter lets through, in pieces of a few frames."""
     admitted = [(entry.position, body) for entry, body in frames if admits(wanted, entry)]
-    return Chunk(admitted[-1][0], b"".join(body for _, body in admitted)) if admitted else None
+    pieces = (admitted[start : start + _FRAMES] for start in range(0, len(admitted), _FRAMES))
+    return [Chunk.of(piece[-1][0], *(body for _, body in piece)) for piece in pieces]

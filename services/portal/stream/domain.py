@@ -9,7 +9,7 @@ from uuid import UUID
 from services.portal.dashboard.domain import EVERYTHING, Within
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Wanted:
     """What one reader asked for and may see; None leaves that side open.
 

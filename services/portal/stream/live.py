@@ -15,6 +15,7 @@ from services.portal.dashboard.snapshot import Snapshots
 from services.portal.settings import PortalSettings
 from services.portal.stream.broadcast import Broadcaster
 from services.portal.stream.door import Door
+from services.portal.stream.places import Places
 from services.portal.stream.reading import Pace
 from services.portal.stream.wording import Translate
 from shared.web import Web
@@ -28,7 +29,7 @@ class Live:
     broadcaster: Broadcaster
     pace: Pace
     text: Translate
-    most_readers: int
+    places: Places
     door: Door
 
 
@@ -53,8 +54,9 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         stall=settings.stream_stall_seconds,
         visit=settings.stream_visit_minutes * 60,
     )
+    places = Places(settings.stream_readers, settings.stream_readers_each)
     door = Door(app.state.pool, app.state.clock.now)
-    app.state.live = Live(snapshots, broadcaster, pace, text, settings.stream_readers, door)
+    app.state.live = Live(snapshots, broadcaster, pace, text, places, door)
     tasks = [asyncio.create_task(broadcaster.run()), asyncio.create_task(door.run())]
     try:
         with _before_the_server_stops(broadcaster.close):

@@ -13,9 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.broadcast import Broadcaster, Chunk, Follower
+from services.portal.stream.broadcast import Broadcaster
 from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.door import Visit
+from services.portal.stream.follower import Chunk, Follower
+from services.portal.stream.places import Place
 from shared.db import UNAVAILABLE, Pool, transaction
 from shared.methods import is_head
 
@@ -60,32 +62,29 @@ async def read(
     """The bytes one reader gets, from the greeting until its time is up or it is no longer let in."""
     leave_at = asyncio.get_running_loop().time() + pace.visit * random.uniform(0.9, 1.1)
     position = greeting.position
-    broadcaster.readers += 1
-    try:
-        yield greeting.body
-        while not (broadcaster.closing or visit.is_over()) and asyncio.get_running_loop().time() < leave_at:
-            async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
-                async for chunk in missed:
-                    position = chunk.position
-                    if visit.is_over():
-                        break
-                    if chunk.body:
-                        yield chunk.body
-            follower = broadcaster.attach(wanted, position)
-            if follower is None:
-                continue
-            visit.wake = follower.wake
-            try:
-                async for body in _live(broadcaster, follower, pace.heartbeat, leave_at, visit):
-                    yield body
-            finally:
-                visit.wake = None
-                broadcaster.detach(follower)
-            position = follower.position
-        reason = "restarting" if broadcaster.closing else "access_ended" if visit.is_over() else "visit_over"
-        yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
-    finally:
-        broadcaster.readers -= 1
+    wanted = broadcaster.shared(wanted)
+    yield greeting.body
+    while not (broadcaster.closing or visit.is_over()) and asyncio.get_running_loop().time() < leave_at:
+        async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
+            async for chunk in missed:
+                position = chunk.position
+                if visit.is_over():
+                    break
+                if chunk.size:
+                    yield b"".join(chunk.frames)
+        follower = broadcaster.attach(wanted, position)
+        if follower is None:
+            continue
+        visit.wake = follower.wake
+        try:
+            async for body in _live(broadcaster, follower, pace.heartbeat, leave_at, visit):
+                yield body
+        finally:
+            visit.wake = None
+            broadcaster.detach(follower)
+        position = follower.position
+    reason = "restarting" if broadcaster.closing else "access_ended" if visit.is_over() else "visit_over"
+    yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
 
 
 async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position: int) -> AsyncGenerator[Chunk, None]:
@@ -96,17 +95,18 @@ async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position
                 page = await store.read_after(conn, position, _PAGE, wanted)
         except UNAVAILABLE:
             await asyncio.sleep(_RETRY_AFTER_ERROR)
-            yield Chunk(position, b": waiting for the database\n\n")
+            yield Chunk.of(position, b": waiting for the database\n\n")
             continue
         missing = gap(position, pruned_to=page.pruned_to, head=page.head)
         if missing is not None:
             position = missing.kept_after
-            yield Chunk(position, format_sse_event(event="gap", data_str=json.dumps(asdict(missing)), id=str(position)))
+            told = format_sse_event(event="gap", data_str=json.dumps(asdict(missing)), id=str(position))
+            yield Chunk.of(position, told)
             if missing.reason == "unknown_position":
                 continue  # what was read came after a position that never was
         full = len(page.entries) == _PAGE
         position = page.entries[-1].position if full else page.head
-        yield Chunk(position, b"".join(broadcaster.frame(entry) for entry in page.entries))
+        yield Chunk.of(position, *(broadcaster.frame(entry) for entry in page.entries))
         if not full:
             return
 
@@ -131,24 +131,30 @@ async def _live(
 class LiveResponse(StreamingResponse):
     """A response for bytes that come as they come; it lets go of a client that takes nothing for `stall` seconds.
 
+    However it ends, or if it never begins, it leaves its `place`.
+
     FastAPI's own EventSourceResponse encodes every event for every client; ours are encoded once for all of them.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float) -> None:
+    def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float, place: Place) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(body, headers=headers)
         self._stall = stall
         self._body = body
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A HEAD hears what a stream would begin with, and none begins."""
-        if is_head(scope):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await super().__call__(scope, receive, send)
+        try:
+            if is_head(scope):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await super().__call__(scope, receive, send)
+        finally:
+            self._place.leave()
 
     async def stream_response(self, send: Send) -> None:
         """Send chunk by chunk, and close the reader's place however it ends."""

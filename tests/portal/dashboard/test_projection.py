@@ -64,7 +64,7 @@ DELIVERIES: dict[str, tuple[type[Event], ...]] = {
 
 async def counted(pool: Pool, within: Within = EVERYTHING) -> Figures:
     async with transaction(pool) as conn:
-        return figures(await store.count(conn, within))
+        return figures(await store.count(conn, within), within)
 
 
 async def emptied(pool: Pool) -> None:

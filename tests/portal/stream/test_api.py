@@ -11,7 +11,7 @@ from services.portal.settings import PortalSettings
 from services.portal.stream import store
 from shared.access import Role
 from shared.db import Pool, transaction
-from shared.events import EnrolmentActivated, EnrolmentRequested
+from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent
 from shared.ids import new_id
 from shared.web.session import COOKIE
 from tests.portal.conftest import Take
@@ -96,6 +96,33 @@ async def test_a_unit_bound_machine_gets_its_units_and_those_below_only(portal: 
         narrowed = (await client.get(EVENTS, params={"unit": str(below)})).json()
         assert {item["event"]["unit"] for item in narrowed["items"]} == {str(below)}
         assert (await client.get(EVENTS, params={"unit": str(elsewhere)})).json()["items"] == []
+
+
+async def test_a_part_of_the_organisation_is_shown_no_figure_of_the_whole(
+    portal: Portal, pool: Pool, take: Take
+) -> None:
+    mine = await add_unit(pool, "Care")
+    here, elsewhere = Organisation(unit=mine), Organisation(unit=await add_unit(pool, "School"))
+    for organisation in (here, elsewhere):
+        organisation.catalogue()
+        organisation.enrolment(EnrolmentRequested)
+        organisation.delivery(NotificationSent)
+    await take(here.told + elsewhere.told)
+    token = await add_machine(pool, "board", {Role.stream_reader: frozenset({mine})})
+    async with portal.browser("anna") as client:
+        asked = {"unit": str(mine)}, {"programme": str(here.programme)}
+        parts = [(await client.get(OVERVIEW, params=params)).json() for params in asked]
+        page = (await client.get("/organisation", params=asked[0])).text
+        whole, whole_page = (await client.get(OVERVIEW)).json(), (await client.get("/organisation")).text
+        client.cookies.clear()
+        client.headers["authorization"] = f"Bearer {token}"
+        parts.append((await client.get(OVERVIEW)).json())
+        async with client.stream("GET", STREAM) as response:
+            parts += [event["data"] for event in await server_sent(response, 1)]
+    for part in parts:
+        assert (part["deliveries"], part["cohorts"]["open"], part["programmes"]) == (None, 1, 1)
+    assert (whole["deliveries"]["sent"], whole["cohorts"]["open"], whole["programmes"]) == (2, 2, 2)
+    assert ("deliveries-title" in page, "deliveries-title" in whole_page) == (False, True)
 
 
 async def test_events_are_asked_for_by_their_whole_name_or_the_short_one(portal: Portal, take: Take) -> None:
@@ -198,7 +225,7 @@ async def test_a_machines_open_stream_ends_with_its_token(
         staying = {"authorization": f"Bearer {await add_machine(pool, 'stays', {Role.stream_reader: None})}"}
         async with client.stream("GET", STREAM, headers=staying):
             assert await _goodbye(response) == "access_ended"
-            assert portal.app.state.live.broadcaster.readers == 1
+            assert len(portal.app.state.live.places) == 1
 
 
 async def test_a_persons_open_stream_ends_when_they_sign_out_and_another_of_theirs_does_not(portal: Portal) -> None:
@@ -208,7 +235,7 @@ async def test_a_persons_open_stream_ends_when_they_sign_out_and_another_of_thei
             signed_out = await client.post("/logout", headers={"sec-fetch-site": "same-origin"})
             assert signed_out.status_code == 303
             assert await _goodbye(response) == "access_ended"
-            assert portal.app.state.live.broadcaster.readers == 1
+            assert len(portal.app.state.live.places) == 1
 
 
 async def test_a_persons_open_stream_ends_when_they_leave(portal: Portal, pool: Pool) -> None:
@@ -223,3 +250,13 @@ async def _goodbye(response: httpx.Response) -> str:
     assert last["event"] == "resume"
     reason: str = last["data"]["reason"]
     return reason
+
+
+async def test_a_head_opens_no_stream_and_takes_no_place(portal: Portal) -> None:
+    async with portal.browser("anna") as client:
+        head = await client.head(STREAM)
+        assert (head.status_code, head.headers["content-type"][:17]) == (200, "text/event-stream")
+        assert (await client.head(STREAM, params={"type": "no.such"})).status_code == 422
+        assert len(portal.app.state.live.places) == len(portal.app.state.live.broadcaster) == 0
+    async with portal.browser() as nobody:
+        assert (await nobody.head(STREAM)).status_code == 401

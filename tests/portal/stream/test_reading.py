@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from services.portal.dashboard.domain import Within
+from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.broadcast import Chunk, Follower
 from services.portal.stream.domain import Wanted
+from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.handlers import append_entries
+from services.portal.stream.places import Places
 from services.portal.stream.reading import LiveResponse
 from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentDeclined, EnrolmentRequested
@@ -25,7 +27,7 @@ async def test_what_comes_in_the_moment_a_wait_ends_is_taken() -> None:
     loop, follower = asyncio.get_running_loop(), Follower(Wanted(), 0, 1000)
     taking = asyncio.create_task(follower.take(0.01))
     await asyncio.sleep(0)
-    loop.call_later(0.02, follower.offer, Chunk(7, b"x"))
+    loop.call_later(0.02, follower.offer, [Chunk.of(7, b"x")])
     loop.call_soon(time.sleep, 0.05)  # now both are due in one turn of the loop, the end of the wait first
     assert await taking == b"x"
     assert follower.position == 7
@@ -203,10 +205,69 @@ async def test_a_reader_slower_than_its_buffer_reads_on_from_the_database_and_lo
 def test_a_buffer_holds_no_more_than_its_limit() -> None:
     follower = Follower(Wanted(), position=0, limit=1000)
     for position in range(1, 100):
-        follower.offer(Chunk(position, b"x" * 300))
+        follower.offer([Chunk.of(position, b"x" * 300)])
     assert follower.overrun
     assert not follower._waiting
     assert follower.position == 0  # nothing was taken, so it resumes from where it was
+
+
+def test_readers_with_different_filters_share_the_frames_that_they_have_not_taken() -> None:
+    kinds = [EnrolmentRequested.type, EnrolmentDeclined.type]
+    readers = [Follower(Wanted(frozenset(kinds[:count])), position=0, limit=10**6) for count in (1, 2)]
+    frame = b"x" * 3000
+    for reader in readers:
+        reader.offer([Chunk.of(position, frame) for position in range(1, 101)])
+    held = {id(frame) for reader in readers for chunk in reader._waiting for frame in chunk.frames}
+    assert held == {id(frame)}
+
+
+async def test_what_is_sent_at_once_is_bounded_and_the_position_is_of_what_was_sent() -> None:
+    reader = Follower(Wanted(), position=0, limit=10**6)
+    reader.offer([Chunk.of(position, b"x" * 3000) for position in range(1, 101)])
+    total = 0
+    while body := await reader.take(0.01):
+        assert len(body) <= 65_536
+        total += len(body)
+        assert reader.position == total // 3000
+    assert total == 300_000
+
+
+async def test_events_do_not_wait_for_figures(pool: Pool, stream: Stream, take: Take) -> None:
+    parts = [Wanted(within=Within(units=frozenset({new_id()}))) for _ in range(5)]
+    async with aclosing(stream.read()) as messages, pool.acquire() as conn:
+        await anext(messages)
+        others = [asyncio.create_task(entries(stream, 1, wanted=part)) for part in parts]
+        attached = asyncio.ensure_future(anext(messages))
+        while len(stream.broadcaster) < 6:
+            await asyncio.sleep(0.01)
+        assert (await attached).event == "figures"
+        blocking = conn.transaction()
+        await blocking.start()
+        await conn.execute("lock table rounds in access exclusive mode")  # counting waits for this, reading does not
+        for _ in range(3):
+            await requests(take, 1)
+            async with asyncio.timeout(10):
+                while (await anext(messages)).event != "message":
+                    pass
+        await blocking.rollback()
+        async for message in messages:
+            if message.event == "figures" and message.data["enrolments"]["requested"] == 3:
+                break
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_a_part_is_counted_once_for_all_who_ask_together_even_if_one_of_them_leaves(pool: Pool) -> None:
+    snapshots, part = Snapshots(pool), Within(units=frozenset({new_id()}))
+    async with asyncio.timeout(10):
+        first, again = await asyncio.gather(snapshots.recent(part), snapshots.recent(part))
+        assert first is again, "counted once for all who ask together"
+        leaving = asyncio.create_task(snapshots.recent(Within()))
+        staying = asyncio.create_task(snapshots.recent(Within()))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert (await staying).figures.enrolments["requested"] == 0
 
 
 async def test_silence_is_broken_by_a_heartbeat_that_moves_the_position(stream: Stream, take: Take) -> None:
@@ -242,6 +303,6 @@ async def test_a_client_that_takes_nothing_is_let_go_of(stream: Stream) -> None:
             await asyncio.sleep(3600)
 
     async with asyncio.timeout(5):
-        await LiveResponse(body(), stall=0.1).stream_response(send)
+        await LiveResponse(body(), stall=0.1, place=Places(1, 1).take("anna")).stream_response(send)
     assert sent == ["http.response.start", "http.response.body"]
     assert len(stream.broadcaster) == 0
