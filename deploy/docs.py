@@ -34,11 +34,16 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def openapi(service: str) -> dict[str, Any]:
-    """The OpenAPI document of one service's API."""
+def api_of(service: str) -> FastAPI:
+    """One service's API and pages, as described by documents: it is connected to nothing."""
     kind: type[Settings] = getattr(import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
     app: FastAPI = import_module(f"services.{service}.app").create_api(kind(**_SETTINGS))
-    return app.openapi()
+    return app
+
+
+def openapi(service: str) -> dict[str, Any]:
+    """The OpenAPI document of one service's API."""
+    return api_of(service).openapi()
 
 
 def write(target: Path = TARGET) -> list[Path]:

@@ -34,7 +34,7 @@ class House:
 
     async def ask(self, who: str, path: str, **query: Any) -> httpx.Response:
         """The bare answer, whatever its status."""
-        headers = await self._headers(who)
+        headers = await self.headers(who)
         return await self._known(lambda: self.http.get(path, params=query, headers=headers))
 
     async def all_of(self, who: str, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class House:
         return response.headers["traceresponse"].split("-")[1]
 
     async def _post(self, who: str, path: str, body: Any, key: str | None) -> httpx.Response:
-        headers = await self._headers(who) | {"idempotency-key": f"demo:{key or path}"}
+        headers = await self.headers(who) | {"idempotency-key": f"demo:{key or path}"}
         return await self._known(lambda: self.http.post(path, json=body, headers=headers))
 
     async def _known(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
@@ -72,7 +72,8 @@ class House:
                 return response
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
-    async def _headers(self, who: str) -> dict[str, str]:
+    async def headers(self, who: str) -> dict[str, str]:
+        """What this person's requests carry."""
         if who not in self._tokens:
             self._tokens[who] = asyncio.create_task(self._sign_in(who))
         return {"authorization": f"Bearer {await self._tokens[who]}"}
