@@ -35,10 +35,12 @@ TimerHandler = Callable[[Connection, Sequence[Due], datetime], Awaitable[None]]
 class Singly:
     """A handler that is given one timer at a time, each in a transaction of its own.
 
-    For long work, that must neither wait for another's end to be kept nor be undone and done again with it.
+    For long work, that must neither wait for another's end to be kept nor be undone and done again with it. A process
+    may be in the middle of `at_once` of them.
     """
 
     handle: Callable[[Connection, Due, datetime], Awaitable[None]]
+    at_once: int = 1
 
     async def __call__(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
         """As a `TimerHandler`."""
@@ -87,6 +89,11 @@ class Timers:
     def kinds(self) -> Sequence[str]:
         """What this service schedules. A worker ticks each on its own, so that a long one delays no other."""
         return list(self._handlers)
+
+    def at_once(self, kind: str) -> int:
+        """How many loops may tick this kind side by side."""
+        handler = self._handlers[kind]
+        return handler.at_once if isinstance(handler, Singly) else 1
 
     async def tick(self, *kinds: str) -> int:
         """Run what is due now, of these kinds or of all; returns how many ran. Raises when the database is away."""

@@ -75,7 +75,11 @@ class Worker:
             for part in (
                 self.relay.run,
                 self.subscription.run,
-                *[self._each(TICK_SECONDS, partial(self._timers.tick, kind)) for kind in self._timers.kinds],
+                *[
+                    self._each(TICK_SECONDS, partial(self._timers.tick, kind))
+                    for kind in self._timers.kinds
+                    for _ in range(self._timers.at_once(kind))
+                ],
                 self._each(TICK_SECONDS, Retries(self._pool, self.clock, self.consumer).tick),
                 self._each(PRUNE_SECONDS, self._prune),
                 Gauges(self._pool, self.relay, self.consumer, self.subscription).run,

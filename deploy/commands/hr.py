@@ -1,17 +1,23 @@
 """`medled hr`: people from the HR platform."""
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import httpx
 import typer
 
-from deploy.output import DataOption, JsonOption, fail, say, show_json, table
+from deploy.output import DataOption, JsonOption, fail, note, say, show_json, table
 
 app = typer.Typer(help="People from the HR platform.", no_args_is_help=True)
 
 _POLL_SECONDS = 0.2
+_SAY_SECONDS = 10.0  # between two lines of progress where no terminal shows a bar
+_ENDED = ("done", "refused", "failed", "cancelled")
 _KINDS = {
     "joined": "joined", "left": "left", "returned": "returned", "moved": "moved to another unit",
     "manager": "have another manager", "changed": "changed otherwise",
@@ -55,7 +61,7 @@ def import_(
     """Import an HR export through enrolment's API, show its progress, and print the report.
 
     Uses MEDLED_TOKEN at MEDLED_PUBLIC_URL when set, else the embedded stack. Exit status: 0 when it was applied (rows
-    with errors are listed and skipped), 1 when it was refused or failed.
+    with errors are listed and skipped), 1 when it was refused, failed or was cancelled.
     """
     from services.enrolment.imports.domain import Cap
 
@@ -94,23 +100,95 @@ async def send_and_follow(file: Path, form: dict[str, str], data: Path | None) -
 
 
 async def _follow(client: httpx.AsyncClient, import_id: str) -> dict[str, Any]:
+    with _progress() as show:
+        while True:
+            found = _answer(await client.get(f"/enrolment/v1/imports/{import_id}"))
+            show(found)
+            if found["status"] in _ENDED:
+                return found
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar on a terminal; elsewhere a line for each phase, and one now and then while it lasts."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
     columns = (
         TextColumn("{task.description:<11}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("queued", total=100)
-        while True:
-            found = _answer(await client.get(f"/enrolment/v1/imports/{import_id}"))
-            progress.update(task, description=found["phase"], completed=found["percent"])
-            if found["status"] in ("done", "refused", "failed"):
-                return found
-            await asyncio.sleep(_POLL_SECONDS)
+        yield lambda found: progress.update(task, description=found["phase"], completed=found["percent"])
+
+
+class _Lines:
+    """Progress in plain lines."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._said_at = 0.0
+
+    def __call__(self, found: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if found["phase"] == self._phase and now - self._said_at < _SAY_SECONDS:
+            return
+        self._phase, self._said_at = found["phase"], now
+        note(f"import {found['id']}: {found['phase']}, {found['percent']} %")
+
+
+@app.command(name="list")
+def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """The newest imports, and what became of each."""
+    found = _ask("GET", "/enrolment/v1/imports", data)["items"]
+    if as_json:
+        show_json(found)
+    elif found:
+        rows = [(i["id"], i["source"], i["created_at"][:16].replace("T", " "), _state(i)) for i in found]
+        table(("import", "source", "sent (UTC)", "state"), rows)
+    else:
+        say("Nothing was imported yet: medled hr import FILE")
+
+
+@app.command()
+def cancel(
+    import_id: Annotated[UUID, typer.Argument(help="The import, as `medled hr list` has it.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End an import that waits or runs. Nothing of it is kept. Exit status: 1 when it had ended already."""
+    found = _ask("POST", f"/enrolment/v1/imports/{import_id}/cancel", data)
+    if as_json:
+        show_json(found)
+    else:
+        ended = found["status"] == "cancelled"
+        say("Cancelled; nothing was changed." if ended else "It ends as soon as its worker looks, within seconds.")
+
+
+def _state(found: dict[str, Any]) -> str:
+    return f"{found['phase']}, {found['percent']} %" if found["status"] == "running" else str(found["status"])
+
+
+def _ask(method: str, path: str, data: Path | None) -> dict[str, Any]:
+    from deploy.console import api
+    from shared.events import Role
+
+    async def ask() -> dict[str, Any]:
+        async with api(Role.hr_integration, data) as client:
+            return _answer(await client.request(method, path))
+
+    try:
+        return asyncio.run(ask())
+    except httpx.HTTPError as error:
+        fail(f"The API cannot be reached: {str(error) or type(error).__name__}")
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
@@ -176,6 +254,6 @@ def _print_issues(report: dict[str, Any]) -> None:
 def _outcome(ended: dict[str, Any], refusal: dict[str, Any] | None) -> str:
     if refusal is not None:
         return f"\nRefused, nothing was changed. {refusal['detail']} {refusal['remedy']}"
-    if ended["status"] == "failed":
-        return "\nFailed, nothing was changed."
+    if ended["status"] in ("failed", "cancelled"):
+        return f"\n{ended['status'].capitalize()}, nothing was changed."
     return "\nA dry run: nothing was changed." if ended["dry_run"] else f"\nDone. Report: {ended['id']}"

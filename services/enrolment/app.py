@@ -72,5 +72,5 @@ def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
         pool,
         service=SERVICE,
         handlers=[*directory.session_handlers(), *enrolment_handlers.handlers()],
-        timers={**enrolment_handlers.timers(), **import_handlers.timers(pool)},
+        timers={**enrolment_handlers.timers(), **import_handlers.timers(pool, time_limit=settings.import_time_limit)},
     )

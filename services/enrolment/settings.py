@@ -13,6 +13,14 @@ class EnrolmentSettings(Settings):
     approval_days: float = Field(
         default=14, gt=0, le=365, description="How long a manager has to answer a request before it expires, in days."
     )
+    import_minutes: float = Field(
+        default=20, gt=0, le=1440, description="How long reading and checking an HR export may take, in minutes."
+    )
+
+    @property
+    def import_time_limit(self) -> timedelta:
+        """How long reading and checking an HR export may take."""
+        return timedelta(minutes=self.import_minutes)
 
     feedback_k: int = Field(
         default=5,

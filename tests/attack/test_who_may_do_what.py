@@ -107,6 +107,7 @@ MAY_READ: Mapping[str, frozenset[str]] = {
 # With what would be taken from those who may: a query, JSON for an API, a form for a page.
 MAY_WRITE: Mapping[str, tuple[frozenset[str], Any]] = {
     "POST /enrolment/v1/imports": (frozenset({"office", "hr_integration"}), None),
+    "POST /enrolment/v1/imports/{import_id}/cancel": (frozenset({"office", "hr_integration"}), None),
     "POST /enrolment/v1/grants": (LOG_READERS, {"person_id": "{person_id}", "role": "operator"}),
     "DELETE /enrolment/v1/grants": (LOG_READERS, {"person_id": "{person_id}", "role": "operator"}),
     "POST /enrolment/v1/tokens": (LOG_READERS, {"name": "mine", "role": "operator"}),

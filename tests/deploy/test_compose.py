@@ -230,6 +230,22 @@ def test_nothing_of_ours_runs_with_more_rights_than_it_needs(resolve: Resolve) -
     assert "# syntax" not in dockerfile
 
 
+def test_how_much_memory_a_container_may_have_is_a_setting(resolve: Resolve) -> None:
+    every = resolve("dev", "tools")
+    variables = {name: "TOOLS" if name == "medled" else name.upper().replace("-", "_") for name in every}
+    sizes = {f"{variable}_MEMORY": f"{700 + n}m" for n, variable in enumerate(sorted(variables.values()))}
+
+    for name, service in resolve("dev", "tools", **sizes).items():
+        wanted = int(sizes[f"{variables[name]}_MEMORY"].removesuffix("m")) * 1024 * 1024
+        assert int(service["mem_limit"]) == wanted, name
+    listed = _listed()
+    for name, service in every.items():
+        shown = listed[f"{variables[name]}_MEMORY"][0]
+        unit = {"m": 1024**2, "g": 1024**3}[shown[-1]]
+        assert int(service["mem_limit"]) == int(shown[:-1]) * unit, f"{name}: .env.example shows the default"
+    assert resolve(KAFKA_HEAP="800m")["kafka"]["environment"]["KAFKA_HEAP_OPTS"] == "-Xms800m -Xmx800m"
+
+
 def test_only_the_proxy_is_reachable_from_other_machines(resolve: Resolve) -> None:
     open_to_all = {
         name

@@ -4,16 +4,19 @@ import asyncio
 import json
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.stack import Stack, write_stack
 from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.store import turns
 from services.enrolment.sign_ins.actions import first_sign_in
 from shared.db import transaction
 from shared.events import AccessState
@@ -49,9 +52,12 @@ async def world(database: Databases, tmp_path: Path) -> AsyncIterator[World]:
                 databases={"enrolment": dsn}, ports={}, pids={}, environment=environment,
             )
         )  # fmt: skip
+        # The worker of a deployment is another process, whose log is not what a command prints.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         working = asyncio.create_task(_work(world))
         yield world
         working.cancel()
+        structlog.reset_defaults()
 
 
 async def _work(world: World) -> None:
@@ -199,3 +205,31 @@ async def test_an_operator_sees_who_was_refused_binds_the_account_and_ends_it(
     for status in (0, 1):
         assert (await medled("sign-ins", "end", "--person", "e0")).exit_code == status
     assert (await medled("sign-ins", "bind", "--person", "nobody", "--subject", "x")).exit_code == 1
+
+
+async def test_imports_are_listed_and_one_that_has_ended_is_not_cancelled(medled: Medled, export: Path) -> None:
+    assert "Nothing was imported yet" in (await medled("hr", "list")).stdout
+    sent = json.loads((await medled("hr", "import", export, "--json")).stdout)
+    [listed] = json.loads((await medled("hr", "list", "--json")).stdout)
+    assert (listed["id"], listed["status"]) == (sent["id"], "done")
+    refused = await medled("hr", "cancel", sent["id"])
+    assert (refused.exit_code, "has ended already" in refused.stderr) == (1, True)
+
+
+async def test_whoever_follows_an_import_that_is_cancelled_is_told(
+    world: World, medled: Medled, export: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "deploy.cli", "hr", "import", str(export), "--data", str(tmp_path)]
+    async with transaction(world.pool) as busy:
+        assert await turns.take_source(busy, "hr")  # as another worker would, so that this one waits
+        following = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        while not (waiting := json.loads((await medled("hr", "list", "--json")).stdout)):
+            await asyncio.sleep(0.05)
+        cancelled = await medled("hr", "cancel", waiting[0]["id"])
+        assert cancelled.exit_code == 0, cancelled.output
+        said, progress = await asyncio.wait_for(following.communicate(), 20)
+    assert (following.returncode, "Cancelled, nothing was changed." in said.decode()) == (1, True)
+    assert f"import {waiting[0]['id']}: " in progress.decode()  # in lines, since no terminal shows a bar
+    assert await world.pool.fetchval("select count(*) from people") == 0

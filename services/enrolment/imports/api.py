@@ -1,5 +1,6 @@
 """HR exports over HTTP: send a file, watch it being imported, read the report."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import UploadFile
 
-from services.enrolment.errors import Unknown
+from services.enrolment.imports import actions
 from services.enrolment.imports.domain import Cap
 from services.enrolment.imports.handlers import IMPORT
 from services.enrolment.imports.importing import Options
+from services.enrolment.imports.mapping import parse_mapping
+from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
 from services.enrolment.imports.values import Unusable, read_locale, read_time_zone
@@ -27,6 +30,7 @@ from shared.ids import new_id
 router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
 
 LARGEST_FILE = 64 * MIB
+MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
 class ImportOptions(BaseModel):
@@ -51,7 +55,9 @@ class ImportOptions(BaseModel):
     )
     unit_separator: str = Field(default=" - ", min_length=1, max_length=10, description="Between the levels of a unit.")
     mapping: str | None = Field(
-        default=None, max_length=100_000, description="A mapping file's text, TOML or YAML: columns and statuses."
+        default=None,
+        max_length=100_000,
+        description="A mapping file's text, TOML or YAML: columns, statuses, delimiter and encoding.",
     )
     default_locale: str = Field(default="sv", description="The language of people of whom the file says none.")
     default_time_zone: str = Field(default="Europe/Stockholm", description="The time zone of such people.")
@@ -72,7 +78,12 @@ class ImportOptions(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """An import. `report` comes when it has ended; it tells what changed, or why nothing did."""
+    """An import. `report` comes when it has ended; it tells what changed, or why nothing did.
+
+    `status` goes from queued over running to done, refused (by what the file says), failed (for any other reason) or
+    cancelled (by `cancelled_by`; while that stands beside running, its worker has yet to hear of it). `attempts`: how
+    often it was begun; one that its process did not survive is begun again, three times in all.
+    """
 
     id: UUID
     source: str
@@ -84,6 +95,8 @@ class ImportOut(BaseModel):
     percent: int
     counts: dict[str, int]
     report: Report | None
+    attempts: int
+    cancelled_by: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -121,6 +134,7 @@ async def send_import(request: Request, who: Who, options: Annotated[ImportOptio
     """Send an export, as it is or as the `file` of a form. It is imported in the background: follow it by its id."""
     await _must_be_allowed(request, who)
     content, name, options = await _upload(request, options)
+    await _must_be_understood(options.mapping)
     if len(content) > LARGEST_FILE:
         raise Problem(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
     async with change(request, who, status=202) as tx:
@@ -150,17 +164,37 @@ async def get_import(
     """One import: how far it is, and its report when it has ended."""
     await _must_be_allowed(request, who)
     async with transaction(pool(request)) as conn:
-        found = await ledger.find_import(conn, import_id)
-        if found is None:
-            raise Unknown("There is no import with this id.", remedy="Choose one from the list.")
+        found = await actions.find(conn, import_id)
         if found.report is not None:
             await audit(conn, who, "import.read", import_id, now(request))
     return ImportOut.of(found)
 
 
+@router.post("/{import_id}/cancel", status_code=202, response_model=ImportOut)
+async def cancel_import(
+    request: Request, who: Who, import_id: Annotated[UUID, Path(description="The import.")]
+) -> Response:
+    """End an import that waits or runs; nothing of it is kept. Asking again changes nothing."""
+    async with change(request, who, status=202) as tx:
+        await require(tx.conn, who, *MAY_IMPORT)
+        return tx.answer(ImportOut.of(await actions.cancel(tx.conn, who, import_id, now=tx.now)))
+
+
+async def _must_be_understood(mapping: str | None) -> None:
+    """A mapping that is wrong is said at once, not in the report of an import that waited its turn."""
+    if not mapping:
+        return
+    try:
+        await asyncio.to_thread(parse_mapping, mapping)
+    except FileRefused as wrong:
+        raise Problem(
+            422, "invalid-request", "The request is not valid", wrong.detail, field="mapping", remedy=wrong.remedy
+        ) from wrong
+
+
 async def _must_be_allowed(request: Request, who: Principal) -> None:
     async with pool(request).acquire() as conn:
-        await require(conn, who, Role.hr_integration, Role.programme_office)
+        await require(conn, who, *MAY_IMPORT)
 
 
 async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str | None, ImportOptions]:

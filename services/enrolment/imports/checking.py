@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from services.enrolment.imports import values
-from services.enrolment.imports.columns import REQUIRED, FieldName, Header, MappingFile
+from services.enrolment.imports.columns import REQUIRED, FieldName, Header
+from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.records import Record
 from services.enrolment.imports.values import Unusable
 from shared.events import PersonStatus
@@ -21,6 +22,11 @@ _LONGEST: dict[FieldName, int] = {
     "employee_id": 64, "given_name": 200, "family_name": 200, "email": 320, "title": 200, "grade": 100, "unit": 2000,
     "manager": 64, "status": 100, "locale": 100, "time_zone": 100, "login": 320,
 }  # fmt: skip
+
+_SHARED = frozenset({"given_name", "family_name", "title", "grade", "unit", "manager", "status", "locale", "time_zone"})
+_READ_WHEN_EMPTY = frozenset({"given_name", "family_name", "unit", "status"})
+_MOST_REMEMBERED = 50_000
+_MOST_LINES_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,10 @@ class _RowReader:
     def __init__(self, header: Header, separator: str, statuses: tuple[tuple[str, str], ...]) -> None:
         self.header, self.issues = header, _repeated_columns(header)
         self._names = tuple(name.strip() for name in header.names)
+        self._seen: dict[tuple[FieldName, str], object] = {}
         self._readers: dict[FieldName, Callable[[str], object]] = {
+            "given_name": values.read_name,
+            "family_name": values.read_name,
             "email": values.read_email,
             "locale": values.read_locale,
             "time_zone": values.read_time_zone,
@@ -156,16 +165,26 @@ class _RowReader:
         who = self.peek(record, "employee_id")
         for name, place in self.header.places.items():
             try:
-                found[name] = self._value(name, record.fields[place])
+                found[name] = self._remembered(name, record.fields[place])
             except Unusable as problem:
                 costs_row = name in REQUIRED or name == "status"
                 usable = usable and not costs_row
                 self.report("error" if costs_row else "warning", record.line, name, who, problem)
         if usable and not found["given_name"] and not found["family_name"]:
-            nameless = Unusable("no_name", "The person has no name.", "Give at least one of the two names.")
+            nameless = Unusable("no_name", "The person has no name.", "Give the name in the HR platform.")
             self.report("error", record.line, "given_name", who, nameless)
             usable = False
         return Row(record.line, **found) if usable else None  # type: ignore[arg-type] # the readers give each field's type
+
+    def _remembered(self, name: FieldName, cell: str) -> object:
+        """The value; what many people share is read once, and is in memory once."""
+        if name not in _SHARED:
+            return self._value(name, cell)
+        if (name, cell) not in self._seen:
+            if len(self._seen) >= _MOST_REMEMBERED:
+                self._seen.clear()
+            self._seen[name, cell] = self._value(name, cell)
+        return self._seen[name, cell]
 
     def _value(self, name: FieldName, cell: str) -> object:
         text = values.clean(cell, _LONGEST[name])
@@ -174,7 +193,7 @@ class _RowReader:
         if not text and name in {"locale", "time_zone", "login"}:
             return None
         reader = self._readers.get(name)
-        return reader(text) if reader and (text or name in {"unit", "status"}) else text
+        return reader(text) if reader and (text or name in _READ_WHEN_EMPTY) else text
 
     def peek(self, record: Record, name: FieldName) -> str | None:
         """A field of a record that may be faulty; None when it is not there or not to be trusted."""
@@ -201,10 +220,10 @@ def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result:
         first, *more = rows
         contradicting = employee_id in faulty or any(replace(row, line=first.line) != first for row in more)
         for row in more if not contradicting else rows:
-            others = ", ".join(str(other.line) for other in rows if other is not row)
+            others = _other_lines(rows, row) or "that was refused"
             problem = Unusable(
                 "duplicate_employee_id",
-                f"The employee id {employee_id} also stands on line {others or 'that was refused'}"
+                f"The employee id {employee_id} also stands on line {others}"
                 + (", with other values." if contradicting else ", with the same values."),
                 "Keep one row per person.",
             )
@@ -215,6 +234,13 @@ def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result:
             result.left.add(employee_id)
         else:
             result.rows[employee_id] = first
+
+
+def _other_lines(rows: Sequence[Row], row: Row) -> str:
+    """The lines of the others; of very many, the first few and how many more."""
+    others = [other.line for other in rows[: _MOST_LINES_TOLD + 1] if other is not row][:_MOST_LINES_TOLD]
+    more = len(rows) - 1 - len(others)
+    return ", ".join(map(str, others)) + (f" and {more:,} more" if more else "")
 
 
 def _identify(unnamed: Sequence[tuple[Record, str | None]], known: Mapping[str, Known], result: Checked) -> None:
@@ -240,10 +266,10 @@ def _settle_emails(result: Checked, reader: _RowReader) -> None:
             holders[row.email.lower()].append(row)
     for rows in holders.values():
         for row in rows if len(rows) > 1 else []:
-            others = ", ".join(str(other.line) for other in rows if other is not row)
             problem = Unusable(
                 "duplicate_email",
-                f"The address {row.email} also stands on line {others}. Who had it before keeps it; others get none.",
+                f"The address {row.email} also stands on line {_other_lines(rows, row)}. "
+                "Who had it before keeps it; others get none.",
                 "Give each person an address of their own.",
             )
             reader.report("warning", row.line, "email", row.employee_id, problem)

@@ -1,9 +1,12 @@
-"""From the bytes of a file to its text, without asking the sender which encoding it was."""
+"""From the bytes of a file to its lines, without asking the sender which encoding it was."""
 
 import codecs
+import io
 import re
 from dataclasses import dataclass
+from itertools import islice
 
+from services.enrolment.imports import encodings
 from services.enrolment.imports.refusal import FileRefused
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
@@ -21,49 +24,63 @@ _NOT_TEXT = (
     (b"%PDF", "a PDF document"),
 )
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_HIGH = re.compile(rb"[\x80-\xff]")
+_HIGH = re.compile(rb"[\x80-\xff]{1,60}")
+_SAMPLE = 20_000  # runs of bytes above ASCII: enough to tell two encodings apart
+_MOST_LINES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The text, the encoding it was read as, and whether that was a guess somebody should look at."""
+    """The lines with their ends, the encoding they were read as, and whether that was a guess to look at."""
 
-    text: str
+    lines: list[str]
     encoding: str
     guessed: bool
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """The text of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefused."""
+    """The lines of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefused."""
+    if max(content.count(b"\n"), content.count(b"\r")) > _MOST_LINES:
+        raise FileRefused(
+            "too_many_lines", f"The file has more than {_MOST_LINES:,} lines.",
+            "Is it an export of people? It has one line for each; send larger organisations by source.",
+        )  # fmt: skip
     if encoding is not None:
         return _as_told(content, encoding)
     for start, what in _NOT_TEXT:
         if content.startswith(start):
             raise FileRefused("not_text", f"The file is {what}, not CSV.", "Export or save it as CSV and send that.")
     for mark, name in _MARKS:
-        if content.startswith(mark):
-            return _marked(content, name)
+        if content.startswith(mark):  # a promise; bytes that break it become U+FFFD, which the row check reports
+            return Decoded(_lines(content, name, "replace"), name, guessed=False)
     wide = _wide(content)
     if wide is not None:
-        return Decoded(content.decode(wide, "replace"), wide, guessed=True)
+        return Decoded(_lines(content, wide, "replace"), wide, guessed=True)
     try:
-        return Decoded(content.decode("utf-8"), "utf-8", guessed=False)
+        return Decoded(_lines(content, "utf-8"), "utf-8", guessed=False)
     except UnicodeDecodeError:
         return _narrow(content)
 
 
+def _lines(content: bytes, encoding: str, errors: str = "strict") -> list[str]:
+    """Line by line: the whole text need not lie in memory beside its lines."""
+    # Not str.splitlines(): it would also break lines at form feeds and Unicode separators.
+    return io.TextIOWrapper(io.BytesIO(content), encoding, errors, newline="").readlines()
+
+
 def _as_told(content: bytes, encoding: str) -> Decoded:
+    name = encodings.python_name(encoding)
+    if name is None:
+        raise FileRefused("encoding", f"{encoding!r} is no encoding of exports.", f"Use one of {encodings.ALLOWED}.")
     try:
-        return Decoded(content.decode(encoding).removeprefix("\ufeff"), encoding, guessed=False)
-    except (LookupError, ValueError) as error:  # ValueError: codecs that decode nothing, names that hold a NUL
+        lines = _lines(content, name)
+    except UnicodeError as error:
         raise FileRefused(
             "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file."
         ) from error
-
-
-def _marked(content: bytes, name: str) -> Decoded:
-    """A byte order mark is a promise; bytes that break it become U+FFFD, which the row check reports by line."""
-    return Decoded(content.decode(name, "replace"), name, guessed=False)
+    if lines:
+        lines[0] = lines[0].removeprefix("\ufeff")
+    return Decoded(lines, encoding, guessed=False)
 
 
 def _wide(content: bytes) -> str | None:
@@ -79,10 +96,11 @@ def _narrow(content: bytes) -> Decoded:
 
     The distinction matters: reading damaged UTF-8 as Windows-1252 would turn every å of the file into Ã¥.
     """
-    paired = sum(len(match) for match in _MULTIBYTE.findall(content))
-    if 2 * paired > len(_HIGH.findall(content)):
-        return Decoded(content.decode("utf-8", "replace"), "utf-8", guessed=True)
+    sample = b" ".join(found[0] for found in islice(_HIGH.finditer(content), _SAMPLE))
+    paired = sum(len(match) for match in _MULTIBYTE.findall(sample))
+    if 2 * paired > len(sample) - sample.count(b" "):
+        return Decoded(_lines(content, "utf-8", "replace"), "utf-8", guessed=True)
     try:
-        return Decoded(content.decode("cp1252"), "cp1252", guessed=True)
+        return Decoded(_lines(content, "cp1252"), "cp1252", guessed=True)
     except UnicodeDecodeError:
-        return Decoded(content.decode("latin-1"), "latin-1", guessed=True)
+        return Decoded(_lines(content, "latin-1"), "latin-1", guessed=True)

@@ -1,47 +1,135 @@
 """Imports run in the worker: a durable timer starts each one."""
 
-from datetime import datetime
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
+from opentelemetry import context as otel
 
-from services.enrolment.imports.importing import Options, Run, apply
-from services.enrolment.imports.store import ledger
-from shared.db import Connection, Pool, is_outage
+from services.enrolment.imports import report
+from services.enrolment.imports.importing import TIME_LIMIT, Options, Run, apply
+from services.enrolment.imports.store import ledger, turns
+from services.enrolment.imports.watch import ImportCancelledError, ImportTooSlowError, Watch
+from shared import timers as timer_rows
+from shared.db import UNAVAILABLE, Connection, Pool, is_outage
 from shared.telemetry import tracer
 from shared.timers import Due, Singly, TimerHandler
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id
-_ATTEMPTS = 3
+MOST_ATTEMPTS = 3
+_LIGHT = 4 * 1024 * 1024  # bytes of a file that may be worked on beside another one
+_AGAIN = timedelta(seconds=0.5)  # until one that has to wait asks again for its turn
+_LOOK_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
 
-def timers(pool: Pool) -> dict[str, TimerHandler]:
-    """The worker's part of this capability; `pool` is for progress, told outside the import's transaction."""
-
-    async def import_people(conn: Connection, due: Due, now: datetime) -> None:
-        with tracer().start_as_current_span(IMPORT, context=due.context):
-            await _run(pool, conn, due, now)
-
-    return {IMPORT: Singly(import_people)}
+def timers(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> dict[str, TimerHandler]:
+    """The worker's part of this capability; `pool` is for what is told outside the import's transaction."""
+    return {IMPORT: Singly(_Importer(pool, time_limit).run, at_once=2)}
 
 
-async def _run(pool: Pool, conn: Connection, due: Due, now: datetime) -> None:
-    import_id = UUID(due.key)
-    found = await ledger.find_import(conn, import_id)
-    content = await ledger.import_content(conn, import_id)
-    if found is None or content is None:
-        return  # it has ended: a timer that comes twice changes nothing
-    run = Run(pool, conn, import_id, Options(**found.options), now)
+class _Importer:
+    """One process's imports. A light one that was never tried may run beside another; all others run alone here,
+    since memory is the process's, and what ends the process ends whatever runs beside it.
+    """
+
+    def __init__(self, pool: Pool, time_limit: timedelta) -> None:
+        self._pool = pool
+        self._time_limit = time_limit
+        self._heavy = asyncio.Lock()
+        self._uncounted: set[UUID] = set()  # whose last attempt ended with the database
+
+    async def run(self, conn: Connection, due: Due, now: datetime) -> None:
+        """As a timer's handler: work on the import when it is its turn, else have the timer come again."""
+        import_id = UUID(due.key)
+        turn = await turns.find_turn(conn, import_id)
+        if turn is None:
+            return  # it has ended: a timer that comes twice changes nothing
+        is_heavy = turn.attempts > 0 or turn.size > _LIGHT
+        may_begin = not (turn.has_older or turn.has_fresher) and await turns.take_source(conn, turn.source)
+        if not may_begin or (is_heavy and self._heavy.locked()):
+            await _come_again(conn, due, now)
+            return
+        async with self._heavy if is_heavy else contextlib.nullcontext():
+            with tracer().start_as_current_span(IMPORT, context=due.context):
+                await self._attempt(conn, import_id, turn.source, now)
+
+    async def _attempt(self, conn: Connection, import_id: UUID, source: str, now: datetime) -> None:
+        attempt = await turns.begin(self._pool, import_id, now, counted=import_id not in self._uncounted)
+        self._uncounted.discard(import_id)
+        found = await ledger.find_import(conn, import_id)
+        if attempt is None or found is None:
+            return
+        run = Run(self._pool, conn, import_id, Options(**found.options), now, watch=Watch(self._time_limit))
+        if attempt.cancelled_by is not None:  # by somebody whom the process that worked on it heard no more
+            status = "cancelled"
+        elif attempt.number > MOST_ATTEMPTS:
+            status = "failed"
+            run.report.failure = report.interrupted(attempt.last_phase, MOST_ATTEMPTS)
+        else:
+            log.info("import started", import_id=str(import_id), source=source, attempt=attempt.number)
+            status = await self._work(run, attempt.number)
+        log.info("import ended", import_id=str(import_id), source=source, status=status)
+        told = run.report.model_dump(mode="json")
+        await ledger.end_import(conn, import_id, status, counts=run.counts, report=told, now=now)
+
+    async def _work(self, run: Run, attempt: int) -> str:
+        """How it ended. What is not its fault is raised: the timer comes again, later."""
+        try:
+            async with run.conn.transaction(), _watched(run):  # a savepoint: what fails leaves nothing but its report
+                status = await apply(run)
+                if not await ledger.may_end_well(run.conn, run.id):
+                    raise ImportCancelledError
+                return status
+        except ImportCancelledError:
+            return "cancelled"
+        except ImportTooSlowError:
+            run.report.failure = report.too_slow(self._time_limit)
+        except asyncio.CancelledError:
+            with contextlib.suppress(*UNAVAILABLE):
+                await turns.give_back(self._pool, run.id)
+            raise
+        except Exception as error:
+            if await is_outage(self._pool, error):
+                self._uncounted.add(run.id)
+                raise
+            if attempt < MOST_ATTEMPTS:
+                raise
+            log.exception("import failed", import_id=str(run.id))
+            run.report.failure = report.fault_of_ours()
+        return "failed"
+
+
+async def _come_again(conn: Connection, due: Due, now: datetime) -> None:
+    token = otel.attach(due.context)  # the timer keeps the trace of whoever sent the file
     try:
-        async with conn.transaction():  # a savepoint: what fails leaves nothing but its report
-            status = await apply(run, content)
-    except Exception as error:
-        if await is_outage(pool, error) or due.attempts + 1 < _ATTEMPTS:
-            raise  # the timer comes again, later
-        log.exception("import failed", import_id=str(import_id))
-        status = "failed"
-        run.report.notes.append("The import failed for a reason of ours, which the log tells. Nothing was applied.")
-    report = run.report.model_dump(mode="json")
-    await ledger.end_import(conn, import_id, status, counts=run.counts, report=report, now=now)
+        await timer_rows.schedule(conn, due.kind, due.key, now + _AGAIN)
+    finally:
+        otel.detach(token)
+
+
+@contextlib.asynccontextmanager
+async def _watched(run: Run) -> AsyncIterator[None]:
+    """Have the import hear of a wish to end it, also while a thread works; and end that thread with it."""
+
+    async def listen() -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            with contextlib.suppress(*UNAVAILABLE):
+                if await turns.is_asked_to_end(run.pool, run.id):
+                    run.watch.is_cancelled = True
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield
+    except BaseException:
+        run.watch.is_cancelled = True  # a thread cannot be cancelled, but it looks
+        raise
+    finally:
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from services.enrolment.imports import logins, report, reporting_lines
 from services.enrolment.imports.checking import Checked, Known, check
-from services.enrolment.imports.columns import FieldName, MappingFile, parse_mapping
+from services.enrolment.imports.columns import FieldName
 from services.enrolment.imports.decoding import Decoded, decode
 from services.enrolment.imports.domain import Cap, leaving
+from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import difference, ledger, writing
+from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
 from shared import outbox
@@ -24,6 +26,8 @@ from shared.events import PersonStatus
 from shared.ids import new_id, random_id
 
 CHUNK = 2_000  # people announced in one statement
+TIME_LIMIT = timedelta(minutes=20)  # to read and check a file, unless the deployment says otherwise
+_LOOK_AGAIN = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,14 @@ class Run:
     now: datetime
     counts: dict[str, int] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    watch: Watch = field(default_factory=lambda: Watch(TIME_LIMIT))
 
     async def progress(self, phase: str, percent: int) -> None:
         """Tell how far it is, on a connection of its own: this transaction shows nothing before it commits."""
         async with self.pool.acquire() as conn:
-            await ledger.note_progress(conn, self.id, phase, percent, self.counts, self.now)
+            if not await ledger.note_progress(conn, self.id, phase, percent, self.counts):
+                self.watch.is_cancelled = True
+        self.watch.look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Before:
     """This source's people before the import, by employee id."""
 
     ids: Mapping[str, UUID]
-    known: Mapping[str, Known]
+    known: dict[str, Known]
 
     @property
     def statuses(self) -> dict[str, PersonStatus]:
@@ -75,14 +82,20 @@ class Before:
         return sum(person.status is not PersonStatus.inactive for person in self.known.values())
 
 
-async def apply(run: Run, content: bytes) -> str:
-    """Do it; returns how it ended, `done` or `refused`. A refused file has changed nothing."""
+Columns = Mapping[FieldName, str]
+
+
+async def apply(run: Run) -> str:
+    """Do it; returns how it ended, `done` or `refused`. A refused file has changed nothing.
+
+    Raises ImportCancelledError and ImportTooSlowError.
+    """
     try:
-        sheet, mapping = await _read(run, content)
-        await difference.one_import_at_a_time(run.conn)
         before = await _before(run)
-        checked, leavers = await _check(run, sheet, mapping, before)
-        new_units = await _compare(run, sheet, checked, leavers, before)
+        checked, columns = await _check(run, before)
+        leavers = _leavers(run, checked, before)
+        await _wait_for_others(run)
+        new_units = await _compare(run, columns, checked, leavers, before)
         await _judge_overlap(run)
         Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
     except FileRefused as problem:
@@ -93,12 +106,47 @@ async def apply(run: Run, content: bytes) -> str:
     return "done"
 
 
-async def _read(run: Run, content: bytes) -> tuple[Sheet, MappingFile]:
+async def _before(run: Run) -> Before:
+    people = await difference.known_people(run.conn, run.options.source)
+    return Before(
+        {who: person_id for who, (person_id, _) in people.items()}, {who: known for who, (_, known) in people.items()}
+    )
+
+
+async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
+    """The rows that can be trusted, and the file's names of the columns. What was read is let go on the way."""
+    run.watch.start()
+    sheet, mapping = await _read(run)
+    await run.progress("checking", 15)
+    records = run.watch.over(sheet.records(run.watch.look))
+    checked = await asyncio.to_thread(
+        check, records, sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
+    )
+    run.watch.stop()
+    errors = {issue.line for issue in checked.issues if issue.severity == "error"}
+    run.counts |= {
+        "rows": checked.total,
+        "rows_with_errors": len(errors),
+        "kept_as_they_were": len(checked.kept),
+        "left_before": len(checked.left - before.known.keys()),
+    }
+    run.report.tell(checked.issues)
+    if not checked.rows and not checked.left:
+        raise FileRefused(
+            "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
+        )
+    return checked, _column_names(sheet)
+
+
+async def _read(run: Run) -> tuple[Sheet, MappingFile]:
     await run.progress("reading", 0)
     told = run.options.mapping
     mapping = await asyncio.to_thread(parse_mapping, told) if told else MappingFile()
-    decoded = await asyncio.to_thread(decode, content, mapping.encoding)
-    sheet = await asyncio.to_thread(open_sheet, decoded.text, mapping)
+    content = await ledger.import_content(run.conn, run.id)
+    decoded = await asyncio.to_thread(decode, content or b"", mapping.encoding)
+    del content
+    run.watch.look()
+    sheet = await asyncio.to_thread(open_sheet, decoded.lines, mapping)
     run.report.file = _file_read(decoded, sheet)
     return sheet, mapping
 
@@ -113,39 +161,12 @@ def _file_read(decoded: Decoded, sheet: Sheet) -> report.FileRead:
     )
 
 
-def _column_names(sheet: Sheet) -> dict[FieldName, str]:
+def _column_names(sheet: Sheet) -> Columns:
     return {name: sheet.header.name_of(name) for name in sheet.header.places}
 
 
-async def _before(run: Run) -> Before:
-    people = await difference.known_people(run.conn, run.options.source)
-    return Before(
-        {who: person_id for who, (person_id, _) in people.items()}, {who: known for who, (_, known) in people.items()}
-    )
-
-
-async def _check(run: Run, sheet: Sheet, mapping: MappingFile, before: Before) -> tuple[Checked, set[str]]:
-    """The rows that can be trusted, and the employee ids of those who leave."""
-    await run.progress("checking", 15)
-    checked = await asyncio.to_thread(
-        check, sheet.records(), sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
-    )
-    errors = {issue.line for issue in checked.issues if issue.severity == "error"}
-    run.counts |= {
-        "rows": checked.total,
-        "rows_with_errors": len(errors),
-        "kept_as_they_were": len(checked.kept),
-        "left_before": len(checked.left - before.known.keys()),
-    }
-    run.report.tell(checked.issues)
-    if not checked.rows and not checked.left:
-        raise FileRefused(
-            "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
-        )
-    return checked, _leavers(run, checked, before)
-
-
 def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
+    """The employee ids of those who leave."""
     full, named = (
         leaving(before.statuses, checked.rows, checked.left, checked.kept, full=full) for full in (True, False)
     )
@@ -164,29 +185,38 @@ def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
     return named
 
 
-async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], before: Before) -> list[Unit]:
-    """Set the file against what is known; returns the units it brings."""
+async def _wait_for_others(run: Run) -> None:
+    """Imports of other sources read and check meanwhile, and then compare and write one after another."""
     await run.progress("comparing", 35)
+    while not await difference.is_alone(run.conn):
+        await asyncio.sleep(_LOOK_AGAIN)
+        run.watch.look()
+
+
+async def _compare(run: Run, columns: Columns, checked: Checked, leavers: set[str], before: Before) -> list[Unit]:
+    """Set the file against what is known; returns the units it brings."""
     units = await people_store.units(run.conn)
     paths, new_units = grow_units(units, {row.unit for row in checked.rows.values()}, new_id)
-    managers, settled = await _resolve(run, sheet, checked, leavers, before)
+    managers, settled = await _resolve(run, columns, checked, leavers, before)
     ids = {**before.ids, **{who: random_id() for who in checked.rows if who not in before.ids}}
-    wanted = [
+    wanted = (
         difference.Wanted(
             ids[who], who, row.login or who, settled[who], row.given_name, row.family_name, row.email, row.title,
             row.grade, paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None,
             row.status, row.locale, row.time_zone,
         )
         for who, row in checked.rows.items()
-    ]  # fmt: skip
+    )  # fmt: skip
     await difference.stage(run.conn, wanted)
+    people = len(checked.rows) + len(leavers)
+    checked.rows.clear()  # the database has them now
     options = run.options
     await difference.compare(
         run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
     )
     await difference.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
     freed = await difference.set_out_logins_passed_on(run.conn, run.now)
-    await _tell_difference(run, len(wanted) + len(leavers) + freed, [*units, *new_units], ids)
+    await _tell_difference(run, people + freed, [*units, *new_units], ids)
     run.counts["new_units"] = len(new_units)
     names = report.unit_names([*units, *new_units], options.unit_separator)
     run.report.new_units = sorted(names[unit.id] for unit in new_units)[: report.MOST_LISTED]
@@ -194,19 +224,33 @@ async def _compare(run: Run, sheet: Sheet, checked: Checked, leavers: set[str], 
 
 
 async def _resolve(
-    run: Run, sheet: Sheet, checked: Checked, leavers: set[str], before: Before
+    run: Run, columns: Columns, checked: Checked, leavers: set[str], before: Before
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """The manager's employee id and the login of every row; what could not be had is told."""
-    columns = _column_names(sheet)
     gone = leavers | checked.left
-    managers, about_lines = reporting_lines.resolve(checked.rows, before.known, gone, columns.get("manager"))
+    managers, about_lines = await asyncio.to_thread(
+        reporting_lines.resolve, checked.rows, before.known, gone, columns.get("manager")
+    )
+    run.watch.look()
+    await _forget_logins_passed_on(run, before)
     asked = [row.login or who for who, row in checked.rows.items()]
     elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
-    settled, about_logins = logins.settle(checked.rows, before.known, gone, elsewhere, columns.get("login"))
+    settled, about_logins = await asyncio.to_thread(
+        logins.settle, checked.rows, before.known, gone, elsewhere, columns.get("login")
+    )
+    run.watch.look()
     issues = [*checked.issues, *about_lines, *about_logins]
     run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
     run.report.tell(issues)
     return managers, settled
+
+
+async def _forget_logins_passed_on(run: Run, before: Before) -> None:
+    """Another source's import may have given away the logins of people who left this one, since they were read."""
+    kept = await difference.logins_of_those_who_left(run.conn, run.options.source)
+    for who, person in before.known.items():
+        if person.status is PersonStatus.inactive and person.login is not None and who not in kept:
+            before.known[who] = replace(person, login=None)
 
 
 async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Mapping[str, UUID]) -> None:
@@ -214,7 +258,10 @@ async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Ma
     run.counts |= asdict(await difference.count_difference(run.conn)) | {"unchanged": people - changing}
     names = report.unit_names(units, run.options.unit_separator)
     sample = await difference.sample_difference(run.conn, report.MOST_LISTED)
-    run.report.difference = report.difference(sample, names, {person_id: who for who, person_id in ids.items()})
+    shown = {person.manager_id for _, *both in sample for person in both if person is not None}
+    run.report.difference = report.difference(
+        sample, names, {person_id: who for who, person_id in ids.items() if person_id in shown}
+    )
 
 
 async def _judge_overlap(run: Run) -> None:

@@ -1,7 +1,7 @@
 """One login, one person: who gets which login when an import asks for the same one twice."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
 from shared.events import PersonStatus
@@ -24,19 +24,30 @@ def settle(
     here = [person for person in stays if person.status is not PersonStatus.inactive]
     held = {person.login for person in here if person.login} | set(elsewhere)
     issues: list[Issue] = []
-    while losers := _losers(wanted, before, held):
-        for who in losers:
-            detail = f"The login {wanted[who]} is also somebody else's; the person's login stays as it was."
-            remedy = "Give each person a login of their own."
-            issues.append(Issue("warning", "duplicate_login", rows[who].line, column, who, detail, remedy))
-            wanted[who] = before[who]
+    for who in _losers(wanted, before, held):
+        detail = f"The login {wanted[who]} is also somebody else's; the person's login stays as it was."
+        remedy = "Give each person a login of their own."
+        issues.append(Issue("warning", "duplicate_login", rows[who].line, column, who, detail, remedy))
+        wanted[who] = before[who]
     return wanted, issues
 
 
-def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], held: Collection[str]) -> list[str]:
-    askers: dict[str, list[str]] = defaultdict(list)
+def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], held: Collection[str]) -> Iterator[str]:
+    """Who cannot have what they want. Whoever loses keeps the login they had, which another may have wanted: so each
+    login that gains somebody is looked at again, and no login oftener than people come to it.
+    """
+    askers: dict[str, set[str]] = defaultdict(set)
     for who, login in wanted.items():
         if login is not None:
-            askers[login].append(who)
-    contested = (whos for login, whos in askers.items() if len(whos) > 1 or login in held)
-    return [who for whos in contested for who in whos if wanted[who] != before[who]]
+            askers[login].add(who)
+    waiting = list(askers)
+    while waiting:
+        login = waiting.pop()
+        if len(askers[login]) < 2 and login not in held:
+            continue
+        for who in sorted(who for who in askers[login] if login != before[who]):
+            askers[login].discard(who)
+            if (kept := before[who]) is not None:
+                askers[kept].add(who)
+                waiting.append(kept)
+            yield who

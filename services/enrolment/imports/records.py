@@ -1,20 +1,21 @@
-"""From text to records, one bad line costing only itself.
+"""From lines to records, one bad line costing only itself.
 
 An unclosed quote makes a plain CSV reader swallow every line up to the next quote, and the people on those lines would
 look as if they had left. So a record that spans several lines must come out whole, or only its first line is given up.
 """
 
 import csv
-import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from services.enrolment.imports.columns import Header, MappingFile, complain_about, read_header
+from services.enrolment.imports.columns import Header, complain_about, read_header
+from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.refusal import FileRefused
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 100_000  # characters; a csv.reader gives up on a longer value
+_MOST_COLUMNS = 2_000
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
 
 
@@ -36,13 +37,19 @@ class Sheet:
     lines: list[str]
     first: int
 
-    def records(self) -> Iterator[Record]:
-        """Every record after the header, in order; blank ones are left out."""
+    def records(self, look: Callable[[], None] = lambda: None) -> Iterator[Record]:
+        """Every record after the header, in order, once; blank ones are left out. `look` may raise to end it.
+
+        Lines are let go as they are read: an export and all its rows need not lie in memory together.
+        """
         feed = _Feed(self.lines, self.first)
         while feed.position < len(self.lines):
+            look()
             start = feed.position
             width = self.header.width
             record = _whole(feed, self.delimiter, width) or _single(feed, start, self.delimiter, width)
+            for place in range(start, feed.position):
+                self.lines[place] = ""
             if record.fault or any(field.strip() for field in record.fields):
                 yield record
 
@@ -92,10 +99,8 @@ def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
     return Record(start + 1, fields, f"the row has {len(fields)} values where the header has {width}{quoted}")
 
 
-def open_sheet(text: str, mapping: MappingFile) -> Sheet:
-    """The sheet in `text`: delimiter and header found. Raises FileRefused when it is empty or lacks columns."""
-    # Not str.splitlines(): it would also break lines at form feeds and Unicode separators.
-    lines = io.StringIO(text, newline="").readlines()
+def open_sheet(lines: list[str], mapping: MappingFile) -> Sheet:
+    """The sheet in `lines`: delimiter and header found. Raises FileRefused when it is empty or lacks columns."""
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     if first is None:
         raise FileRefused("empty", "The file is empty.", "Send a file with a header and one row per person.")
@@ -103,9 +108,10 @@ def open_sheet(text: str, mapping: MappingFile) -> Sheet:
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
         first += 1
-    if any(unicodedata.category(c) == "Cc" and c != "\t" for c in lines[first].rstrip("\r\n")):
+    line = lines[first].rstrip("\r\n")
+    if any(unicodedata.category(c) == "Cc" and c != "\t" for c in line[:_LONGEST_HEADER]):
         raise FileRefused("not_text", "This is not a CSV file.", "Export it as CSV, in UTF-8, and send that file.")
-    header, delimiter = _best_header(lines[first], first + 1, mapping, (told,) if told else _DELIMITERS)
+    header, delimiter = _best_header(line, first + 1, mapping, (told,) if told else _DELIMITERS)
     complain_about(header)
     if not any(line.strip() for line in lines[first + 1 :]):
         raise FileRefused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
@@ -114,13 +120,18 @@ def open_sheet(text: str, mapping: MappingFile) -> Sheet:
 
 def _best_header(line: str, number: int, mapping: MappingFile, delimiters: tuple[str, ...]) -> tuple[Header, str]:
     """The delimiter under which most columns are understood; among equals the one that gives more columns."""
-    headers = [(read_header(_split(line, delimiter), mapping, number), delimiter) for delimiter in delimiters]
+    headers = [(read_header(_split(line, delimiter), mapping.columns, number), delimiter) for delimiter in delimiters]
     return max(headers, key=lambda found: (len(found[0].places), found[0].width))
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    shown = line.rstrip("\r\n")[:_LONGEST_HEADER]  # no more than a csv.reader takes as one value
+    shown = line[:_LONGEST_HEADER]  # no more than a csv.reader takes as one value
     names = [name.strip() for name in next(csv.reader([shown], delimiter=delimiter), [])]
     while names and not names[-1]:
         names.pop()
+    if len(names) > _MOST_COLUMNS:
+        raise FileRefused(
+            "too_many_columns", f"The header has {len(names):,} columns or more; at most {_MOST_COLUMNS:,} are read.",
+            "Check that the first line is the header, and which character separates the columns (delimiter).",
+        )  # fmt: skip
     return names

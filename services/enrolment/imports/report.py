@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -53,7 +54,7 @@ class PersonChange(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why nothing of the file was applied, and what to do."""
+    """Why nothing of the file was applied, and what to do: a refusal for what the file says, a failure for all else."""
 
     code: str
     detail: str
@@ -71,6 +72,7 @@ class Report(BaseModel):
     withheld_deactivations: int = 0
     notes: list[str] = []
     refusal: Refusal | None = None
+    failure: Refusal | None = None
 
     def tell(self, issues: Sequence[Issue]) -> None:
         """Tell these issues, errors before warnings, each in the order of the file."""
@@ -81,6 +83,42 @@ class Report(BaseModel):
 
 def refusal(problem: FileRefused) -> Refusal:
     return Refusal(code=problem.code, detail=problem.detail, remedy=problem.remedy)
+
+
+_PHASES = {
+    "queued": "before it had read anything", "reading": "while it read the file", "checking": "while it checked rows",
+    "comparing": "while it compared the file with who is known", "writing": "while it wrote the changes",
+    "announcing": "while it announced the changes",
+}  # fmt: skip
+
+
+def interrupted(phase: str, attempts: int) -> Refusal:
+    """Its process ended under it, again and again."""
+    return Refusal(
+        code="interrupted",
+        detail=f"The worker's process was ended {attempts} times in the middle of this import, the last time "
+        f"{_PHASES.get(phase, 'at ' + phase)}.",
+        remedy="Most often it has too little memory: give enrolment's worker more (the operations guide says how much "
+        "for how many people), then send the file again.",
+    )
+
+
+def too_slow(limit: timedelta) -> Refusal:
+    minutes = limit.total_seconds() / 60
+    return Refusal(
+        code="too_slow",
+        detail=f"Reading and checking the file took longer than {minutes:g} minutes.",
+        remedy="Look at the file: is it one export, and nothing else? A larger one needs a higher "
+        "MEDLED_IMPORT_MINUTES.",
+    )
+
+
+def fault_of_ours() -> Refusal:
+    return Refusal(
+        code="fault",
+        detail="The import failed for a reason of ours, which the worker's log tells.",
+        remedy="Tell whoever operates Medled, and send the file again when it is mended.",
+    )
 
 
 def unit_names(units: Iterable[Unit], separator: str) -> dict[UUID, str]:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
 
+_MOST_STEPS = 20  # of a circle, told to each who is in it
+
 
 def resolve(
     rows: Mapping[str, Row], known: Mapping[str, Known], leaving: Collection[str], column: str | None
@@ -25,11 +27,10 @@ def resolve(
             issues.append(_issue(row, column, *problem))
     others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
     for circle in _circles({**others, **managers}):
-        for who in circle:
+        for place, who in enumerate(circle):
             if who in managers:
                 managers[who] = None
-                path = " -> ".join([*_from(circle, who), who])
-                detail = f"The reporting line is a circle: {path}; imported without a manager."
+                detail = f"The reporting line is a circle: {_path(circle, place)}; imported without a manager."
                 issues.append(_issue(rows[who], column, "manager_circle", detail))
     return managers, issues
 
@@ -67,6 +68,8 @@ def _circles(managers: Mapping[str, str | None]) -> Iterator[list[str]]:
             yield path[path.index(who) :]
 
 
-def _from(circle: list[str], who: str) -> list[str]:
-    place = circle.index(who)
-    return circle[place:] + circle[:place]
+def _path(circle: list[str], place: int) -> str:
+    """The circle from one of its people round to the same one again; of a long one, only the beginning."""
+    steps = min(len(circle), _MOST_STEPS)
+    path = [circle[(place + step) % len(circle)] for step in range(steps)]
+    return " -> ".join([*path, *(["..."] if steps < len(circle) else []), circle[place]])

@@ -11,6 +11,7 @@ from shared.events import PersonStatus
 from shared.events.words import is_one_line
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
+_NO_NAME = ("-", "–", "—")
 _LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _LANGUAGES = {"swedish": "sv", "svenska": "sv", "english": "en", "engelska": "en"}
@@ -36,14 +37,30 @@ class Unusable(Exception):
 def clean(text: str, longest: int) -> str:
     """`text` with every run of white space as one space. Raises Unusable for damaged, unprintable or endless text."""
     if not text.isascii() or not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
-        text = unicodedata.normalize("NFC", " ".join(text.split()))
+        text = " ".join(text.split())
+        if len(text) > 4 * longest:  # thousands of accents on one letter take minutes to normalise
+            raise _too_long(text, longest)
+        text = unicodedata.normalize("NFC", text)
         if "\ufffd" in text:
             raise Unusable("damaged", "The text is damaged.", "Export the file again, as UTF-8.")
         if not is_one_line(text) or any(unicodedata.category(c) in {"Co", "Cn"} for c in text):
             raise Unusable("unprintable", "The text holds unprintable characters.", "Remove them in the HR platform.")
     if len(text) > longest:
-        raise Unusable("too_long", f"The text has {len(text)} characters; at most {longest} fit.", "Shorten it.")
+        raise _too_long(text, longest)
     return text
+
+
+def _too_long(text: str, longest: int) -> Unusable:
+    return Unusable("too_long", f"The text has {len(text)} characters; at most {longest} fit.", "Shorten it.")
+
+
+def read_name(text: str) -> str:
+    """A given or family name. Both are needed; somebody who has only one has `-` for the other."""
+    if not text:
+        raise Unusable(
+            "no_name", "The name is empty.", "Give it in the HR platform; for somebody who has one name only, write -."
+        )
+    return "" if text in _NO_NAME else text
 
 
 @cache

@@ -45,9 +45,14 @@ class Importer:
         """Send the file, let the worker's timers run it, and return the ended import."""
         import_id = await self.send(content, **options)
         await Timers(self.pool, Clock(), timers(self.pool)).tick()
+        found = await self.find(import_id)
+        assert found.status in ("done", "refused"), found
+        return found
+
+    async def find(self, import_id: UUID) -> ledger.Import:
+        """The import as it stands."""
         found = await ledger.find_import(self.pool, import_id)  # type: ignore[arg-type] # one statement needs no transaction
         assert found is not None
-        assert found.status in ("done", "refused"), found
         return found
 
     async def people(self) -> dict[str, dict[str, Any]]:

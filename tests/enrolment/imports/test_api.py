@@ -179,3 +179,59 @@ async def test_reading_a_report_is_put_on_record(world: World) -> None:
     await ok(machine.get(f"{URL}/{sent['id']}"))
     [row] = await world.pool.fetch("select action, subject from audit_log")
     assert tuple(row) == ("import.read", UUID(sent["id"]))
+
+
+async def test_an_import_is_cancelled_over_the_api_and_whoever_did_it_is_told(world: World) -> None:
+    machine = await a_machine(world)
+    office = await world.office()
+    sent = await ok(machine.post(URL, content=CSV), 202)
+    for _ in range(2):
+        cancelled = await ok(office.post(f"{URL}/{sent['id']}/cancel"), 202)
+        assert (cancelled["status"], cancelled["report"]) == ("cancelled", None)
+        assert cancelled["cancelled_by"].startswith("person:")
+    await work(world)
+    assert await ok(machine.get(f"{URL}/{sent['id']}")) == cancelled
+    assert await world.pool.fetchval("select count(*) from people") == 1  # of the office
+    assert await world.pool.fetchval("select count(*) from audit_log where action = 'import.cancelled'") == 1
+
+
+async def test_an_import_that_has_ended_cannot_be_cancelled(world: World) -> None:
+    machine = await a_machine(world)
+    sent = await ok(machine.post(URL, content=CSV), 202)
+    await work(world)
+    await refused(machine.post(f"{URL}/{sent['id']}/cancel"), 409, "import-ended")
+    await refused(machine.post(f"{URL}/{new_id()}/cancel"), 404, "not-found")
+
+
+async def test_who_may_not_import_may_not_cancel(world: World) -> None:
+    sent = await ok((await a_machine(world)).post(URL, content=CSV), 202)
+    await world.person("anna")
+    for other in (await a_machine(world, Role.operator), world.client("anna"), await world.office("n", world.north)):
+        await refused(other.post(f"{URL}/{sent['id']}/cancel"), 403, "forbidden")
+    assert await world.pool.fetchval("select status = 'queued' and cancelled_by is null from imports")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ('encoding = "punycode"', "no encoding of exports"),
+        ('encoding = "windows 1252x"', "Did you mean"),
+        ('[columns]\nemial = "Mejl"', "Did you mean email?"),
+    ],
+)
+@pytest.mark.parametrize("form", [False, True])
+async def test_a_mapping_that_is_wrong_is_refused_when_it_is_sent(
+    world: World, mapping: str, words: str, form: bool
+) -> None:
+    machine = await a_machine(world)
+    sending: dict[str, Any] = (
+        {"files": {"file": CSV.encode()}, "data": {"mapping": mapping}}
+        if form
+        else {"params": {"mapping": mapping}, "content": CSV}
+    )
+    problem = await refused(machine.post(URL, **sending), 422, "invalid-request")
+    [error] = problem["errors"]
+    assert error["field"] == "mapping"
+    assert words in f"{error['detail']} {problem['remedy']}"
+    assert "line" in error["detail"]
+    assert await world.pool.fetchval("select count(*) from imports") == 0

@@ -5,8 +5,8 @@ import codecs
 import pytest
 
 from services.enrolment.imports.checking import Checked, Known, check
-from services.enrolment.imports.columns import MappingFile, parse_mapping
 from services.enrolment.imports.decoding import decode
+from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import open_sheet
 from services.enrolment.imports.refusal import FileRefused
 from shared.events import PersonStatus
@@ -22,7 +22,7 @@ def read(
 ) -> Checked:
     told = parse_mapping(mapping) if mapping else MappingFile()
     content = content.encode() if isinstance(content, str) else content
-    sheet = open_sheet(decode(content, told.encoding).text, told)
+    sheet = open_sheet(decode(content, told.encoding).lines, told)
     return check(sheet.records(), sheet.header, known or {}, separator=separator, mapping=told)
 
 
@@ -237,7 +237,9 @@ def test_damaged_utf8_costs_the_rows_it_stands_in_and_leaves_other_letters_alone
 @pytest.mark.parametrize(
     ("row", "column", "code"),
     [
-        ("1,,,a@example.org,Vård,2", "Legal First Name", "no_name"),
+        ("1,,Öberg,a@example.org,Vård,2", "Legal First Name", "no_name"),
+        ("1,Åsa, ,a@example.org,Vård,2", "Legal Last Name", "no_name"),
+        ("1,-,–,a@example.org,Vård,2", "Legal First Name", "no_name"),
         ("1,Åsa,Öberg,a@example.org, ,2", "Supervisory Organization", "no_unit"),
         ("1,Å\x00sa,Öberg,a@example.org,Vård,2", "Legal First Name", "unprintable"),
         ("1,Åsa,Öberg,a@example.org,V\u202eård,2", "Supervisory Organization", "unprintable"),

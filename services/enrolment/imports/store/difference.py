@@ -17,6 +17,7 @@ _WANTED = (
     "person_id", "employee_id", "asked_login", "login", "given_name", "family_name", "email", "title", "grade",
     "unit_id", "manager_told", "manager_id", "status", "locale", "time_zone",
 )  # fmt: skip
+_AT_A_TIME = 2_000  # rows fetched in one round trip
 _ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
 
 
@@ -53,21 +54,40 @@ class Difference:
     changed: int  # everybody known before whose row differs in anything else
 
 
-async def one_import_at_a_time(conn: Connection) -> None:
-    await conn.execute("select pg_advisory_xact_lock($1)", _ONE_AT_A_TIME)
+async def is_alone(conn: Connection) -> bool:
+    """Whether this transaction is now the only one that compares and writes, until it ends. Does not wait: whoever
+    waits shall be able to give up.
+    """
+    alone: bool = await conn.fetchval("select pg_try_advisory_xact_lock($1)", _ONE_AT_A_TIME)
+    return alone
 
 
 async def known_people(conn: Connection, source: str) -> dict[str, tuple[UUID, Known]]:
     """Everybody ever known of a source, by employee id."""
-    rows = await conn.fetch(
+    people: dict[str, tuple[UUID, Known]] = {}
+    managers: dict[str | None, str | None] = {}  # each told once in memory, not once for each of their people
+    cursor = conn.cursor(
         """
         select p.employee_id, p.id, p.status, p.email, m.employee_id as manager, p.login
         from people p left join people m on m.id = p.manager_id
         where p.source = $1
         """,
         source,
+        prefetch=_AT_A_TIME,
     )
-    return {row[0]: (row[1], Known(PersonStatus(row[2]), row[3], row[4], row[5])) for row in rows}
+    async for who, person_id, status, email, manager, login in cursor:
+        login = who if login == who else login  # noqa: PLW2901 - one text in memory instead of two
+        manager = managers.setdefault(manager, manager)  # noqa: PLW2901
+        people[who] = person_id, Known(PersonStatus(status), email, manager, login)
+    return people
+
+
+async def logins_of_those_who_left(conn: Connection, source: str) -> set[str]:
+    """The employee ids of this source's people who have left and still have a login."""
+    rows = await conn.fetch(
+        "select employee_id from people where source = $1 and status = 'inactive' and login is not null", source
+    )
+    return {row["employee_id"] for row in rows}
 
 
 async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:

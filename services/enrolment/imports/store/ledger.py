@@ -26,13 +26,16 @@ class Import:
     percent: int
     counts: Mapping[str, int]
     report: Mapping[str, Any] | None
+    attempts: int
+    cancelled_by: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
 _IMPORT = (
-    "id, source, options, file_name, size, status, phase, percent, counts, report, created_at, started_at, finished_at"
+    "id, source, options, file_name, size, status, phase, percent, counts, report, attempts, cancelled_by, created_at, "
+    "started_at, finished_at"
 )
 
 
@@ -73,22 +76,27 @@ async def import_content(conn: Connection, import_id: UUID) -> bytes | None:
     return content
 
 
-async def note_progress(
-    conn: Connection, import_id: UUID, phase: str, percent: int, counts: Mapping[str, int], now: datetime
-) -> None:
-    """On a connection of its own, so that it shows while the import's transaction still runs."""
-    await conn.execute(
+async def note_progress(conn: Connection, import_id: UUID, phase: str, percent: int, counts: Mapping[str, int]) -> bool:
+    """On a connection of its own, so that it shows while the import's transaction still runs. Whether to go on."""
+    asked_to_end: bool | None = await conn.fetchval(
         """
-        update imports set status = 'running', phase = $2, percent = $3, counts = $4,
-               started_at = coalesce(started_at, $5)
-        where id = $1 and status in ('queued', 'running')
+        update imports set status = 'running', phase = $2, percent = $3, counts = $4
+        where id = $1 and status in ('queued', 'running') returning cancelled_by is not null
         """,
         import_id,
         phase,
         percent,
         dict(counts),
-        now,
     )
+    return asked_to_end is False
+
+
+async def may_end_well(conn: Connection, import_id: UUID) -> bool:
+    """Whether nobody asked to end it; from here to the end of the transaction nobody can."""
+    asked_to_end: bool | None = await conn.fetchval(
+        "select cancelled_by is not null from imports where id = $1 for update", import_id
+    )
+    return asked_to_end is False
 
 
 async def end_import(
@@ -101,7 +109,7 @@ async def end_import(
         update imports set status = $2, phase = case when $2 = 'done' then 'done' else phase end,
                percent = case when $2 = 'done' then 100 else percent end,
                counts = $3, report = $4, finished_at = $5, content = null
-        where id = $1
+        where id = $1 and status in ('queued', 'running')
         """,
         import_id,
         status,

@@ -1,0 +1,46 @@
+"""What may be done to an import, whoever asks."""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from services.enrolment.errors import Refused, Unknown
+from services.enrolment.imports.store import ledger, turns
+from shared.access import Principal, audit
+from shared.db import Connection
+
+
+class ImportEnded(Refused):
+    """Nothing is left to cancel."""
+
+    type: ClassVar[str] = "import-ended"
+    title: ClassVar[str] = "The import has ended"
+
+
+async def find(conn: Connection, import_id: UUID) -> ledger.Import:
+    found = await ledger.find_import(conn, import_id)
+    if found is None:
+        raise Unknown("There is no import with this id.", remedy="Choose one from the list.")
+    return found
+
+
+async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: datetime) -> ledger.Import:
+    """End an import that waits at once, one that is worked on as soon as its worker looks; safe to ask again.
+
+    Nothing of it is kept. Raises Unknown, or ImportEnded when it has ended another way.
+    """
+    found = await find(conn, import_id)
+    # Who works for a source holds it, so what nobody holds nobody works on, whatever the state says.
+    is_idle = await turns.take_source(conn, found.source)
+    asked = await turns.end_by_hand(conn, import_id, who.id, now, also_running=is_idle) or await turns.ask_to_end(
+        conn, import_id, who.id
+    )
+    found = await find(conn, import_id)
+    if found.cancelled_by is None:
+        raise ImportEnded(
+            f"The import has ended already: {found.status}.",
+            remedy="What it changed is undone by importing the last good file again.",
+        )
+    if asked:
+        await audit(conn, who, "import.cancelled", import_id, now)
+    return found
