@@ -1,4 +1,4 @@
-"""The link in an invitation (DESIGN section 5): feedback keeps its hash, notifications derives it for the mail.
+"""The link in an invitation (ADR 0004): feedback keeps its hash, notifications derives it for the mail.
 
 Both hold the same secret, so no event, outbox row or log ever needs to carry a token.
 """
@@ -18,6 +18,11 @@ def token_for(secret: bytes, invitation_id: UUID) -> str:
 def token_hash(token: str) -> bytes:
     """What may be stored of a token."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def revocation_hash(token: str) -> bytes:
+    """What is stored when a token is taken back: nobody without the token can tell which `token_hash` it belongs to."""
+    return hashlib.sha256(b"revoked:" + token.encode()).digest()
 
 
 def link(public_url: str, token: str) -> str:

@@ -110,17 +110,16 @@ def render(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    locale: str | None = None,
     time_zone: str | None = None,
     **context: Any,
 ) -> HTMLResponse:
     """A page in the reader's language. Templates extend `base.html`; they see `t`, `who`, `language`, `now`, `context`.
 
     `?lang=` chooses a language and a cookie remembers it. `who` None: nobody is signed in, or it does not matter here;
-    `locale` and `time_zone` then say what the reader speaks, and where they are, if that is known otherwise.
+    `time_zone` then says which one times are written in.
     """
     state = request.app.state
-    language = choose_language(request, who.locale if who else locale)
+    language = choose_language(request, who.locale if who else None)
     session = read_session(request) if who is None else None
     html = state.web.html(
         template, language, who.time_zone if who else time_zone or DEFAULT_ZONE,

@@ -78,7 +78,7 @@ async def asked(house: House) -> set[UUID] | str:
     if reason is not None:
         return reason
     rows = await house.pool.fetch(
-        "select respondent_id from invitations where round_id = $1 and respondent_group = 'peer'", round_id
+        "select respondent_id from invited where round_id = $1 and respondent_group = 'peer'", round_id
     )
     return {row["respondent_id"] for row in rows}
 
@@ -123,7 +123,7 @@ async def test_a_manager_made_up_for_the_co_leader_brings_no_team_of_theirs(impo
         NOW, {stranger: {}, house.co_leader: {"manager_id": stranger}, house.peers[0]: {"manager_id": stranger}} | team
     )
     assert await asked(house) == set(house.peers)
-    managers = await house.pool.fetch("select respondent_id from invitations where respondent_group = 'manager'")
+    managers = await house.pool.fetch("select respondent_id from invited where respondent_group = 'manager'")
     assert [row["respondent_id"] for row in managers] == [house.manager]
 
 

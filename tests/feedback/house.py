@@ -122,7 +122,7 @@ class House:
     async def tokens(self, round_id: UUID) -> dict[Group, list[str]]:
         """The links' tokens by group, as notifications would derive them."""
         rows = await self.pool.fetch(
-            "select id, respondent_group from invitations where round_id = $1 order by id", round_id
+            "select id, respondent_group from invited where round_id = $1 order by id", round_id
         )
         tokens: dict[Group, list[str]] = {group: [] for group in Group}
         for row in rows:

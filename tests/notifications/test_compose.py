@@ -65,7 +65,7 @@ def test_swedish_and_english_say_different_things_everywhere() -> None:
 def test_an_invitation_says_who_asks_until_when_and_carries_the_single_use_link() -> None:
     claimed = mail()
     token = token_for(LINK_SECRET, UUID(claimed.params["invitation_id"]))
-    url = f"https://medled.example.org/feedback/r/{token}"
+    url = f"https://medled.example.org/feedback/r/{token}?lang=sv"
     assert read(claimed)["Subject"] == "Kim Larsson vill gärna ha din återkoppling"
     for subtype in ("plain", "html"):
         text = body(claimed, subtype)

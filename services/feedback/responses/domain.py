@@ -23,9 +23,12 @@ class InvitationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """What a link leads to: the invitation, its round, and how to address the respondent."""
+    """What a link leads to. Whom it was mailed to is not known here, and need not be.
 
-    invitation_id: UUID
+    time_zone: the one in which the round ends with a day, its subject's; None when they are known no more.
+    """
+
+    token_hash: bytes
     round_id: UUID
     state: InvitationState
     group: Group
@@ -36,7 +39,6 @@ class Invited:
     k: int
     public_key: bytes
     subject_name: str
-    locale: str | None  # the respondent's, and so is the time zone; None once it is forgotten whom it was for
     time_zone: str | None
 
 
@@ -51,12 +53,11 @@ class Refusal(StrEnum):
 
 
 class LinkRefusedError(Exception):
-    """The link does not lead to a form (any more); `reason` says why, `locale` what the respondent reads, if known."""
+    """The link does not lead to a form (any more); `reason` says why."""
 
-    def __init__(self, reason: Refusal, locale: str | None = None) -> None:
+    def __init__(self, reason: Refusal) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.locale = locale
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,9 @@ def admit(invited: Invited | None, now: datetime) -> Invited:
     if invited is None:
         raise LinkRefusedError(Refusal.unknown)
     if invited.state is not InvitationState.issued:
-        raise LinkRefusedError(Refusal(invited.state), invited.locale)
+        raise LinkRefusedError(Refusal(invited.state))
     if not invited.round_open or now >= invited.closes_at:
-        raise LinkRefusedError(Refusal.expired, invited.locale)
+        raise LinkRefusedError(Refusal.expired)
     return invited
 
 

@@ -55,7 +55,7 @@ async def answer(request: Request, token: Token) -> HTMLResponse:
     except AnswersRefusedError as refused:
         faulty = {fault.question_id for fault in refused.faults}
         return _form(request, invited, given=given, faulty=faulty, status=422)
-    return _page(request, "done.html", locale=invited.locale, done="thanks")
+    return _page(request, "done.html", done="thanks")
 
 
 @router.api_route("/{token}/decline", methods=["GET", "HEAD"])
@@ -66,7 +66,7 @@ async def ask_decline(request: Request, token: Token) -> HTMLResponse:
     except LinkRefusedError as refused:
         return _refusal(request, refused)
     back = request.url.path.removesuffix("/decline")
-    return _page(request, "decline.html", locale=invited.locale, back=back, invited=invited)
+    return _page(request, "decline.html", back=back, invited=invited)
 
 
 @router.post("/{token}/decline", max_body_size=MOST_BYTES)
@@ -74,10 +74,10 @@ async def decline(request: Request, token: Token) -> HTMLResponse:
     """Use up the link without an answer."""
     try:
         async with transaction(pool(request)) as conn:
-            invited = await actions.decline(conn, token, now(request))
+            await actions.decline(conn, token, now(request))
     except LinkRefusedError as refused:
         return _refusal(request, refused)
-    return _page(request, "done.html", locale=invited.locale, done="declined")
+    return _page(request, "done.html", done="declined")
 
 
 async def _look(request: Request, token: str) -> Invited:
@@ -96,17 +96,16 @@ def _form(
     questions = actions.questions_for(invited)
     by_practice = [(practice, list(of)) for practice, of in groupby(questions, lambda question: question.practice)]
     return _page(
-        request, "respond.html", locale=invited.locale, time_zone=invited.time_zone, status=status, invited=invited,
+        request, "respond.html", time_zone=invited.time_zone, status=status, invited=invited,
         questions=questions, by_practice=by_practice, choices=_CHOICES, given=given or {}, faulty=faulty,
     )  # fmt: skip
 
 
 def _refusal(request: Request, refused: LinkRefusedError) -> HTMLResponse:
     status = status_of(refused.reason)
-    return _page(request, "refused.html", status=status, locale=refused.locale, reason=refused.reason.value)
+    return _page(request, "refused.html", status=status, reason=refused.reason.value)
 
 
-def _page(
-    request: Request, template: str, *, status: int = 200, locale: str | None = None, **context: Any
-) -> HTMLResponse:
-    return render(request, None, template, status=status, headers=_HEADERS, locale=locale, **context)
+def _page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """In the language that the link in the mail asks for, or the browser: whose link it is, nobody here knows."""
+    return render(request, None, template, status=status, headers=_HEADERS, **context)

@@ -45,7 +45,7 @@ from shared.events import (
 )
 from shared.ids import new_id, random_id
 from shared.inbox import Handler, Parked, Received
-from shared.links import token_for, token_hash
+from shared.links import revocation_hash, token_for, token_hash
 from shared.timers import Due, TimerHandler
 
 CLOSE, COUNT, PRUNE = "feedback.rounds.close", "feedback.rounds.count", "feedback.rounds.prune"
@@ -99,6 +99,8 @@ class RoundHandlers:
         causes = {locked.round.id: left[locked.round.subject_person_id] for locked in rounds}
         await self._end(conn, rounds, Ending.subject_left, causes, now)
         revoked = await links.revoke_of_people(conn, left)
+        taken_back = [(revocation_hash(self._token(invitation)), round_id) for invitation, round_id, _ in revoked]
+        await links.insert_revocations(conn, taken_back)
         pairs: list[Caused] = [
             (InvitationRevoked(invitation_id=invitation, round_id=round_id), left[person])
             for invitation, round_id, person in revoked
@@ -107,7 +109,10 @@ class RoundHandlers:
 
     async def count(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
         """At a tick of the fixed clock: announce changed buckets, have complete rounds closed, set the next tick."""
-        standing = await store.counts(conn, [UUID(one.key) for one in due])
+        standing = [
+            (one.round, one.count({token_hash(self._token(invitation)) for invitation in one.revoked}))
+            for one in await store.standings(conn, [UUID(one.key) for one in due])
+        ]
         buckets = {round_.id: bucket for round_, count in standing if (bucket := new_bucket(count))}
         pairs: list[Caused] = [
             (ResponsesCounted(**about(round_), bucket=buckets[round_.id]), None)
@@ -123,7 +128,7 @@ class RoundHandlers:
 
     async def prune(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:  # noqa: ARG002 - a TimerHandler
         """Forget the links of rounds that ended long ago."""
-        await links.forget_invitations(conn, [UUID(one.key) for one in due])
+        await links.forget_links(conn, [UUID(one.key) for one in due])
 
     async def _open(self, conn: Connection, reached: Sequence[Received[Any]], now: datetime) -> list[Parked]:
         """A round for each milestone that has none: one reached, undone and reached again is asked about once.
@@ -180,8 +185,11 @@ class RoundHandlers:
 
     def _invite(self, round_: Round, respondent: Respondent) -> links.NewInvitation:
         invitation_id = random_id()
-        hashed = token_hash(token_for(self._secrets.link, invitation_id))
+        hashed = token_hash(self._token(invitation_id))
         return links.NewInvitation(invitation_id, round_.id, respondent.person_id, respondent.group, hashed)
+
+    def _token(self, invitation_id: UUID) -> str:
+        return token_for(self._secrets.link, invitation_id)
 
     async def _take_back(
         self, conn: Connection, endings: Mapping[tuple[UUID, str], int],
@@ -210,7 +218,6 @@ class RoundHandlers:
         revoked = await links.revoke_of_rounds(conn, ids)
         await store.take_ballots(conn, ids)
         await store.finish(conn, store.ended(rounds, ending, coarse_date(now)))
-        await links.settle_invitations(conn, ids)
         pairs: list[Caused] = [
             (InvitationRevoked(invitation_id=invitation, round_id=round_id), causes[round_id])
             for invitation, round_id in revoked

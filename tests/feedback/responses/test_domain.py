@@ -26,7 +26,7 @@ def invited(
     state: InvitationState = InvitationState.issued, *, round_open: bool = True, left: timedelta = timedelta(days=1)
 ) -> Invited:
     return Invited(
-        new_id(),
+        b"",
         new_id(),
         state,
         Group.peer,
@@ -37,7 +37,6 @@ def invited(
         5,
         b"",
         "Anna",
-        "sv",
         "Europe/Stockholm",
     )
 

@@ -70,13 +70,13 @@ async def test_closing_destroys_key_and_ballots_and_forgets_whose_each_link_was_
     house: House,
 ) -> None:
     round_id = await answered_round(house)
+    unused = (await house.tokens(round_id))[Group.peer][7]
     await house.close(round_id)
     assert await house.pool.fetchval("select count(*) from ballots") == 0
     assert await house.pool.fetchval("select count(*) from rounds where wrapped_key is not null") == 0
-    rows = await house.pool.fetch("select state, respondent_id from invitations")
+    rows = await house.pool.fetch("select state from links")
     assert Counter(row["state"] for row in rows) == {"expired": 10}
-    assert {row["respondent_id"] for row in rows} == {None}
-    unused = (await house.tokens(round_id))[Group.peer][7]
+    assert await house.pool.fetchval("select count(*) from invited") == 0
     with pytest.raises(LinkRefusedError, match="expired"):
         await house.answer(unused)
 
@@ -148,15 +148,15 @@ async def test_during_a_round_every_ballot_looks_alike_and_carries_no_time_and_n
     assert {len(ballot["sealed"]) for ballot in ballots} == {SEALED_BYTES}  # type: ignore[arg-type]  # bytes
     assert set(ballots[0]) == {"id", "round_id", "sealed", "xmin", "ctid"}
     assert {ballot["id"].version for ballot in ballots} == {4}  # type: ignore[attr-defined]  # UUIDs
-    assert not any("at" in column.split("_") for column in (await dump(house))["invitations"][0])
+    assert not any("at" in column.split("_") for column in (await dump(house))["links"][0])
 
 
-async def test_answering_writes_to_no_table_but_ballots_and_invitations(house: House) -> None:
+async def test_answering_writes_to_no_table_but_ballots_and_links(house: House) -> None:
     round_id = await house.open_round()
     before = await dump(house)
     await house.answer((await house.tokens(round_id))[Group.peer][0])
     after = await dump(house)
-    assert {name for name in after if after[name] != before[name]} == {"ballots", "invitations"}
+    assert {name for name in after if after[name] != before[name]} == {"ballots", "links"}
 
 
 async def test_after_closing_no_table_holds_a_rating_beyond_what_the_report_shows(house: House) -> None:
@@ -172,7 +172,7 @@ async def test_after_closing_no_table_holds_a_rating_beyond_what_the_report_show
     after = await dump(house)
     # Of these, `cells` alone can hold a figure; the others say that the round is over, and are compared by other tests.
     assert {name for name in after if after[name] != before[name]} == {
-        "cells", "invitations", "outbox", "outbox_sequences", "rounds", "timers",
+        "cells", "invited", "links", "outbox", "outbox_sequences", "rounds", "timers",
     }  # fmt: skip
     figures = ("practice", "respondent_group", "state", "n", "mean", "low", "high", "at_limit")
     assert set(after["cells"][0]) == {"round_id", *figures, "xmin", "ctid"}
@@ -189,8 +189,8 @@ async def test_after_closing_no_table_holds_a_rating_beyond_what_the_report_show
 async def test_after_closing_no_column_joins_the_report_to_a_person_or_an_invitation(house: House) -> None:
     await answered_round(house)
     during = await dump(house)
-    respondents = {str(one["respondent_id"]) for one in during["invitations"]}
-    used = {str(one["id"]) for one in during["invitations"]} | {str(one["id"]) for one in during["ballots"]}
+    respondents = {str(one["respondent_id"]) for one in during["invited"]}
+    used = {str(one["id"]) for one in during["invited"]} | {str(one["id"]) for one in during["ballots"]}
     transactions = {one["xmin"] for one in during["ballots"]}
     [round_id] = {str(one["round_id"]) for one in during["ballots"]}
     await house.close(UUID(round_id))
@@ -200,7 +200,7 @@ async def test_after_closing_no_column_joins_the_report_to_a_person_or_an_invita
         assert not any(known in text for known in respondents | used)
         assert row["xmin"] not in transactions
     assert len({row["xmin"] for row in after["cells"]}) == 1
-    assert {one["respondent_id"] for one in after["invitations"]} == {None}
+    assert after["invited"] == []
 
 
 def test_a_worker_without_its_secrets_says_which_one_is_missing(feedback_settings: FeedbackSettings) -> None:

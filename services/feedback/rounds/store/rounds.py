@@ -157,20 +157,40 @@ async def lock_open_about(conn: Connection, person_ids: Collection[UUID]) -> lis
     return [LockedRound(_round(row), row["wrapped_key"]) for row in rows]
 
 
-async def counts(conn: Connection, ids: Collection[UUID]) -> list[tuple[Round, Count]]:
-    """Where those of `ids` stand that are still open, and no longer than this transaction can they change state."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An open round at a tick: how many links were used, the hashes of those that were not, invitations taken back."""
+
+    round: Round
+    bucket: Bucket
+    used: int
+    unused: Sequence[bytes]
+    revoked: Sequence[UUID]
+
+    def count(self, taken_back: Collection[bytes]) -> Count:
+        """`taken_back`: hashes of links that nobody is waited for any more, used or not."""
+        return Count(self.bucket, self.used, sum(one not in taken_back for one in self.unused))
+
+
+async def standings(conn: Connection, ids: Collection[UUID]) -> list[Standing]:
+    """Where those of `ids` stand that are still open, and no longer than this transaction can they change state.
+
+    Which unused links were taken back, only who holds the link secret can tell: no statement is to join the two.
+    """
     rows = await conn.fetch(
         """
-        select r.*, i.used, i.waiting from rounds r
+        select r.*, l.used, l.unused, array(select id from invited where round_id = r.id and revoked) as revoked
+        from rounds r
         cross join lateral (
-            select count(*) filter (where state = 'used') as used, count(*) filter (where state = 'issued') as waiting
-            from invitations where round_id = r.id
-        ) i
+            select count(*) filter (where state = 'used') as used,
+                   coalesce(array_agg(token_hash) filter (where state = 'issued'), '{}') as unused
+            from links where round_id = r.id
+        ) l
         where r.id = any($1::uuid[]) and r.state = 'open' order by r.id for no key update of r
         """,
         list(ids),
     )
-    return [(_round(row), Count(Bucket(row["bucket"]), row["used"], row["waiting"])) for row in rows]
+    return [Standing(_round(row), Bucket(row["bucket"]), row["used"], row["unused"], row["revoked"]) for row in rows]
 
 
 async def announce_buckets(conn: Connection, buckets: Mapping[UUID, Bucket]) -> None:

@@ -106,7 +106,9 @@ class Composer:
     def _url(self, mail: Mail) -> str:
         match mail.attempt.kind:
             case Kind.INVITATION:
-                return link(self.public_url, token_for(self.link_secret, UUID(mail.params["invitation_id"])))
+                # The page speaks the mail's language: whose link it is, and what they read, feedback is not to know.
+                token = token_for(self.link_secret, UUID(mail.params["invitation_id"]))
+                return f"{link(self.public_url, token)}?lang={mail.locale}"
             case Kind.APPROVAL_NEEDED:
                 return f"{self.public_url}/enrolment/approvals"
             case Kind.RESULTS_RELEASED | Kind.ROUND_WITHHELD:
