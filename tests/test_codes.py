@@ -14,6 +14,7 @@ from services.enrolment.enrolments.domain import Change
 from services.enrolment.enrolments.domain import Status as EnrolmentStatus
 from services.enrolment.milestones.domain import MilestoneStatus
 from services.enrolment.programmes.domain import VersionStatus
+from services.enrolment.sign_ins.domain import Reason as NotBoundReason
 from services.feedback.responses.domain import InvitationState, Refusal
 from services.feedback.results.domain import CellState
 from services.feedback.results.handlers import TOO_FEW
@@ -47,6 +48,7 @@ ENUMS: dict[str, tuple[type[StrEnum], ...]] = {
     "notification_kind": (Kind,),
     "delivery_status": (Status,),
     "delivery_reason": (Reason,),
+    "sign_in_refusal": (NotBoundReason,),
 }
 OTHERS = {
     "enrolment_status": {*ENROLMENT_STATES.values()},
