@@ -15,6 +15,9 @@ from shared.events.people import PersonState
 from shared.events.units import UnitState
 from shared.inbox import Handler, Received
 
+TABLES = ("people", "units", "access")
+"""What is kept, under the names that the owner's tables have: `medled verify` compares them, column by column."""
+
 
 def handlers() -> list[Handler]:
     """Handlers that keep the tables `people`, `units` and `access`; a tombstone removes its row."""
