@@ -23,7 +23,7 @@ from tests.faults.scenarios import FAULTS, Outcome, Scenario
 from tests.faults.stage import stage
 from tests.support.databases import Databases
 
-COLUMNS = ("rounds", "events", "lost", "doubled", "unsettled", "dead letters", "sent again", "failed")
+COLUMNS = ("rounds", "events", "lost", "doubled", "unsettled", "foreign", "dead letters", "sent again", "failed")
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Tally:
             {
                 "events": report.published, "lost": report.lost, "doubled": report.doubled,
                 "dead letters": outcome.dead, "sent again": outcome.repeated, "unsettled": bool(report.under_way),
+                "foreign": report.foreign, "unsound": not outcome.sound,
             }
         )  # fmt: skip
         self.seen.update(outcome.seen)
@@ -48,8 +49,8 @@ class Tally:
 
     @property
     def clean(self) -> bool:
-        """Nothing lost, nothing doubled, every round played to its end."""
-        return not any(self.counts[name] for name in ("lost", "doubled", "unsettled", "failed"))
+        """Nothing lost, nothing doubled, nothing foreign but what was forged, every round played to its end."""
+        return not any(self.counts[name] for name in ("lost", "doubled", "unsettled", "unsound", "failed"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,9 @@ from shared.events.sessions import SessionEnded
 from shared.events.units import UnitState
 from shared.inbox import Handler, Received
 
+TABLES = ("people", "units", "access")
+"""What is kept, under the names that the owner's tables have: `medled verify` compares them, column by column."""
+
 
 def handlers() -> list[Handler]:
     """Handlers that keep `people`, `units`, `access`, `sign_ins` and `ended_sessions`; a tombstone removes its row."""

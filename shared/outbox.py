@@ -138,6 +138,7 @@ async def _insert(conn: Connection, rows: Sequence[_Row]) -> None:
 async def prune(pool: Pool, published_before: datetime, *, chunk: int = 10_000) -> None:
     """Drop rows published before that moment, but of compacted topics never the newest of a key: it is the refill.
 
+    From when on all is kept stands in `outbox_forgotten`: what was told before, nobody can tell from a forgery.
     Walks the table from its oldest row, `chunk` rows to a transaction, so that a long backlog of old rows neither runs
     into the statement timeout nor holds its locks for long.
     """
@@ -161,9 +162,14 @@ async def _prune_after(conn: Connection, start: int, published_before: datetime,
         return None
     await conn.execute(
         """
-        delete from outbox o where seq > $1 and seq <= $2 and published_at < $3 and (
-            not compacted or exists (
-                select from outbox n where n.compacted and n.topic = o.topic and n.key = o.key and n.seq > o.seq))
+        with dropped as (
+            delete from outbox o where seq > $1 and seq <= $2 and published_at < $3 and (
+                not compacted or exists (
+                    select from outbox n where n.compacted and n.topic = o.topic and n.key = o.key and n.seq > o.seq))
+            returning seq
+        )
+        insert into outbox_forgotten (before) select $3::timestamptz where exists (select from dropped)
+        on conflict (only_row) do update set before = greatest(outbox_forgotten.before, excluded.before)
         """,
         start, end, published_before,
     )  # fmt: skip

@@ -1,11 +1,25 @@
 """Does every event arrive once? What `medled verify` asks, and what the fault tests end with (DESIGN rule 9).
 
-`verify` waits until nothing is under way, then lays three accounts side by side: what the producers' outboxes say was
-published, what lies on Kafka, and what the consumers' inboxes and effect tables say became of it.
+`verify` waits until nothing is under way, then lays three accounts side by side, topic by topic: what the producers'
+outboxes say was published, what lies on Kafka, and what the consumers' inboxes and effect tables say became of it. Then
+it compares the services' copies of people, units and access with their owner's.
 """
 
-from deploy.verify.report import Fact, Report, Subscription
+from deploy.verify.report import Copy, Fact, Foreign, Report, Subscription, Verdict
+from deploy.verify.session import CannotVerify
 from deploy.verify.subscriptions import declared_handlers, declared_timers
-from deploy.verify.verify import CannotVerify, verify
+from deploy.verify.verify import Listener, verify
 
-__all__ = ["CannotVerify", "Fact", "Report", "Subscription", "declared_handlers", "declared_timers", "verify"]
+__all__ = [
+    "CannotVerify",
+    "Copy",
+    "Fact",
+    "Foreign",
+    "Listener",
+    "Report",
+    "Subscription",
+    "Verdict",
+    "declared_handlers",
+    "declared_timers",
+    "verify",
+]

@@ -1,9 +1,9 @@
 """What lies on Kafka, read without taking part: no group, no commit, no record written."""
 
 import asyncio
+import hashlib
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -12,72 +12,44 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from deploy.verify.store.tables import Entry
 from shared.epoch import EPOCH_TOPIC
 from shared.events.base import decode
 from shared.events.envelope import Undecodable, UnknownType, parse_headers
 from shared.reading import behind, read_all
 from shared.topics import partition_counts
 
-Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset
+Place: TypeAlias = tuple[str, int]  # topic, partition
 _EPOCH = TopicPartition(EPOCH_TOPIC, 0)
 _TIMEOUT = 20.0
+_AT_A_TIME = 5000  # records
+_FETCH_BYTES = 8_000_000
+_FETCH_MILLISECONDS = 50  # a broker keeps a fetch open so long, and with it whatever is asked next
 
 
 @dataclass(slots=True)
-class Contents:
-    """The events on Kafka in one life of the broker.
+class Kept:
+    """What a topic has lost to retention. cut: partitions without their beginning; first: time (ms) of what begins."""
 
-    places: by type, each event's first record and that record's time (ms). repeated: by type, further records.
-    faults: records nobody can decode, with their type where their headers at least are sound.
-    first, last: time (ms) of each partition's first record, offset of its last; transaction markers, which take offsets
-        too, are no records. cut: partitions that have lost their beginning to retention.
-    """
+    cut: set[int] = field(default_factory=set)
+    first: dict[int, int] = field(default_factory=dict)
 
-    epoch: UUID
-    places: dict[str, dict[UUID, tuple[Place, int]]] = field(default_factory=lambda: defaultdict(dict))
-    repeated: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    faults: list[tuple[Place, str | None]] = field(default_factory=list)
-    first: dict[tuple[str, int], int] = field(default_factory=dict)
-    last: dict[tuple[str, int], int] = field(default_factory=dict)
-    cut: set[tuple[str, int]] = field(default_factory=set)
-
-    def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
-        """Account for one record."""
-        place = record.topic, record.partition, record.offset
-        self.first.setdefault(place[:2], record.timestamp)
-        self.last[place[:2]] = record.offset
-        try:
-            envelope = parse_headers(record.headers)
-            (record.key or b"").decode()
-        except (Undecodable, UnicodeDecodeError):
-            self.faults.append((place, None))
-            return
-        try:
-            decode(envelope, record.value, topic=record.topic, key=record.key)
-        except UnknownType:
-            return  # whoever reads it skips it
-        except Undecodable:
-            self.faults.append((place, envelope.type))
-            return
-        known = self.places[envelope.type]
-        if envelope.id in known:
-            self.repeated[envelope.type] += 1
-        else:
-            known[envelope.id] = place, record.timestamp
-
-    def kept_since(self, topic: str) -> float:
-        """Time (ms) before which records of the topic may be gone to retention; 0 while none are."""
-        return max((self.first.get(place, math.inf) for place in self.cut if place[0] == topic), default=0)
+    @property
+    def since(self) -> float:
+        """Time (ms) before which records may be gone; 0 while none are."""
+        return max((self.first.get(partition, math.inf) for partition in self.cut), default=0)
 
 
 class Log:
-    """Reads the topics to their end, again and again; starts anew when the broker has begun a new life."""
+    """Reads topics to their end, some records at a time."""
 
     def __init__(self, client: Mapping[str, Any], topics: Iterable[str]) -> None:
         self._client = dict(client)
         self._topics = sorted(topics)
         self._consumer: AIOKafkaConsumer | None = None
-        self._contents: Contents | None = None
+        self._partitions: dict[str, int] = {}
+        self._tail: UUID | None = None  # the life of the broker in which the client stands at the topics' ends
+        self._last: dict[Place, int] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,50 +58,121 @@ class Log:
         await self.close()
 
     async def close(self) -> None:
-        """Forget everything read."""
-        consumer, self._consumer, self._contents = self._consumer, None, None
+        """Let go of the broker, and of the place in its topics; the next question connects again."""
+        consumer, self._consumer = self._consumer, None
+        self._tail, self._last = None, {}
         if consumer is not None:
             await consumer.stop()
 
-    async def read_to_end(self) -> Contents | None:
-        """All that is on Kafka now; None while the broker is so new that no service has been there.
+    async def epoch(self) -> UUID | None:
+        """The broker's life; None while it is so new that no service has been there.
 
-        Raises KafkaError or TimeoutError when the broker does not answer.
+        This and all else raises KafkaError or TimeoutError when the broker does not answer.
         """
         try:
             async with asyncio.timeout(_TIMEOUT):
                 consumer = await self._connect()
-                epoch = await _epoch(consumer)
-                if epoch is None:
-                    await self.close()
-                    return None
-                if self._contents is None or self._contents.epoch != epoch:
-                    self._contents = Contents(epoch)
-                    await consumer.seek_to_beginning(*_assigned(consumer))
-            await _read(consumer, self._contents)
+                found = await _epoch(consumer)
         except (KafkaError, TimeoutError):
             await self.close()
             raise
-        return self._contents
+        if found is None:
+            await self.close()  # its topics are still to be made
+        return found
+
+    async def ends(self, epoch: UUID, reached: Mapping[Place, int]) -> Mapping[Place, int]:
+        """Offset of the last record of every partition that has one at or behind the place reached there.
+
+        Of records, not of the marks at the ends of transactions, which take offsets too.
+        """
+        try:
+            consumer = await self._connect()
+            places = self._places(self._topics)
+            if self._tail != epoch:
+                consumer.assign([*places, _EPOCH])
+                for place in places:
+                    consumer.seek(place, reached.get((place.topic, place.partition), 0))
+                self._tail, self._last = epoch, {}
+            async for records in _to_the_end(consumer, places):
+                for record in records:
+                    self._last[record.topic, record.partition] = record.offset
+        except (KafkaError, TimeoutError):
+            await self.close()
+            raise
+        return self._last
+
+    async def read(self, topic: str, kept: Kept) -> AsyncIterator[list[Entry]]:
+        """All records of a topic from its beginning, some at a time; notes in `kept` what is no longer there."""
+        self._tail = None
+        try:
+            consumer = await self._connect()
+            places = self._places([topic])
+            consumer.assign([*places, _EPOCH])
+            await consumer.seek_to_beginning(*places)
+            starts: dict[TopicPartition, int] = await consumer.beginning_offsets(places)
+            kept.cut = {place.partition for place, start in starts.items() if start}
+            async for records in _to_the_end(consumer, places):
+                for record in records:
+                    kept.first.setdefault(record.partition, record.timestamp)
+                yield [entry_of(record) for record in records]
+        except (KafkaError, TimeoutError):
+            await self.close()
+            raise
+
+    def _places(self, topics: Iterable[str]) -> list[TopicPartition]:
+        return [TopicPartition(name, n) for name in topics for n in range(self._partitions.get(name, 0))]
 
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             # Only what is committed: a record of an aborted transaction is one nobody outside ever sees.
             consumer = AIOKafkaConsumer(
                 **self._client, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-                isolation_level="read_committed",
+                isolation_level="read_committed", max_poll_records=_AT_A_TIME, fetch_max_bytes=_FETCH_BYTES,
+                fetch_max_wait_ms=_FETCH_MILLISECONDS,
             )  # fmt: skip
             self._consumer = consumer
             await consumer.start()
-            known = await partition_counts(self._client, wait=_TIMEOUT)
-            consumer.assign(
-                [TopicPartition(name, n) for name in (*self._topics, EPOCH_TOPIC) for n in range(known.get(name, 0))]
-            )
+            self._partitions = await partition_counts(self._client, wait=_TIMEOUT)
+            consumer.assign([_EPOCH] if EPOCH_TOPIC in self._partitions else [])
         return self._consumer
 
 
-def _assigned(consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-    return [place for place in consumer.assignment() if place != _EPOCH]
+def entry_of(record: "ConsumerRecord[bytes, bytes]") -> Entry:
+    """A record as it is compared with outbox and inbox."""
+    place, digest = (record.partition, record.offset, record.timestamp), digest_of(record)
+    try:
+        envelope = parse_headers(record.headers)
+    except Undecodable:
+        return Entry(None, None, None, None, *place, digest, fault=True)
+    told = envelope.id, envelope.type, envelope.subject, envelope.sequence
+    try:
+        decode(envelope, record.value, topic=record.topic, key=record.key)
+    except UnknownType:
+        pass  # whoever reads it skips it
+    except Undecodable:
+        return Entry(*told, *place, digest, fault=True)
+    return Entry(*told, *place, digest, fault=False)
+
+
+def digest_of(record: "ConsumerRecord[bytes, bytes]") -> bytes:
+    """Of what the relay makes of an outbox row: how many headers, its key, its headers as lines, its payload."""
+    head = b"%d\n%b\n" % (len(record.headers), record.key or b"")
+    lines = b"".join(name.encode(errors="replace") + b": " + (value or b"") + b"\n" for name, value in record.headers)
+    value = b"\0" if record.value is None else record.value
+    return hashlib.sha256(head + lines + value).digest()
+
+
+async def _to_the_end(
+    consumer: AIOKafkaConsumer, places: Collection[TopicPartition]
+) -> "AsyncIterator[list[ConsumerRecord[bytes, bytes]]]":
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
+    wanted = list(places)  # a first look at all of them, since the ends told may lie too early
+    while wanted:
+        async with asyncio.timeout(_TIMEOUT):
+            records = await read_all(consumer, wanted, timeout_ms=200)
+        if records:
+            yield records
+        wanted = await behind(consumer, places, ends)
 
 
 async def _epoch(consumer: AIOKafkaConsumer) -> UUID | None:
@@ -141,17 +184,3 @@ async def _epoch(consumer: AIOKafkaConsumer) -> UUID | None:
         batch = await consumer.getmany(_EPOCH, timeout_ms=500, max_records=1)
         for record in batch.get(_EPOCH, []):
             return UUID((record.value or b"").decode())
-
-
-async def _read(consumer: AIOKafkaConsumer, contents: Contents) -> None:
-    places = _assigned(consumer)
-    starts: dict[TopicPartition, int] = await consumer.beginning_offsets(places)
-    contents.cut = {(place.topic, place.partition) for place, start in starts.items() if start}
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
-    wanted = places  # a first look at all of them, since the ends told may lie too early
-    while wanted:
-        async with asyncio.timeout(_TIMEOUT):
-            records = await read_all(consumer, wanted, timeout_ms=200)
-        for record in records:
-            contents.take(record)
-        wanted = await behind(consumer, places, ends)

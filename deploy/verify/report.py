@@ -7,6 +7,7 @@ from typing import Any
 UNDECODABLE = "(undecodable)"
 UNKNOWN = "(no longer published)"
 SAMPLES = 10  # ids told of each finding
+NAMED = 100  # foreign records told one by one
 
 
 @dataclass(slots=True)
@@ -16,6 +17,7 @@ class Fact:
     published: events, by the producer's outbox and by what lies on Kafka. on_kafka: those that lie there now.
     repeated: further records of the same events, which at-least-once allows. replaced: compacted away by a newer state.
     expired: older than what the topic keeps. missing: published in this life of the broker, and not there.
+    too_old: older than the outbox remembers, so that nobody can say whether it wrote them.
     """
 
     type: str
@@ -27,6 +29,7 @@ class Fact:
     expired: int = 0
     missing: int = 0
     missing_ids: list[str] = field(default_factory=list)
+    too_old: int = 0
 
 
 @dataclass(slots=True)
@@ -53,19 +56,83 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """A record that no outbox has written: where it lies, and what it says it is, as far as it can be read.
+
+    why: unknown_subject (the outbox never told of it), sequence_ahead (nor came so far), other_content (under a genuine
+    event's id), not_told. taken_by: outcome by handler (`applied` is harm done, `superseded` and `parked` not yet).
+    refused_by: reason of the dead letter, by handler or, where it was refused whole, by service.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    type: str | None
+    subject: str | None
+    event_id: str | None
+    why: str
+    taken_by: dict[str, str] = field(default_factory=dict)
+    refused_by: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Copy:
+    """A service's copy of one of the owner's tables.
+
+    ghosts: in the copy alone. missing: at the owner alone. differing: in both, and not the same; `fields` says how
+    often in which, never what they hold. duplicates: logins that more than one person at work holds, `duplicate_ids`
+    the people. For the owner's own table everything but the duplicates is 0.
+    """
+
+    service: str
+    table: str
+    owner: str
+    rows: int = 0
+    ghosts: int = 0
+    missing: int = 0
+    differing: int = 0
+    duplicates: int = 0
+    fields: dict[str, int] = field(default_factory=dict)
+    ghost_ids: list[str] = field(default_factory=list)
+    missing_ids: list[str] = field(default_factory=list)
+    differing_ids: list[str] = field(default_factory=list)
+    duplicate_ids: list[list[str]] = field(default_factory=list)
+
+    @property
+    def faults(self) -> int:
+        """Rows and logins that are not as the owner has them, or held twice."""
+        return self.ghosts + self.missing + self.differing + self.duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about one topic: its types, on their way to Kafka and at each handler."""
+
+    topic: str
+    facts: Sequence[Fact]
+    subscriptions: Sequence[Subscription]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The whole finding.
 
-    facts, subscriptions: types of which nothing was published and nothing found are left out.
+    facts, subscriptions: types of which nothing was published and nothing found are left out. foreign: records that no
+    outbox has written, the first of which `foreign_records` tells. copies: every one that was compared, sound or not.
     skipped: records of types that a service does not take, by service and type, redeliveries included.
     under_way: what had not come to rest when waiting ended, in words; nothing when all was quiet.
+    remembered_since: by producer, from when on its outbox can say what it wrote; None: from the beginning.
     remarks: what could not be judged, and why.
     """
 
     facts: Sequence[Fact]
     subscriptions: Sequence[Subscription]
+    foreign: int
+    foreign_records: Sequence[Foreign]
+    copies: Sequence[Copy]
     skipped: dict[str, dict[str, int]]
     under_way: Sequence[str]
+    remembered_since: dict[str, str | None]
     remarks: Sequence[str]
 
     @property
@@ -84,11 +151,19 @@ class Report:
         return sum(each.doubled for each in self.subscriptions)
 
     @property
+    def astray(self) -> int:
+        """Rows of copies that are not as their owner has them, and logins held twice."""
+        return sum(each.faults for each in self.copies)
+
+    @property
     def clean(self) -> bool:
-        """Everything came to rest, and nothing was lost or doubled."""
-        return not (self.under_way or self.lost or self.doubled)
+        """Everything came to rest, nothing was lost or doubled, nothing is foreign, and all copies are true."""
+        return not (self.under_way or self.lost or self.doubled or self.foreign or self.astray)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
-        totals = {"clean": self.clean, "published": self.published, "lost": self.lost, "doubled": self.doubled}
+        totals = {
+            "clean": self.clean, "published": self.published, "lost": self.lost, "doubled": self.doubled,
+            "astray": self.astray,
+        }  # fmt: skip
         return totals | asdict(self)

@@ -1,32 +1,42 @@
-"""Wait until all is quiet, read the accounts in order, judge."""
+"""Wait until all is quiet, judge topic by topic, then compare the copies."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
-from aiokafka.errors import KafkaError
-
-from deploy.verify import store
-from deploy.verify.judge import Evidence, judge, producer_of
-from deploy.verify.log import Contents, Log
-from deploy.verify.report import Report
+from deploy.verify import copies
+from deploy.verify.log import Log
+from deploy.verify.report import Copy, Report, Subscription, Verdict
+from deploy.verify.session import AWAY, CannotVerify, connect, connect_all, named
+from deploy.verify.settle import under_way
+from deploy.verify.store import service as services
+from deploy.verify.store import tables
+from deploy.verify.topic import Findings, TopicCase, producer_of, unknown_doubled
 from shared.clock import Clock
-from shared.db import UNAVAILABLE
 from shared.events import REGISTRY
 from shared.inbox import Handler
-from shared.offsets import applied_offsets
 
 _POLL_SECONDS = 0.25
 _INBOX_DAYS = 29  # the shortest that a deployment may choose is 30
+T = TypeVar("T")
 
 
-class CannotVerify(RuntimeError):
-    """A database or the broker did not answer for as long as was to be waited; the message says which."""
+def _silent(_: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of it while it goes on: what is being done, in words; each topic's verdict, and each copy's."""
+
+    progress: Callable[[str], None] = field(default=_silent)
+    verdict: Callable[[Verdict], None] = field(default=_silent)
+    copy: Callable[[Copy], None] = field(default=_silent)
 
 
 async def verify(
@@ -38,28 +48,47 @@ async def verify(
     wait: float = 60,
     clock: Clock | None = None,
     inbox_days: int = _INBOX_DAYS,
+    listener: Listener | None = None,
 ) -> Report:
-    """Judge every event between its producer's outbox and every handler that takes it.
+    """Judge every record and every event between its producer's outbox and every handler that takes it.
 
     databases: DSN by service; handlers: by service, each of which must have its database here; timers: by service, the
     kinds its worker runs. kafka: a bootstrap address or aiokafka's client arguments. Waits up to `wait` seconds for
     everything to come to rest, and judges then, whether it did or not. clock: the deployment's, which says what is
-    due. Events older than `inbox_days` are judged only while their outbox row is kept. Raises CannotVerify.
+    due. Events older than `inbox_days` are lost to nobody who has forgotten them. Memory does not grow with the log:
+    the comparing is done in temporary tables of the services' databases. Raises CannotVerify.
     """
     client = {"bootstrap_servers": kafka} if isinstance(kafka, str) else kafka
     topics = sorted({kind.topic for kind in REGISTRY.values()})
     async with Log(client, topics) as log:
-        case = _Case(databases, handlers, timers or {}, log, clock or Clock(), topics)
-        deadline = time.monotonic() + wait
-        under_way = await case.settle(deadline)
-        evidence = await case.gather(deadline, inbox_days)
-        facts, subscriptions = judge(evidence, handlers)
+        case = _Case(
+            databases, handlers, timers or {}, log, clock=clock or Clock(), listener=listener or Listener(), wait=wait
+        )
+        reasons = await case.settle()
+        epoch = await case.epoch()
+        findings = Findings()
+        since = datetime.now(UTC) - timedelta(days=inbox_days)
+        for topic in topics:
+            await case.judge(TopicCase(topic, epoch, handlers, since.timestamp() * 1000, case.tell), findings)
+        rest = await case.finish(findings)
+        found = await case.copies()
+        if await case.epoch() != epoch:
+            reasons.append("the broker has begun a new life while it was being judged")
     return Report(
-        facts=facts,
-        subscriptions=subscriptions,
-        skipped={service: account.skipped for service, account in evidence.accounts.items() if account.skipped},
-        under_way=under_way,
-        remarks=_remarks(databases, handlers),
+        facts=sorted(findings.facts, key=lambda fact: fact.type),
+        subscriptions=sorted(
+            [*findings.subscriptions, *rest], key=lambda each: (each.type, each.service, each.handler)
+        ),
+        foreign=findings.foreign,
+        foreign_records=findings.foreign_records,
+        copies=found,
+        skipped=case.skipped,
+        under_way=reasons,
+        remembered_since={
+            service: None if moment is None else moment.isoformat()
+            for service, moment in sorted(findings.remembered_since.items())
+        },
+        remarks=_remarks(databases, handlers, findings),
     )
 
 
@@ -68,123 +97,120 @@ class _Case:
 
     def __init__(
         self, databases: Mapping[str, str], handlers: Mapping[str, Sequence[Handler]],
-        timers: Mapping[str, Collection[str]], log: Log, clock: Clock, topics: Sequence[str],
+        timers: Mapping[str, Collection[str]], log: Log, *, clock: Clock, listener: Listener, wait: float,
     ) -> None:  # fmt: skip
         self._databases = databases
         self._handlers = handlers
         self._timers = timers
         self._log = log
         self._clock = clock
-        self._topics = topics
+        self._listener = listener
+        self._deadline = time.monotonic() + wait
+        self.tell = listener.progress
+        self.skipped: dict[str, dict[str, int]] = {}
 
-    async def settle(self, deadline: float) -> list[str]:
+    async def settle(self) -> list[str]:
         """Wait until nothing is under way; what still is when the time is up, in words."""
         while True:
             try:
-                reasons = await self._under_way()
-            except (*UNAVAILABLE, KafkaError) as error:
-                reasons = [f"no answer yet from {_named(error)}"]
-            if not reasons or time.monotonic() > deadline:
+                reasons = await under_way(self._databases, self._handlers, self._timers, self._log, self._clock)
+            except AWAY as error:
+                reasons = [f"no answer yet from {named(error)}"]
+            if not reasons or time.monotonic() > self._deadline:
                 return reasons
+            self.tell(f"waiting: {reasons[0]}")
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def gather(self, deadline: float, inbox_days: int) -> Evidence:
-        """The accounts, read in the order that `Evidence` asks for."""
+    async def epoch(self) -> UUID:
+        """The broker's life; asked for when the databases answer."""
+
+        async def ask() -> UUID:
+            async with connect_all(self._databases, self._databases):
+                epoch = await self._log.epoch()
+            if epoch is None:
+                raise CannotVerify("The broker is new, and no service has been there yet. Are the workers running?")
+            return epoch
+
+        return await self._patiently(ask)
+
+    async def judge(self, topic: TopicCase, findings: Findings) -> None:
+        """One topic, from the beginning again when a part of it did not answer."""
+        taking_part = topic.services(self._databases)
+        if not taking_part:
+            return
+
+        async def once() -> Verdict:
+            async with connect_all(self._databases, taking_part) as sessions:
+                return await topic.judge(sessions, self._log, findings)
+
+        self._listener.verdict(await self._patiently(once))
+
+    async def finish(self, findings: Findings) -> list[Subscription]:
+        """What is told of a service as a whole, and not of a topic."""
+        rest = [each for each in findings.undecodable.values() if each.published]
+        for service in self._databases:
+            self.tell(f"{service}: counting effects")
+            rest += await self._patiently(partial(self._whole, service, findings))
+        return rest
+
+    async def _whole(self, service: str, findings: Findings) -> list[Subscription]:
+        async with connect(service, self._databases[service]) as conn:
+            await tables.make_tables(conn)
+            found = [
+                line
+                for handler in self._handlers.get(service, ())
+                if (line := await unknown_doubled(service, conn, handler, findings.subscriptions)) is not None
+            ]
+            for again in await services.told_again(conn):
+                ids = [str(cause) for cause in again.caused_by]
+                told = f"{service} (told again)"
+                found.append(Subscription(again.type, service, told, doubled=again.too_many, doubled_ids=ids))
+            if skipped := await services.skipped(conn, service):
+                self.skipped[service] = skipped
+        return found
+
+    async def copies(self) -> list[Copy]:
+        """Every copy, one after the other."""
+        found = []
+        for service, table in copies.to_compare(self._databases, self._handlers):
+            self.tell(f"{service}: comparing {table} with {copies.OWNER}'s")
+            copy = await self._patiently(partial(copies.compare, self._databases, service, table))
+            if copy is not None:
+                found.append(copy)
+                self._listener.copy(copy)
+        return found
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Try it until it is done or the time to wait is up."""
         while True:
             try:
-                return await self._gather(inbox_days)
-            except (*UNAVAILABLE, KafkaError) as error:
-                if time.monotonic() > deadline:
-                    raise CannotVerify(f"no answer from {_named(error)}") from error
+                return await work()
+            except AWAY as error:
+                if time.monotonic() > self._deadline:
+                    raise CannotVerify(f"no answer from {named(error)}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _gather(self, inbox_days: int) -> Evidence:
-        published = {}
-        for service in self._databases:
-            async with self._connect(service) as conn:
-                published[service] = await store.published(conn, self._topics)
-        contents = await self._log.read_to_end()
-        if contents is None:
-            raise CannotVerify("The broker is new, and no service has been there yet. Are the workers running?")
-        reached = {service: await self._reached(service, contents.epoch) for service in self._handlers}
-        accounts = {}
-        for service in self._databases:
-            async with self._connect(service) as conn:
-                subscribed = self._handlers.get(service, ())
-                accounts[service] = await store.account(conn, service, subscribed, contents.epoch)
-        since = datetime.now(UTC) - timedelta(days=inbox_days)
-        return Evidence(published, contents, reached, accounts, remembered_since=since.timestamp() * 1000)
 
-    async def _under_way(self) -> list[str]:
-        backlogs = {}
-        for service in self._databases:
-            async with self._connect(service) as conn:
-                backlogs[service] = await store.backlog(conn, self._timers.get(service, ()), self._clock.now())
-        contents = await self._log.read_to_end()
-        if contents is None:
-            return ["the broker is new, and no service has been there yet"]
-        reasons = [reason for service, found in backlogs.items() for reason in _reasons(service, found, contents)]
-        for service, subscribed in self._handlers.items():
-            topics = {kind.topic for handler in subscribed for kind in handler.events}
-            reached = await self._reached(service, contents.epoch)
-            to_go = [
-                last + 1 - reached.get(place, 0)
-                for place, last in contents.last.items()
-                if place[0] in topics and last >= reached.get(place, 0)
-            ]
-            if to_go:
-                reasons.append(f"{service} is up to {sum(to_go)} records behind")
-        return reasons
-
-    async def _reached(self, service: str, epoch: UUID) -> dict[tuple[str, int], int]:
-        async with self._connect(service) as conn:
-            return await applied_offsets(conn, service, epoch)
-
-    @asynccontextmanager
-    async def _connect(self, service: str) -> AsyncIterator[store.Connection]:
-        try:
-            conn = await asyncpg.connect(self._databases[service], timeout=5, command_timeout=120)
-        except asyncpg.InvalidAuthorizationSpecificationError as error:  # waiting will not help
-            raise CannotVerify(f"{service}'s database: {error}") from error
-        except UNAVAILABLE as error:
-            raise ConnectionError(f"{service}'s database: {str(error) or type(error).__name__}") from error
-        except asyncpg.PostgresError as error:  # waiting will not help
-            raise CannotVerify(f"{service}'s database: {error}") from error
-        try:
-            yield conn
-        finally:
-            await conn.close(timeout=5)
-
-
-def _named(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return f"the broker: {text}" if isinstance(error, KafkaError) else text
-
-
-def _reasons(service: str, found: store.Backlog, contents: Contents) -> list[str]:
-    reasons = []
-    if found.unpublished:
-        reasons.append(f"{service} has {found.unpublished} events to publish")
-    if found.parked_due:
-        reasons.append(f"{service} has {found.parked_due} parked records to try again")
-    if found.timers_due:
-        reasons.append(f"{service} has {found.timers_due} timers to run")
-    for part, epoch in (("relay", found.relay_epoch), ("consumer", found.consumer_epoch)):
-        if epoch not in (None, contents.epoch):
-            reasons.append(f"{service}'s {part} has not noticed yet that the broker is new")
-    return reasons
-
-
-def _remarks(databases: Mapping[str, str], handlers: Mapping[str, Sequence[Handler]]) -> list[str]:
-    """Subscriptions whose producer is elsewhere."""
+def _remarks(databases: Mapping[str, str], handlers: Mapping[str, Sequence[Handler]], findings: Findings) -> list[str]:
+    """What could not be judged, and why."""
     taken = {
-        (service, producer_of(kind))
+        (service, producer_of(kind.topic))
         for service, subscribed in handlers.items()
         for handler in subscribed
         for kind in handler.events
     }
-    return [
+    remarks = [
         f"{service} takes events of {producer}, whose database is not part of this: judged from what is on Kafka alone"
         for service, producer in sorted(taken)
         if producer not in databases
     ]
+    if copies.OWNER not in databases and (kept := copies.keepers(handlers)):
+        remarks.append(f"the copies of people, units and access in {', '.join(kept)} were compared with nothing")
+    for service, moment in sorted(findings.remembered_since.items()):
+        old = sum(fact.too_old for fact in findings.facts if fact.producer == service)
+        if old and moment is not None:
+            remarks.append(
+                f"{old} records are older than {service}'s outbox remembers, which has all that it published since "
+                f"{moment:%Y-%m-%d %H:%M} UTC: whether it wrote them nobody can say"
+            )
+    return remarks

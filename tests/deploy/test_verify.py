@@ -7,19 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.stack import SERVICES
-from deploy.verify import declared_handlers, declared_timers, store, verify
+from deploy.verify import declared_handlers, declared_timers, verify
 from deploy.verify.report import UNDECODABLE
 from shared import inbox, outbox
 from shared.db import Connection
 from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
 from shared.ids import new_id
 from shared.inbox import Handler, Parked, Received
-from tests.support.backbone import publish, requested
+from tests.support.backbone import publish, requested, until
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases
 from tests.support.verifying import COUNT, House, house, line
@@ -106,19 +105,29 @@ async def answer(conn: Connection, events: Sequence[Received[Any]], now: datetim
 
 
 async def test_an_event_told_twice_by_one_cause_is_a_doubling(broker: str, database: Databases) -> None:
-    async with house(database, broker, Handler("test.answer", (EnrolmentRequested,), answer, "every_fact")) as all_:
+    telling = Handler("test.answer", (EnrolmentRequested,), answer, "every_fact")
+    async with house(database, broker, producing=[telling]) as all_:
         ids = await publish(all_.producer, [requested()])
+        await until_told(all_, EnrolmentDeclined.type)
         assert (await all_.verify()).clean
-        await all_.consumer.execute(
+        await all_.producer.execute(
             """
             insert into outbox (id, topic, key, subject, type, caused_by, headers, payload)
-            select gen_random_uuid(), topic, key, subject, type, caused_by,
-                   replace(headers, id::text, gen_random_uuid()::text), payload from outbox
-            """
+            select new.id, topic, key, subject, type, caused_by, replace(headers, o.id::text, new.id::text), payload
+            from outbox o, gen_random_uuid() as new(id) where type = $1
+            """,
+            EnrolmentDeclined.type,
         )
         report = await all_.verify()
-    assert report.doubled == 1
+    assert (report.doubled, report.foreign) == (1, 0)
     assert line(report, EnrolmentDeclined.type).doubled_ids == [str(ids[0])]
+
+
+async def until_told(all_: House, type_: str) -> None:
+    async def told() -> bool:
+        return bool(await all_.producer.fetchval("select exists (select from outbox where type = $1)", type_))
+
+    await until(told)
 
 
 async def test_a_record_nobody_can_decode_is_a_dead_letter_and_without_it_lost(
@@ -128,7 +137,7 @@ async def test_a_record_nobody_can_decode_is_a_dead_letter_and_without_it_lost(
         await publish(all_.producer, [requested()])
         await all_.send(b"{}", ce_id="no event")
         report = await all_.verify()
-        assert report.clean
+        assert (report.lost, report.foreign) == (0, 1)
         assert (line(report, UNDECODABLE).published, line(report, UNDECODABLE).dead) == (1, 1)
         await all_.consumer.execute("delete from set_aside")
         assert line(await all_.verify(), UNDECODABLE).lost == 1
@@ -160,12 +169,17 @@ async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(brok
     async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
         await publish(all_.producer, [UnitState(unit_id=unit, name=name) for name in ("old", "new")])
         assert (await all_.verify()).clean
-        # As if compaction had come before the consumer: the outbox alone still knows of the older state.
+        # As if compaction had come before the consumer: the outbox alone still knows of an older state.
         await all_.producer.execute(
-            "update outbox set id = gen_random_uuid() where seq = (select min(seq) from outbox)"
+            """
+            insert into outbox (seq, id, topic, key, subject, type, headers, payload, compacted, published_at)
+            overriding system value
+            select 0, gen_random_uuid(), topic, key, subject, type, headers, payload, compacted, published_at
+            from outbox order by seq limit 1
+            """
         )
         report = await all_.verify()
-    assert report.clean
+    assert report.clean, report
     assert next(fact for fact in report.facts if fact.type == UnitState.type).replaced == 1
     assert (line(report, UnitState.type).applied, line(report, UnitState.type).superseded) == (1, 2)
 
@@ -177,11 +191,12 @@ async def test_a_state_that_nobody_has_changed_for_longer_than_inboxes_remember_
         """The inbox alone matters here."""
 
     async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
-        await publish(all_.producer, [UnitState(unit_id=new_id(), name="Care")])
-        assert (await all_.verify()).clean
         ages = "{0} = {0} - interval '130 days'"
-        aged = ", ".join(ages.format(name) for name in ("created_at", "published_at"))
-        await all_.producer.execute(f"update outbox set {aged}")
+        async with all_.producer.acquire() as conn, conn.transaction():
+            await outbox.add(conn, UnitState(unit_id=new_id(), name="Care"), now=datetime.now(UTC))
+            await conn.execute(f"update outbox set {ages.format('created_at')}")
+        assert (await all_.verify()).clean
+        await all_.producer.execute(f"update outbox set {ages.format('published_at')}")
         await all_.consumer.execute(f"update inbox set {ages.format('handled_at')}")
         now = datetime.now(UTC)
         await outbox.prune(all_.producer, now - timedelta(days=14))
@@ -223,13 +238,12 @@ async def test_the_command_prints_the_verdict_and_ends_with_it(
     """Enrolment's own handlers work here; those of the portal do not, so what it passes by is lost to them."""
     async with house(database, broker, producing=await declared_handlers("enrolment")) as all_:
         await publish(all_.producer, [requested()])
-        await all_.send(b"{}", ce_id="no event")
         await all_.verify()
         describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
         clean = await medled(tmp_path, "verify", "--wait", 10)
         assert clean.exit_code == 0, clean.output
         assert "Clean: 1 event published" in clean.stdout
-        assert "Dead letters: 1, discarded ones included." in clean.stdout
+        assert f"{EnrolmentRequested.type} " in clean.stdout
         describe_stack(tmp_path, all_.databases, broker)
         lost = await medled(tmp_path, "verify", "--wait", 0, "--json")
     assert lost.exit_code == 1
@@ -244,33 +258,6 @@ async def test_every_service_declares_what_it_takes_without_being_set_up(service
     assert handlers
     assert all(handler.name.count(".") >= 1 for handler in handlers)
     assert await declared_timers(service) is not None
-
-
-async def test_the_inbox_is_read_once_for_all_handlers(database: Databases) -> None:
-    handlers = await declared_handlers("portal")
-    first, second = handlers[0].name, handlers[1].name
-    ids = [new_id() for _ in range(3)]
-    conn = await asyncpg.connect(await database("portal"))
-    for handler, event, outcome in (
-        (first, 0, "applied"),
-        (first, 1, "dead"),
-        (second, 0, "superseded"),
-        ("", 2, "dead"),
-    ):
-        await conn.execute(
-            "insert into inbox (handler, event_id, outcome) values ($1, $2, $3)", handler, ids[event], outcome
-        )
-    scans = "select coalesce(seq_scan, 0) + coalesce(idx_scan, 0) from pg_stat_user_tables where relname = 'inbox'"
-    await conn.execute("select pg_stat_force_next_flush()")
-    before = await conn.fetchval(scans)
-    account = await store.account(conn, "portal", handlers, new_id())
-    await conn.execute("select pg_stat_force_next_flush()")
-    after = await conn.fetchval(scans)
-    await conn.close()
-    assert after - before == 1
-    assert account.outcomes == {handler.name: {} for handler in handlers} | {
-        first: {ids[0]: "applied", ids[1]: "dead"}, second: {ids[0]: "superseded"},
-    }  # fmt: skip
 
 
 async def test_a_database_that_lets_nobody_in_is_not_waited_for(database: Databases, tmp_path: Path) -> None:

@@ -29,11 +29,18 @@ class Outcome:
 
     report: Report
     seen: Mapping[str, int] = field(default_factory=dict)
+    forged: int = 0  # records that somebody else than a relay put on Kafka, each of which is to be told as foreign
 
     @property
     def repeated(self) -> int:
         """Records on Kafka that came again with the same id."""
         return sum(fact.repeated for fact in self.report.facts)
+
+    @property
+    def sound(self) -> bool:
+        """All came to rest, nothing lost or doubled, and nothing foreign but what was forged."""
+        report = self.report
+        return not (report.under_way or report.lost or report.doubled) and report.foreign == self.forged
 
     @property
     def dead(self) -> int:
@@ -198,7 +205,8 @@ async def one_percent_poison(stage: Stage) -> Outcome:
         raise AssertionError(f"dead letters {dead}, {told} of them told; {expected} expected")
     if skipped != mixed.unknown:
         raise AssertionError(f"skipped {skipped}, expected {mixed.unknown}")
-    return Outcome(report, {"dead letters told": told, "skipped": sum(skipped.values())})
+    seen = {"dead letters told": told, "skipped": sum(skipped.values())}
+    return Outcome(report, seen, forged=mixed.foreign + mixed.undecodable + sum(mixed.unknown.values()))
 
 
 FAULTS: dict[str, Scenario] = {

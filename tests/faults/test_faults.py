@@ -29,7 +29,7 @@ async def test_nothing_is_lost_or_doubled_when(
 ) -> None:
     async with stage(kafka_server, databases, tmp_path) as ground:
         outcome = await FAULTS[fault](ground)
-        assert outcome.report.clean, outcome.report
+        assert outcome.sound, outcome.report
 
 
 @pytest.mark.parametrize("mistake", DOUBLING)
