@@ -96,12 +96,14 @@ class Child:
     def freeze(self) -> None:
         """SIGSTOP it and all it started: it holds its connections and says nothing."""
         for process in self._family():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child of its own may end at any moment
+                process.suspend()
 
     def thaw(self) -> None:
         """SIGCONT what was frozen."""
         for process in self._family():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of its log."""

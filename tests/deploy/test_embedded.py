@@ -180,3 +180,14 @@ def test_a_child_is_not_in_the_process_group_that_ctrl_c_reaches(tmp_path: Path)
     child.start()
     assert os.getpgid(child.pid) != os.getpgrp()
     child.kill()
+
+
+def test_a_family_whose_members_come_and_go_is_frozen_and_thawed_all_the_same(tmp_path: Path) -> None:
+    busy = Child(name="busy", command=["sh", "-c", "while :; do sleep 0.001; done"], log=tmp_path / "log")
+    busy.start()
+    try:
+        for _ in range(150):
+            busy.thaw()
+        assert busy.running
+    finally:
+        busy.kill()
