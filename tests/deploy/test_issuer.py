@@ -90,6 +90,11 @@ async def test_anybody_may_be_typed_in_but_nobody_is_an_error(client: httpx.Asyn
     assert "Choose a person or type a login" in nobody.text
 
 
+async def test_the_page_says_what_whoever_has_no_login_signs_in_with(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/issuer/authorize", params=ASKED | {"lang": "en"})).text
+    assert "for whom it says nothing signs in with their employee id" in page
+
+
 async def test_a_code_serves_once_and_only_with_its_verifier_address_and_client(client: httpx.AsyncClient) -> None:
     code = await a_code(client)
     assert (await redeem(client, code)).status_code == 200

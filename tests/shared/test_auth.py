@@ -430,3 +430,4 @@ async def test_a_browser_is_sent_to_sign_in_and_back_and_a_stranger_is_told_so_i
     )
     assert stranger.status_code == 403
     assert "We cannot find you in the people register" in stranger.text
+    assert "or your employee id if it gives none" in stranger.text

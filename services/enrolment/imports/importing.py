@@ -17,6 +17,7 @@ from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import difference, ledger, writing
+from services.enrolment.imports.suggesting import LoginColumn
 from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
@@ -118,7 +119,8 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
     run.watch.start()
     sheet, mapping = await _read(run)
     await run.progress("checking", 15)
-    records = run.watch.over(sheet.records(run.watch.look))
+    guess = LoginColumn(sheet.header)
+    records = guess.over(run.watch.over(sheet.records(run.watch.look)))
     checked = await asyncio.to_thread(
         check, records, sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
     )
@@ -131,6 +133,7 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
         "left_before": len(checked.left - before.known.keys()),
     }
     run.report.tell(checked.issues)
+    run.report.suggested_login_column = guess.name()
     if not checked.rows and not checked.left:
         raise FileRefused(
             "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
@@ -239,6 +242,8 @@ async def _resolve(
         logins.settle, checked.rows, before.known, gone, elsewhere, columns.get("login")
     )
     run.watch.look()
+    run.counts["without_login"] = sum(settled[who] == who for who, row in checked.rows.items() if row.login is None)
+    run.report.tell_of_logins(run.counts["without_login"])
     issues = [*checked.issues, *about_lines, *about_logins]
     run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
     run.report.tell(issues)

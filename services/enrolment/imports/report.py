@@ -1,5 +1,6 @@
 """What an import tells: the form that is stored, served and printed."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -62,7 +63,10 @@ class Refusal(BaseModel):
 
 
 class Report(BaseModel):
-    """The report of one import. `difference` lists at most 50 people of each kind, `counts` of the import all."""
+    """The report of one import. `difference` lists at most 50 people of each kind, `counts` of the import all.
+
+    suggested_login_column: where no column is read as the login, one whose values look like user names or addresses.
+    """
 
     file: FileRead | None = None
     difference: dict[Kind, list[PersonChange]] = {}
@@ -70,6 +74,7 @@ class Report(BaseModel):
     issues: list[IssueTold] = []
     more_issues: int = 0
     withheld_deactivations: int = 0
+    suggested_login_column: str | None = None
     notes: list[str] = []
     refusal: Refusal | None = None
     failure: Refusal | None = None
@@ -79,6 +84,20 @@ class Report(BaseModel):
         ordered = sorted(issues, key=lambda issue: (issue.severity != "error", issue.line))[:MOST_ISSUES]
         self.issues = [IssueTold.model_validate(asdict(issue)) for issue in ordered]
         self.more_issues = len(issues) - len(ordered)
+
+    def tell_of_logins(self, without: int) -> None:
+        """Tell what somebody signs in with of whom the file says no login, and where their logins may stand."""
+        if not without:
+            return
+        self.notes.append(
+            f"{without:,} {'person has' if without == 1 else 'people have'} no login in the file: the employee id is "
+            "the login, and the account of the identity provider must be called that."
+        )
+        if (column := self.suggested_login_column) is not None:
+            self.notes.append(
+                f"Column {column} looks like logins. If accounts are called so, send a mapping file with "
+                f"columns.login = {json.dumps(column, ensure_ascii=False)}."
+            )
 
 
 def refusal(problem: FileRefused) -> Refusal:

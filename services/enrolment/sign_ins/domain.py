@@ -98,7 +98,8 @@ def refusal(reason: Reason) -> Refused:
     if reason in (Reason.UNKNOWN_LOGIN, Reason.NO_LOGIN):
         return NotInRegister(
             "You are signed in, but no active person in the organisation has this login.",
-            remedy="Ask the programme office whether HR has reported you yet.",
+            remedy="The login is what HR's file says, or the employee id where it says none. Sign in with that one, or "
+            "ask the programme office whether HR has reported you yet.",
         )
     return NotBound(
         "You are signed in, but Medled cannot tell by the login alone that you are the person HR gives it to.",

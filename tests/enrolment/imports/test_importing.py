@@ -446,3 +446,24 @@ async def test_two_imports_fit_into_one_transaction(importer: Importer) -> None:
             run = importing.Run(importer.pool, conn, import_id, importing.Options(**found.options), NOW)
             assert await importing.apply(run) == "done"
     assert len(await importer.pool.fetch("select from people")) == 100
+
+
+async def test_who_has_no_login_in_the_file_is_counted_and_the_report_says_what_works(importer: Importer) -> None:
+    header = "Employee ID,First Name,Last Name,Unit,Konto\n"
+    content = header + "1,Anna,Berg,Care,annber\n2,Bo,Ek,Care,boek\n"
+    tried = await importer(content, dry_run=True)
+    assert tried.report is not None
+    assert tried.counts["without_login"] == 2
+    assert tried.report["suggested_login_column"] == "Konto"
+    [works, suggestion] = tried.report["notes"]
+    assert "2 people have no login in the file: the employee id is the login" in works
+    assert 'columns.login = "Konto"' in suggestion
+
+    mapping = 'columns.login = "Konto"'
+    done = await importer(content + "3,Cilla,Dahl,Care,\n", mapping=mapping)
+    assert done.report is not None
+    assert done.counts["without_login"] == 1
+    assert done.report["suggested_login_column"] is None
+    people = await importer.people()
+    assert [people[who]["login"] for who in "123"] == ["annber", "boek", "3"]
+    assert (await importer(header + "1,Anna,Berg,Care,\n", full=False, mapping=mapping)).counts["without_login"] == 0

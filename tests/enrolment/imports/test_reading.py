@@ -9,6 +9,7 @@ from services.enrolment.imports.decoding import decode
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import open_sheet
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.suggesting import LoginColumn
 from shared.events import PersonStatus
 
 HEADER = "Employee ID,Legal First Name,Legal Last Name,Work Email,Supervisory Organization,Manager Employee ID"
@@ -353,3 +354,55 @@ def test_a_language_or_time_zone_nobody_knows_is_a_warning(column: str) -> None:
 
 def test_a_national_identity_number_is_never_taken_for_an_employee_id() -> None:
     assert "employee_id" in refusal("Personnummer,Förnamn,Efternamn,Enhet\n19800101-1234,Åsa,Öberg,Vård\n").detail
+
+
+_PEOPLE = (("1", "Åsa", "Öberg"), ("2", "Bo", "Ek"), ("3", "Cilla", "Dahl"))
+
+
+def suggested(**columns: tuple[str, str, str]) -> str | None:
+    """What is suggested for a file of three people with these columns beside the needed ones."""
+    rows = [",".join(each) for each in zip(*columns.values(), strict=True)]
+    lines = [f"{','.join(who)},Vård,{more}" for who, more in zip(_PEOPLE, rows, strict=True)]
+    header = f"Employee ID,First Name,Last Name,Unit,{','.join(columns)}"
+    sheet = open_sheet(decode("\n".join([header, *lines, ""]).encode()).lines, MappingFile())
+    column = LoginColumn(sheet.header)
+    assert len(list(column.over(sheet.records()))) == 3
+    return column.name()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(("asaobe", "boek", "cildah"), id="made from the name"),
+        pytest.param(("AO0001", "BE0002", "CD0003"), id="initials and a number"),
+        pytest.param((r"CORP\asao", r"CORP\boek", r"CORP\cild"), id="with a domain"),
+        pytest.param(("asa@corp.local", "bo@corp.local", "cilla@corp.local"), id="user principal names"),
+    ],
+)
+def test_a_column_of_user_names_is_suggested_as_the_login(values: tuple[str, str, str]) -> None:
+    mail = ("x1@example.org", "x2@example.org", "x3@example.org")
+    assert suggested(Position=("P-01", "P-02", "P-03"), Konto=values, Email=mail) == "Konto"
+
+
+def test_the_part_of_the_address_before_the_at_is_suggested_and_else_the_address() -> None:
+    mail = ("x1@example.org", "x2@example.org", "x3@example.org")
+    assert suggested(Email=mail, Konto=("x1", "x2", "x3"), Alias=("asa", "bo", "cilla")) == "Konto"
+    assert suggested(Email=mail) == "Email"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(("19800101-1234", "19790202-2345", "19780303-3456"), id="national identity numbers"),
+        pytest.param(("P-001", "P-002", "P-003"), id="ids of something else"),
+        pytest.param(("asaobe", "asaobe", "cildah"), id="two alike"),
+        pytest.param(("asaobe", "", ""), id="mostly empty"),
+        pytest.param(("Åsa Öberg", "Bo Ek", "Cilla Dahl"), id="names"),
+    ],
+)
+def test_nothing_else_is_suggested_as_the_login(values: tuple[str, str, str]) -> None:
+    assert suggested(Something=values) is None
+
+
+def test_where_a_column_is_read_as_the_login_none_is_suggested() -> None:
+    assert suggested(Login=("a1", "b2", "c3"), Konto=("asaobe", "boek", "cildah")) is None
