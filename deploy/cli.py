@@ -20,6 +20,7 @@ from deploy.commands import (
     token,
     topics,
     trace,
+    units,
     up,
     verify,
 )
@@ -50,6 +51,7 @@ app.command(name="verify")(verify.verify)
 app.command(name="trace")(trace.trace)
 app.add_typer(hr.app, name="hr")
 app.add_typer(sign_ins.app, name="sign-ins")
+app.add_typer(units.app, name="units")
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(repair.app, name="repair")

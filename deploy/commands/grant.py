@@ -1,6 +1,8 @@
 """`medled grant`: give a person a role, also the first one, when nobody holds any."""
 
 import asyncio
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -72,7 +74,18 @@ async def unit_named(conn: Any, text: str) -> UUID:
     found = [unit_id for unit_id, path in paths.items() if path == text]
     found = found or [unit.id for unit in all_units if unit.name == text]
     if not found:
-        fail(f"There is no unit {text}.")
+        fail(f"There is no unit {text}.{_suggestion(text, paths.values())} All units: medled units list")
     if len(found) > 1:
         fail(f"Several units are called {text}; say which: {'; '.join(sorted(paths[each] for each in found))}")
     return found[0]
+
+
+def _suggestion(text: str, paths: Iterable[str]) -> str:
+    """The units that are called almost so, or nothing."""
+    called: dict[str, str] = {}
+    for path in sorted(paths, reverse=True):
+        for name in (path, path.rpartition(" - ")[2]):
+            called[name.casefold()] = path
+    near = get_close_matches(text.casefold(), called, n=3, cutoff=0.7)
+    found = list(dict.fromkeys(called[name] for name in near))
+    return f" Did you mean {' or '.join(found)}?" if found else ""

@@ -22,12 +22,14 @@ _KINDS = {
     "joined": "joined", "left": "left", "returned": "returned", "moved": "moved to another unit",
     "manager": "have another manager", "changed": "changed otherwise",
 }  # fmt: skip
-
-
-_COUNTS = (
-    "rows", "rows_with_errors", "warnings", "joined", "deactivated", "reactivated", "manager_changed", "moved",
-    "changed", "unchanged", "kept_as_they_were", "left_before", "new_units",
-)  # fmt: skip
+_COUNTS = {
+    "rows": "rows in the file", "rows_with_errors": "rows with errors: not used", "warnings": "warnings",
+    "joined": "people who join", "deactivated": "people who leave", "reactivated": "people who are back",
+    "manager_changed": "get another manager", "moved": "move to another unit", "changed": "change otherwise",
+    "unchanged": "unchanged", "kept_as_they_were": "known, but kept as they were: their row has an error",
+    "left_before": "left before Medled knew them: passed over",
+    "without_login": "without a login in the file: it is the employee id", "new_units": "new units",
+}  # fmt: skip
 
 
 @app.callback()
@@ -83,6 +85,7 @@ def import_(
         show_json(ended)
     else:
         _print(ended)
+        say(f"This report again: medled hr show {ended['id']}")
     if ended["status"] != "done":
         raise typer.Exit(1)
 
@@ -152,10 +155,26 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         show_json(found)
     elif found:
-        rows = [(i["id"], i["source"], i["created_at"][:16].replace("T", " "), _state(i)) for i in found]
+        rows = [(i["id"], i["source"], _minute(i), _state(i)) for i in found]
         table(("import", "source", "sent (UTC)", "state"), rows)
     else:
         say("Nothing was imported yet: medled hr import FILE")
+
+
+@app.command()
+def show(
+    import_id: Annotated[UUID, typer.Argument(help="The import, as `medled hr list` has it.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How far an import is, and its report when it has ended. Reading a report is on record."""
+    found = _ask("GET", f"/enrolment/v1/imports/{import_id}", data)
+    if as_json:
+        show_json(found)
+    else:
+        say(f"{found['file_name'] or 'A file'} from {found['source']}, sent {_minute(found)} UTC: {_state(found)}")
+        if found["status"] in _ENDED:
+            _print(found)
 
 
 @app.command()
@@ -171,6 +190,10 @@ def cancel(
     else:
         ended = found["status"] == "cancelled"
         say("Cancelled; nothing was changed." if ended else "It ends as soon as its worker looks, within seconds.")
+
+
+def _minute(found: dict[str, Any]) -> str:
+    return str(found["created_at"])[:16].replace("T", " ")
 
 
 def _state(found: dict[str, Any]) -> str:
@@ -217,14 +240,14 @@ def _print(ended: dict[str, Any]) -> None:
         if read["unused_columns"]:
             say(f"Columns not used: {', '.join(read['unused_columns'])}")
     if counts:
-        told = [name for name in _COUNTS if name in counts] + sorted(counts.keys() - set(_COUNTS))
-        table(("", "people"), [(name.replace("_", " "), f"{counts[name]:,}") for name in told])
+        told = [*filter(counts.get, _COUNTS), *sorted(counts.keys() - _COUNTS.keys())]
+        table(("", ""), [(_COUNTS.get(name, name.replace("_", " ")), f"{counts[name]:,}") for name in told])
     for kind, words in _KINDS.items():
         _print_people(words, report.get("difference", {}).get(kind, []))
     _print_issues(report)
     for text in report.get("notes", []):
         say(text)
-    say(_outcome(ended, report.get("refusal")))
+    say(_outcome(ended, report.get("refusal") or report.get("failure")))
 
 
 def _print_people(words: str, people: list[dict[str, Any]]) -> None:
@@ -251,9 +274,8 @@ def _print_issues(report: dict[str, Any]) -> None:
         say(f"... and {hidden:,} more; --json lists them.")
 
 
-def _outcome(ended: dict[str, Any], refusal: dict[str, Any] | None) -> str:
-    if refusal is not None:
-        return f"\nRefused, nothing was changed. {refusal['detail']} {refusal['remedy']}"
-    if ended["status"] in ("failed", "cancelled"):
-        return f"\n{ended['status'].capitalize()}, nothing was changed."
-    return "\nA dry run: nothing was changed." if ended["dry_run"] else f"\nDone. Report: {ended['id']}"
+def _outcome(ended: dict[str, Any], why: dict[str, Any] | None) -> str:
+    if ended["status"] != "done":
+        reason = f" {why['detail']} {why['remedy']}" if why is not None else ""
+        return f"\n{ended['status'].capitalize()}, nothing was changed.{reason}"
+    return "\nA dry run: nothing was changed." if ended["dry_run"] else "\nDone."

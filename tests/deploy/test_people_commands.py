@@ -156,7 +156,12 @@ async def test_the_first_role_is_granted_from_the_console(world: World, medled: 
     ("arguments", "words"),
     [
         (["--person", "nobody", "--role", "operator"], "Nobody has"),
-        (["--person", "e1", "--role", "operator", "--unit", "Nowhere"], "no unit Nowhere"),
+        (
+            ["--person", "e1", "--role", "operator", "--unit", "Nowhere"],
+            "no unit Nowhere. All units: medled units list",
+        ),
+        (["--person", "e1", "--role", "operator", "--unit", "hoem"], "Did you mean Care - Home?"),
+        (["--person", "e1", "--role", "operator", "--unit", "Care-Home"], "Did you mean Care - Home?"),
     ],
 )
 async def test_a_grant_to_nobody_or_nowhere_fails(
@@ -166,6 +171,32 @@ async def test_a_grant_to_nobody_or_nowhere_fails(
     ended = await medled("grant", *arguments)
     assert ended.exit_code == 1
     assert words in ended.stderr
+
+
+async def test_the_units_are_listed_as_a_tree(world: World, medled: Medled, export: Path) -> None:
+    await world.pool.execute("truncate units cascade")
+    assert "There are no units yet" in (await medled("units", "list")).stdout
+    export.write_text(
+        "".join([CSV, *PEOPLE, "e8,Bo,Ek,,Care - Home - Night\n", "e9,Eva,Ek,,Care - A\n", "e7,Ola,Ek,,Adm\n"])
+    )
+    await medled("hr", "import", export)
+    assert (await medled("units", "list")).stdout == "Adm\nCare\n  A\n  Home\n    Night\n"
+    listed = json.loads((await medled("units", "list", "--json")).stdout)
+    assert [unit["path"] for unit in listed][-1] == "Care - Home - Night"
+
+
+async def test_a_report_says_in_words_what_it_counts_and_is_shown_again(medled: Medled, export: Path) -> None:
+    await medled("hr", "import", export)
+    export.write_text(
+        (CSV + "".join(PEOPLE[:3]) + "e3,Anna3\ne7,Gone,Long,,Care,Inactive\n").replace("Unit\n", "Unit,Status\n")
+    )
+    ended = await medled("hr", "import", export)
+    assert re.search(r"known, but kept as they were: their row has an error +4", ended.stdout), ended.output
+    assert re.search(r"left before Medled knew them: passed over +1", ended.stdout)
+    [command] = re.findall(r"This report again: medled (.+)", ended.stdout)
+    again = await medled(*command.split())
+    assert "people.csv from hr, sent " in again.stdout
+    assert "left before Medled knew them" in again.stdout
 
 
 async def test_a_token_stands_alone_on_stdout_and_opens_the_api(world: World, medled: Medled) -> None:
