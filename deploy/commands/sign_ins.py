@@ -44,7 +44,7 @@ def bind(
     issuer: IssuerOption = None,
     data: DataOption = None,
 ) -> None:
-    """This account is this person, instead of the one they had. Their sessions end.
+    """This account is this person, instead of the one they had. Their sessions end, and they are told by mail.
 
     Writes to enrolment's database itself, is audited, and may be repeated. Exit status: 0 when it is bound, 1 when the
     person is not known or the account signs in somebody else who is at work.
@@ -60,7 +60,7 @@ def bind(
 
 @app.command()
 def end(person: PersonOption, issuer: IssuerOption = None, data: DataOption = None) -> None:
-    """Nobody signs in as this person until you bind an account. Their sessions end."""
+    """Nobody signs in as this person until you bind an account. Their sessions end, and they are told by mail."""
     from services.enrolment.sign_ins import actions
 
     async def do(conn: Any, who: Any, person_id: UUID, provider: str, now: Any) -> None:

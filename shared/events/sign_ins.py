@@ -28,6 +28,6 @@ class SignInChanged(
     address: str | None = Field(
         default=None,
         max_length=320,
-        description="The address known when the account was first bound; null: the one known today.",
+        description="An address known when an account was bound; null: the one known today.",
         examples=["anna@example.org"],
     )

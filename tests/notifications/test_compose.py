@@ -15,12 +15,19 @@ from services.notifications.routing.domain import WORTH_TELLING
 from shared.links import token_for
 from tests.notifications.factories import COMPOSER, LINK_SECRET, NOW, mail
 
-WITH_VARIANTS = (Kind.INVITATION, Kind.ENROLMENT_ACTIVE, Kind.ENROLMENT_ENDED, Kind.ROUND_WITHHELD)
+WITH_VARIANTS = (
+    Kind.INVITATION,
+    Kind.ENROLMENT_ACTIVE,
+    Kind.ENROLMENT_ENDED,
+    Kind.ROUND_WITHHELD,
+    Kind.SIGN_IN_CHANGED,
+)
 EVERY_TEXT: list[tuple[Kind, dict[str, Any]]] = [
     *[(Kind.INVITATION, {"group": group}) for group in ("self", "manager", "peer", "led", "customer")],
     *[(Kind.ENROLMENT_ACTIVE, {"promoted": promoted}) for promoted in (True, False)],
     *[(Kind.ENROLMENT_ENDED, {"how": how}) for how in ("expired", "withdrawn")],
     *[(Kind.ROUND_WITHHELD, {"reason": reason}) for reason in WORTH_TELLING],
+    *[(Kind.SIGN_IN_CHANGED, {"change": change}) for change in ("replaced", "ended")],
     *[(kind, {}) for kind in Kind if kind not in WITH_VARIANTS],
 ]
 

@@ -20,7 +20,7 @@ from services.notifications.channels.domain import (
     refusal,
     retry_delay,
 )
-from services.notifications.routing.domain import Recipient, language, message_for, reason_to_suppress
+from services.notifications.routing.domain import Message, Recipient, language, message_for, reason_to_suppress
 from shared.events import (
     EnrolmentApproved,
     EnrolmentRequested,
@@ -75,7 +75,8 @@ def test_a_request_goes_to_the_manager_and_an_approval_to_nobody() -> None:
 def test_who_cannot_or_should_not_be_reached_is_not_written_to(
     recipient: Recipient | None, revoked: bool, reason: Reason | None
 ) -> None:
-    assert reason_to_suppress(recipient, revoked=revoked) is reason
+    message = Message(Kind.INVITATION, new_id(), {})
+    assert reason_to_suppress(message, recipient, revoked=revoked) is reason
 
 
 @pytest.mark.parametrize(("locale", "expected"), [("sv", "sv"), ("sv-FI", "sv"), ("en-GB", "en"), ("de", "en")])
@@ -158,7 +159,7 @@ def test_each_ending_has_its_event() -> None:
 
 def test_a_queued_message_is_looked_at_again_before_it_is_sent() -> None:
     fine = {"revoked": False, "status": "active", "address": "a@example.org", "pointless_after": None, "now": NOW}
-    assert reason_to_stop(**fine) is None  # type: ignore[arg-type]
+    assert reason_to_stop(Kind.INVITATION, **fine) is None  # type: ignore[arg-type]
     for change, reason in (
         ({"revoked": True}, Reason.INVITATION_REVOKED),
         ({"pointless_after": NOW}, Reason.TOO_LATE),
@@ -166,4 +167,4 @@ def test_a_queued_message_is_looked_at_again_before_it_is_sent() -> None:
         ({"status": None}, Reason.RECIPIENT_INACTIVE),
         ({"address": None}, Reason.NO_ADDRESS),
     ):
-        assert reason_to_stop(**(fine | change)) is reason  # type: ignore[arg-type]
+        assert reason_to_stop(Kind.INVITATION, **(fine | change)) is reason  # type: ignore[arg-type]

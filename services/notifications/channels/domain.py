@@ -27,11 +27,17 @@ class Kind(StrEnum):
     ENROLMENT_ENDED = "enrolment_ended"
     RESULTS_RELEASED = "results_released"
     ROUND_WITHHELD = "round_withheld"
+    SIGN_IN_CHANGED = "sign_in_changed"
 
     @property
     def is_round_mail(self) -> bool:
         """Mail about a round: in public nothing says whom it went to, nor joins it with the round (ADR 0004)."""
         return self in (Kind.INVITATION, Kind.RESULTS_RELEASED, Kind.ROUND_WITHHELD)
+
+    @property
+    def goes_to_whoever_left(self) -> bool:
+        """Whether people hear of it who are not at work: HR may have said so just before, to keep it from them."""
+        return self is Kind.SIGN_IN_CHANGED
 
 
 class Status(StrEnum):
@@ -136,14 +142,15 @@ class Verdict:
 
 
 def reason_to_stop(
-    *, revoked: bool, status: str | None, address: str | None, pointless_after: datetime | None, now: datetime
-) -> Reason | None:
+    kind: Kind, *, revoked: bool, status: str | None, address: str | None, pointless_after: datetime | None,
+    now: datetime,
+) -> Reason | None:  # fmt: skip
     """Why a message that was queued must not be sent any more, or None. `status` is None for somebody erased."""
     if revoked:
         return Reason.INVITATION_REVOKED
     if pointless_after is not None and now >= pointless_after:
         return Reason.TOO_LATE
-    if status is None or status == PersonStatus.inactive:
+    if status is None or (status == PersonStatus.inactive and not kind.goes_to_whoever_left):
         return Reason.RECIPIENT_INACTIVE
     return None if address else Reason.NO_ADDRESS
 

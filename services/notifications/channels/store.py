@@ -36,8 +36,10 @@ class Mail:
     revoked: bool
 
 
+# Who was to be told at an address of before is told there or not at all, also when it is gone and they are tried again.
 _WITH_TEXTS = """
-    select c.*, r.email as address, r.given_name as recipient_name, r.status as recipient_status, r.time_zone,
+    select c.*, case when c.params ? 'known_before' then c.known_address else r.email end as address,
+        r.given_name as recipient_name, r.status as recipient_status, r.time_zone,
         nullif(trim(s.given_name || ' ' || s.family_name), '') as person, p.title as programme, k.name as cohort,
         v.id is not null as revoked
     from claimed c
@@ -135,7 +137,8 @@ async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], 
         set status = o.status, reply_code = o.reply_code, next_attempt_at = o.next_attempt_at,
             reason = case when o.given_back = 1 then n.reason else o.reason end,
             lease_until = null, resent = n.resent + o.resent, attempts = n.attempts - o.given_back,
-            settled_at = case when o.status in ('sent', 'failed', 'suppressed') then $9::timestamptz end
+            settled_at = case when o.status in ('sent', 'failed', 'suppressed') then $9::timestamptz end,
+            known_address = case when o.status not in ('sent', 'failed', 'suppressed') then n.known_address end
         from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::int[], $8::int[])
             as o(id, attempt, status, reason, reply_code, next_attempt_at, resent, given_back)
         where n.id = o.id and (

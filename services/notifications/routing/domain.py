@@ -20,6 +20,7 @@ from shared.events import (
     PersonStatus,
     ResultsReleased,
     RoundWithheld,
+    SignInChanged,
 )
 from shared.events.enrolment import EnrolmentFact
 
@@ -35,6 +36,7 @@ FACTS: tuple[type[Event], ...] = (
     EnrolmentWithdrawn,
     ResultsReleased,
     RoundWithheld,
+    SignInChanged,
 )
 
 
@@ -44,12 +46,16 @@ WORTH_TELLING = ("too_few_answers", "asked_recently", "nobody_to_ask", "not_know
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that a fact calls for. `params` holds ids and codes only, and becomes the row's jsonb."""
+    """A message that a fact calls for. `params` holds ids and codes only, and becomes the row's jsonb.
+
+    known_address: where it goes, instead of to the address the person has today.
+    """
 
     kind: Kind
     recipient_id: UUID | None
     params: dict[str, Any]
     pointless_after: datetime | None = None
+    known_address: str | None = None
 
     def needs(self) -> Iterator[tuple[str, UUID]]:
         """What must be known before it can be queued, as (what, id)."""
@@ -101,6 +107,11 @@ def message_for(fact: Event) -> Message | None:
         case RoundWithheld() if fact.reason in WORTH_TELLING:
             params = {"round_id": str(fact.round_id), "reason": fact.reason}
             return Message(Kind.ROUND_WITHHELD, fact.subject_person_id, params)
+        case SignInChanged() if fact.change in ("replaced", "ended"):
+            elsewhere = {"known_before": True} if fact.address is not None else {}
+            return Message(
+                Kind.SIGN_IN_CHANGED, fact.person_id, {"change": fact.change, **elsewhere}, known_address=fact.address
+            )
         case _:
             return None
 
@@ -113,15 +124,15 @@ def _place(fact: EnrolmentFact) -> dict[str, str]:
     }
 
 
-def reason_to_suppress(recipient: Recipient | None, *, revoked: bool) -> Reason | None:
+def reason_to_suppress(message: Message, recipient: Recipient | None, *, revoked: bool) -> Reason | None:
     """Why this message must not be sent, or None. `recipient` is None when the fact named nobody to tell."""
     if revoked:
         return Reason.INVITATION_REVOKED
     if recipient is None:
         return Reason.NO_RECIPIENT
-    if recipient.status == PersonStatus.inactive:
+    if recipient.status == PersonStatus.inactive and not message.kind.goes_to_whoever_left:
         return Reason.RECIPIENT_INACTIVE
-    if not recipient.has_address:
+    if message.known_address is None and not recipient.has_address:
         return Reason.NO_ADDRESS
     return None
 

@@ -129,6 +129,8 @@ async def _look_up(conn: Connection, pairs: Sequence[Pair]) -> _Known:
 def _row(event: Received[Any], message: Message, known: _Known, message_id_domain: str) -> store.NewNotification:
     recipient = known.recipients[message.recipient_id] if message.recipient_id else None
     invitation = message.params.get("invitation_id")
+    is_revoked = invitation is not None and UUID(invitation) in known.revoked
+    reason = reason_to_suppress(message, recipient, revoked=is_revoked)
     notification_id = new_id()
     traceparent, tracestate = traceparent_of(event.context)
     return store.NewNotification(
@@ -138,8 +140,9 @@ def _row(event: Received[Any], message: Message, known: _Known, message_id_domai
         recipient_id=message.recipient_id,
         locale=language(recipient.locale) if recipient else "en",
         params=message.params,
-        reason=reason_to_suppress(recipient, revoked=invitation is not None and UUID(invitation) in known.revoked),
+        reason=reason,
         pointless_after=message.pointless_after,
+        known_address=message.known_address if reason is None else None,
         message_id=f"<{notification_id}@{message_id_domain}>",
         caused_by=event.id,
         correlation_id=event.correlation_id,

@@ -23,6 +23,7 @@ class NewNotification:
     params: Mapping[str, Any]
     reason: Reason | None
     pointless_after: datetime | None
+    known_address: str | None
     message_id: str
     caused_by: UUID
     correlation_id: str
@@ -80,17 +81,18 @@ async def queue(conn: Connection, new: Sequence[NewNotification], *, now: dateti
     await conn.execute(
         """
         insert into notifications (id, kind, recipient_id, locale, params, status, reason, next_attempt_at,
-            pointless_after, message_id, caused_by, correlation_id, traceparent, tracestate, public_id, created_at,
-            settled_at)
+            pointless_after, message_id, caused_by, correlation_id, traceparent, tracestate, public_id,
+            known_address, created_at, settled_at)
         select id, kind, recipient_id, locale, params,
             case when reason is null then 'queued' else 'suppressed' end, reason,
             case when reason is null then $13::timestamptz end,
-            pointless_after, message_id, caused_by, correlation_id, traceparent, tracestate, public_id, $13,
+            pointless_after, message_id, caused_by, correlation_id, traceparent, tracestate, public_id,
+            known_address, $13,
             case when reason is not null then $13::timestamptz end
         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[], $6::text[], $7::timestamptz[],
-            $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $14::uuid[]) as t(id, kind, recipient_id,
-            locale, params, reason, pointless_after, message_id, caused_by, correlation_id, traceparent, tracestate,
-            public_id)
+            $8::text[], $9::uuid[], $10::text[], $11::text[], $12::text[], $14::uuid[], $15::text[]) as t(id, kind,
+            recipient_id, locale, params, reason, pointless_after, message_id, caused_by, correlation_id, traceparent,
+            tracestate, public_id, known_address)
         on conflict (caused_by) do nothing
         """,
         [row.id for row in new],
@@ -107,6 +109,7 @@ async def queue(conn: Connection, new: Sequence[NewNotification], *, now: dateti
         [row.tracestate for row in new],
         now,
         [row.public_id for row in new],
+        [row.known_address for row in new],
     )
 
 

@@ -113,6 +113,8 @@ class Composer:
                 return f"{self.public_url}/enrolment/approvals"
             case Kind.RESULTS_RELEASED | Kind.ROUND_WITHHELD:
                 return f"{self.public_url}/feedback/rounds/{mail.params['round_id']}"
+            case Kind.SIGN_IN_CHANGED:
+                return f"{self.public_url}/"
             case _:
                 return f"{self.public_url}/enrolment/"
 
@@ -128,6 +130,8 @@ def variant_of(mail: Mail) -> str:
         return str(mail.params["how"])
     if mail.attempt.kind is Kind.ROUND_WITHHELD:
         return str(mail.params["reason"])
+    if mail.attempt.kind is Kind.SIGN_IN_CHANGED:
+        return str(mail.params["change"])
     return "all"
 
 

@@ -189,6 +189,7 @@ class MailSender:
     async def _attempt(self, connection: MailConnection, mail: Mail) -> Outcome:
         now = self._clock.now()
         reason = reason_to_stop(
+            mail.attempt.kind,
             revoked=mail.revoked,
             status=mail.recipient_status,
             address=mail.address,
