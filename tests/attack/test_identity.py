@@ -183,6 +183,58 @@ async def test_capitals_make_no_other_login_but_two_people_who_differ_by_them_ar
     assert await attack.signs_in("capitals", "ANNA.BERG") == "E2"  # exactly, and nobody's history
 
 
+LOOKALIKES = {
+    "Cyrillic": "ann\u0430", "fullwidth": "\uff41nna", "invisible": "an\u200dna", "dotless": "m\u0131a",
+    "dotted": "M\u0130A", "kra": "an\u0138a", "ligature": "\ufb01a", "combining": "anna\u0337", "Greek": "\u03bfle",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("login", LOOKALIKES.values(), ids=LOOKALIKES.keys())
+async def test_a_login_that_looks_like_another_is_given_to_nobody_and_the_report_says_where_it_stands(
+    attack: Attack, login: str
+) -> None:
+    file = HEADER + f"E1,E1,Berg,E1@example.org,Care,Active,anna\nE2,E2,Berg,E2@example.org,Care,Active,{login}\n"
+    done = await Importer(attack.world.pool)(file)
+    assert done.status == "done"
+    kept = {row["employee_id"]: row["login"] for row in await attack.world.pool.fetch("select * from people")}
+    assert (kept["E1"], kept.get("E2")) == ("anna", None)
+    assert done.report is not None
+    [issue] = done.report["issues"]
+    assert (issue["line"], issue["column"]) == (3, "Login")
+    assert issue["code"] in ("bad_login", "unprintable")
+    assert issue["remedy"]
+
+
+@pytest.mark.parametrize("pair", [("anna", "ANNA"), ("åsa", "ÅSA"), ("strasse", "straße")])
+@pytest.mark.parametrize("source", ["hr", "elsewhere"])
+async def test_two_logins_that_differ_by_capitals_are_one_in_a_file_and_across_sources(
+    attack: Attack, pair: tuple[str, str], source: str
+) -> None:
+    importer = Importer(attack.world.pool)
+    first, second = (f"E{n},E{n},Berg,E{n}@example.org,Care,Active,{login}\n" for n, login in enumerate(pair, start=1))
+    await importer(HEADER + first, source=source)
+    done = await importer(HEADER + first + second if source == "hr" else HEADER + second)
+    assert done.report is not None
+    [issue] = done.report["issues"]
+    assert (issue["code"], issue["line"]) == ("duplicate_login", 3 if source == "hr" else 2)
+    logins = {row["employee_id"]: row["login"] for row in await attack.world.pool.fetch("select * from people")}
+    assert logins == {"E1": pair[0], "E2": None}
+
+
+async def test_logins_of_0_1_0_that_would_be_refused_today_stay_until_hr_changes_them(attack: Attack) -> None:
+    await attack.send(E1="x1", E2="x2", E3="x3")
+    old = {"E1": "anna", "E2": "ANNA", "E3": "ann\u0430"}
+    for who, login in old.items():
+        await attack.world.pool.execute("update people set login = $1 where employee_id = $2", login, who)
+    await attack.send(full=True, **old)
+    kept = {row["employee_id"]: row["login"] for row in await attack.world.pool.fetch("select * from people")}
+    assert kept == old
+    await attack.send(full=True, **old | {"E3": "aNNa"})
+    assert await attack.world.pool.fetchval("select login from people where employee_id = 'E3'") == old["E3"]
+    await attack.send(full=True, **old | {"E3": "karin"})
+    assert await attack.world.pool.fetchval("select login from people where employee_id = 'E3'") == "karin"
+
+
 async def test_an_account_without_a_login_or_with_an_unknown_one_is_nobody_and_an_operator_sees_it(
     attack: Attack,
 ) -> None:

@@ -236,7 +236,7 @@ async def _resolve(
     )
     run.watch.look()
     await _forget_logins_passed_on(run, before)
-    asked = [row.login or who for who, row in checked.rows.items()]
+    asked = [logins.folded(row.login or who) for who, row in checked.rows.items()]
     elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
     settled, about_logins = await asyncio.to_thread(
         logins.settle, checked.rows, before.known, gone, elsewhere, columns.get("login")

@@ -1,10 +1,19 @@
-"""One login, one person: who gets which login when an import asks for the same one twice."""
+"""One login, one person: who gets which login when an import asks twice for the same, or for what looks the same."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
 from shared.events import PersonStatus
+
+_LATIN = {letter for letter in map(chr, range(0xC0, 0x17F)) if unicodedata.normalize("NFKC", letter) == letter}
+_ALLOWED = frozenset(map(chr, range(0x20, 0x7F))) | (_LATIN - set("×÷İıĸ"))  # the last three pass for i and k
+
+
+def folded(login: str) -> str:
+    """What is the same in every login that people and identity providers take for this one."""
+    return login.lower() if login.isascii() else unicodedata.normalize("NFKC", login).casefold()
 
 
 def settle(
@@ -16,17 +25,24 @@ def settle(
     The login is what the file says, else what it was, else the employee id. Where two ask for the same one, or somebody
     else keeps it (`elsewhere`: logins in use by other sources), it is given to nobody: a login in the wrong hands opens
     another person's pages. Who loses keeps the login they had. Whoever has left, or is about to (`gone`), holds none
-    back: the identity provider knows somebody else by it now, often the same human in a new employment.
+    back: the identity provider knows somebody else by it now, often the same human in a new employment. A login that
+    looks like another one is given to nobody either; who had such a one before it was refused keeps it.
     """
     before = {who: known[who].login if who in known else None for who in rows}
     wanted = {who: row.login or before[who] or (who if who not in known else None) for who, row in rows.items()}
     stays = [person for who, person in known.items() if who not in rows and who not in gone]
     here = [person for person in stays if person.status is not PersonStatus.inactive]
-    held = {person.login for person in here if person.login} | set(elsewhere)
+    held = {folded(login) for login in (*(person.login for person in here), *elsewhere) if login}
     issues: list[Issue] = []
+    for who, login in wanted.items():
+        if login is not None and login != before[who] and (wrong := _wrong_in(login)):
+            detail = f"The login {login!r} holds {wrong}; the person's login stays as it was."
+            remedy = "Write it with Latin letters (A-Z, å, ä, ö, é and the like), digits and signs of the keyboard."
+            issues.append(Issue("warning", "bad_login", rows[who].line, column, who, detail, remedy))
+            wanted[who] = before[who]
     for who in _losers(wanted, before, held):
         detail = f"The login {wanted[who]} is also somebody else's; the person's login stays as it was."
-        remedy = "Give each person a login of their own."
+        remedy = "Give each person a login of their own; capitals make no other one."
         issues.append(Issue("warning", "duplicate_login", rows[who].line, column, who, detail, remedy))
         wanted[who] = before[who]
     return wanted, issues
@@ -37,17 +53,25 @@ def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], 
     login that gains somebody is looked at again, and no login oftener than people come to it.
     """
     askers: dict[str, set[str]] = defaultdict(set)
+    asking = {who for who, login in wanted.items() if login != before[who]}
     for who, login in wanted.items():
         if login is not None:
-            askers[login].add(who)
+            askers[folded(login)].add(who)
     waiting = list(askers)
     while waiting:
         login = waiting.pop()
         if len(askers[login]) < 2 and login not in held:
             continue
-        for who in sorted(who for who in askers[login] if login != before[who]):
+        for who in sorted(askers[login] & asking):
             askers[login].discard(who)
+            asking.discard(who)
             if (kept := before[who]) is not None:
-                askers[kept].add(who)
-                waiting.append(kept)
+                askers[folded(kept)].add(who)
+                waiting.append(folded(kept))
             yield who
+
+
+def _wrong_in(login: str) -> str | None:
+    """What in a login looks like something else, or cannot be seen; None when nothing does."""
+    wrong = next((character for character in login if character not in _ALLOWED), None)
+    return None if wrong is None else f"{unicodedata.name(wrong, 'a character without a name')} (U+{ord(wrong):04X})"

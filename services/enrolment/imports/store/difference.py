@@ -91,9 +91,17 @@ async def logins_of_those_who_left(conn: Connection, source: str) -> set[str]:
 
 
 async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:
-    """Which of `logins` people of other sources have who have not left."""
+    """Logins of people of other sources who have not left: those that one of `logins`, all folded, may be.
+
+    Only ASCII is compared here, where small letters are the same to everybody; any other login is given as it is.
+    """
     rows = await conn.fetch(
-        "select login from people where source <> $1 and status <> 'inactive' and login = any($2)", source, logins
+        """
+        select login from people
+        where source <> $1 and status <> 'inactive' and (lower(login collate "C") = any($2) or login ~ '[^ -~]')
+        """,
+        source,
+        logins,
     )
     return {row["login"] for row in rows}
 
