@@ -45,6 +45,13 @@ async def database_of(service: str, data: Path | None) -> AsyncIterator[tuple[Po
         await pool.close()
 
 
+def public_url(data: Path | None) -> str:
+    """Where the API that `api` speaks to has its pages."""
+    if "MEDLED_TOKEN" in os.environ and "MEDLED_PUBLIC_URL" in os.environ:
+        return os.environ["MEDLED_PUBLIC_URL"].rstrip("/")
+    return str(settings_of("enrolment", data).public_url).rstrip("/")
+
+
 @asynccontextmanager
 async def api(role: Role, data: Path | None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API: with MEDLED_TOKEN at MEDLED_PUBLIC_URL, else with a token lent by the embedded stack."""

@@ -65,6 +65,7 @@ def import_(
     Uses MEDLED_TOKEN at MEDLED_PUBLIC_URL when set, else the embedded stack. Exit status: 0 when it was applied (rows
     with errors are listed and skipped), 1 when it was refused, failed or was cancelled.
     """
+    from deploy.console import public_url
     from services.enrolment.imports.domain import Cap
 
     options: dict[str, str] = {
@@ -85,7 +86,8 @@ def import_(
         show_json(ended)
     else:
         _print(ended)
-        say(f"This report again: medled hr show {ended['id']}")
+        page = f"{public_url(data)}/enrolment/imports/{ended['id']}"
+        say(f"This report is kept at {page}, and medled hr show {ended['id']} prints it.")
     if ended["status"] != "done":
         raise typer.Exit(1)
 

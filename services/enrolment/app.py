@@ -15,6 +15,7 @@ from services.enrolment.enrolments import pages as my_pages
 from services.enrolment.errors import Refused
 from services.enrolment.imports import api as imports
 from services.enrolment.imports import handlers as import_handlers
+from services.enrolment.imports import pages as import_pages
 from services.enrolment.milestones import api as milestones
 from services.enrolment.people import api as people
 from services.enrolment.problems import on_refused
@@ -56,6 +57,7 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
             approval_pages.router,
             programme_pages.router,
             cohort_pages.router,
+            import_pages.router,
         ],
     )
     app.add_exception_handler(Refused, on_refused)

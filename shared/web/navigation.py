@@ -29,6 +29,7 @@ ENTRIES = (
         "approvals", "/enrolment/approvals", (Role.programme_office,), managers=True, waiting="/enrolment/v1/waiting"
     ),
     Entry("programmes", "/enrolment/programmes", (Role.programme_office,), also=("/enrolment/cohorts",)),
+    Entry("imports", "/enrolment/imports", (Role.hr_integration, Role.programme_office), everywhere=True),
     Entry("feedback", "/feedback/"),
     Entry("organisation", "/organisation"),
     Entry("deliveries", "/notifications/deliveries", (Role.operator, Role.programme_office), everywhere=True),

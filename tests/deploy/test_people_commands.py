@@ -193,7 +193,8 @@ async def test_a_report_says_in_words_what_it_counts_and_is_shown_again(medled: 
     ended = await medled("hr", "import", export)
     assert re.search(r"known, but kept as they were: their row has an error +4", ended.stdout), ended.output
     assert re.search(r"left before Medled knew them: passed over +1", ended.stdout)
-    [command] = re.findall(r"This report again: medled (.+)", ended.stdout)
+    [(page, command)] = re.findall(r"kept at (\S+), and medled (.+) prints it", ended.stdout)
+    assert page.endswith(f"/enrolment/imports/{command.split()[-1]}")
     again = await medled(*command.split())
     assert "people.csv from hr, sent " in again.stdout
     assert "left before Medled knew them" in again.stdout

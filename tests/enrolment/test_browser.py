@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from services.enrolment.imports.handlers import timers
+from shared.timers import Timers
 from shared.web.session import COOKIE
 from tests.enrolment.world import World, ok
 from tests.support.browser import is_accessible, is_usable
@@ -13,6 +15,8 @@ from tests.support.serving import on_a_port
 
 pytestmark = pytest.mark.browser
 API = "/enrolment/v1/enrolments"
+IMPORTS = "/enrolment/v1/imports"
+CSV = "Employee ID,First Name,Last Name,Unit,Konto\n1,Anna,Berg,Care - Home,annber\n2,Bo,Ek,Care,boek\n3,Eva\n"
 
 
 @asynccontextmanager
@@ -35,6 +39,22 @@ async def test_everybody_can_use_the_pages_and_sees_what_waits(browser: Browser,
         if login == "anna":
             enrolment = asked["id"]
             await ok(world.client("boss").post(f"{API}/{enrolment}/approve"))
+    imports = []
+    for dry_run in ("true", "false"):
+        imports.append(
+            (
+                await ok(
+                    office.post(
+                        IMPORTS,
+                        files={"file": ("a-file-with-a-rather-long-name.csv", CSV)},
+                        data={"source": "other", "dry_run": dry_run},
+                    ),
+                    202,
+                )
+            )["id"]
+        )
+        if dry_run == "true":
+            await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
     reach = f"/enrolment/me/{enrolment}/milestones/first_meeting/reach"
     async with on_a_port(world.app) as origin:
         async with signed_in(browser, origin, world, "anna", scheme) as page:
@@ -61,3 +81,7 @@ async def test_everybody_can_use_the_pages_and_sees_what_waits(browser: Browser,
             for path in ("/enrolment/programmes", f"/enrolment/cohorts/{cohort}", f"/enrolment/cohorts/{cohort}/close"):
                 await page.goto(origin + path)
                 await is_usable(page)
+            for path in ("", *(f"/{each}" for each in imports), f"/{imports[1]}/cancel"):
+                await page.goto(f"{origin}/enrolment/imports{path}")
+                await is_usable(page)
+            await expect(page.get_by_role("link", name="Imports")).to_be_visible()

@@ -8,6 +8,9 @@ from services.enrolment.errors import Refused, Unknown
 from services.enrolment.imports.store import ledger, turns
 from shared.access import Principal, audit
 from shared.db import Connection
+from shared.events import Role
+
+MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
 class ImportEnded(Refused):

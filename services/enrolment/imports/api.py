@@ -23,14 +23,12 @@ from services.enrolment.requests import After, Who
 from shared import timers
 from shared.access import Principal, audit, require
 from shared.db import transaction
-from shared.events import Role
 from shared.http import MIB, Limit, Page, Problem, change, now, pool
 from shared.ids import new_id
 
 router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
 
 LARGEST_FILE = 64 * MIB
-MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
 class ImportOptions(BaseModel):
@@ -176,7 +174,7 @@ async def cancel_import(
 ) -> Response:
     """End an import that waits or runs; nothing of it is kept. Asking again changes nothing."""
     async with change(request, who, status=202) as tx:
-        await require(tx.conn, who, *MAY_IMPORT)
+        await require(tx.conn, who, *actions.MAY_IMPORT)
         return tx.answer(ImportOut.of(await actions.cancel(tx.conn, who, import_id, now=tx.now)))
 
 
@@ -194,7 +192,7 @@ async def _must_be_understood(mapping: str | None) -> None:
 
 async def _must_be_allowed(request: Request, who: Principal) -> None:
     async with pool(request).acquire() as conn:
-        await require(conn, who, *MAY_IMPORT)
+        await require(conn, who, *actions.MAY_IMPORT)
 
 
 async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str | None, ImportOptions]:

@@ -1,0 +1,105 @@
+"""The pages of imports: what came of each file, and the way to end one."""
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.enrolment.imports.handlers import timers
+from shared.access import Role
+from shared.timers import Timers
+from tests.enrolment.world import World, ok, opened
+from tests.support.databases import Databases
+
+API = "/enrolment/v1/imports"
+PAGE = "/enrolment/imports"
+CSV = "Employee ID,First Name,Last Name,Unit,Konto\n1,Anna,Berg,Care,annber\n2,Bo,Ek,Care,boek\n3,Eva\n"
+
+
+@pytest.fixture
+async def world(database: Databases, tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(await database("enrolment"), tmp_path) as world:
+        yield world
+
+
+async def words(client: httpx.AsyncClient, path: str, language: str = "en") -> str:
+    response = await client.get(path, headers={"accept": "text/html", "accept-language": language})
+    assert response.status_code == 200, response.text
+    body = response.text[response.text.index("<main") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+async def send(client: httpx.AsyncClient, **options: str) -> str:
+    sent = await ok(client.post(API, files={"file": ("people.csv", CSV)}, data=options), 202)
+    return str(sent["id"])
+
+
+async def work(world: World) -> None:
+    await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+
+
+async def test_the_list_says_what_to_do_first_and_then_what_came_of_each_file(world: World) -> None:
+    office = await world.office()
+    assert "Nothing has been imported yet. Send an export" in await words(office, PAGE)
+    import_id = await send(office)
+    assert "people.csv Waiting hr" in await words(office, PAGE)
+    await work(world)
+    assert "people.csv Done hr" in await words(office, PAGE)
+    assert f'href="{PAGE}/{import_id}"' in (await office.get(PAGE)).text
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("en", "People who join 2"), ("sv", "Nya personer 2")],
+)
+async def test_a_report_can_be_read_as_a_page_and_reading_it_is_on_record(
+    world: World, language: str, told: str
+) -> None:
+    office = await world.office()
+    await world.pool.execute("update people set locale = $1", language)
+    import_id = await send(office, source="other")
+    await work(world)
+    report = await words(office, f"{PAGE}/{import_id}?lang={language}", language)
+    assert told in report
+    for said in ("2 values where the header has 5", "the employee id is the login", "Anna Berg"):
+        assert said in report
+    read = await world.pool.fetchval("select count(*) from audit_log where action = 'import.read'")
+    assert read == 1
+
+
+async def test_an_import_that_waits_is_cancelled_after_a_question(world: World) -> None:
+    office = await world.office()
+    import_id = await send(office)
+    assert "Do you want to cancel the import of people.csv?" in await words(office, f"{PAGE}/{import_id}/cancel")
+    assert (await ok(office.get(f"{API}/{import_id}")))["status"] == "queued", "asking changes nothing"
+    done = await office.post(f"{PAGE}/{import_id}/cancel", headers={"accept": "text/html"}, follow_redirects=True)
+    assert "The import is being cancelled" in done.text
+    assert "Nothing was changed." in done.text
+    again = await office.post(f"{PAGE}/{import_id}/cancel", follow_redirects=True)
+    assert again.status_code == 200
+    await work(world)
+    assert (await ok(office.get(f"{API}/{import_id}")))["status"] == "cancelled"
+
+
+async def test_an_import_that_has_ended_is_shown_as_it_ended(world: World) -> None:
+    office = await world.office()
+    import_id = await send(office, source="other")
+    await work(world)
+    too_late = await office.post(f"{PAGE}/{import_id}/cancel", headers={"accept": "text/html"}, follow_redirects=True)
+    assert "The import had ended already" in too_late.text
+    assert f"{PAGE}/{import_id}/cancel" not in (await office.get(f"{PAGE}/{import_id}")).text
+
+
+async def test_the_pages_are_for_those_who_may_import_for_everybody(world: World) -> None:
+    office = await world.office()
+    import_id = await send(office)
+    part = await world.office("part", world.north)
+    await world.grant(await world.person("operator"), Role.operator)
+    for client in (part, world.client("operator")):
+        for path in (PAGE, f"{PAGE}/{import_id}", f"{PAGE}/{import_id}/cancel"):
+            assert (await client.get(path)).status_code == 403
+        assert (await client.post(f"{PAGE}/{import_id}/cancel")).status_code == 403
+    assert (await ok(office.get(f"{API}/{import_id}")))["status"] == "queued"
