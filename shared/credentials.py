@@ -101,12 +101,19 @@ async def _of_accounts(pool: Pool, accounts: Sequence[Account], now: datetime) -
 
 
 async def _of_sessions(pool: Pool, sessions: Sequence[Session], now: datetime) -> Mapping[Credential, Held]:
-    """The portal or enrolment has signed who it is, so that nobody waits for an event. What this service knows wins."""
+    """The portal or enrolment has signed who it is, so that nobody waits for an event. What this service knows wins.
+
+    Of a person whose sign-in was ended before, an account counts once it is heard of: whoever signed the session may
+    not have known yet that it is over.
+    """
     rows = await pool.fetch(
         f"""
         select {_PERSON},
                t.until < clock_timestamp() -- the machine's time, which sessions go by
                or coalesce(t.began < a.sessions_from, false)
+               or (a.sessions_from is not null and not exists (
+                   select from sign_ins s
+                   where s.issuer = t.issuer and s.subject = t.subject and s.person_id = t.person_id))
                or exists (select from ended_sessions e where e.id = t.id)
                or exists (select from sign_ins s
                           where s.issuer = t.issuer and s.subject = t.subject and s.person_id <> t.person_id)

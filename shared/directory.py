@@ -5,7 +5,7 @@ Elsewhere a page, a mail or a permission is decided from here, without asking an
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from shared.events.people import PersonState
 from shared.events.sessions import SessionEnded
 from shared.events.units import UnitState
 from shared.inbox import Handler, Received
+from shared.web.session import LASTS_SECONDS
 
 TABLES = ("people", "units", "access")
 """What is kept, under the names that the owner's tables have: `medled verify` compares them, column by column."""
@@ -119,16 +120,21 @@ async def keep_ended_sessions(conn: Connection, events: Sequence[Received[Sessio
 
 
 async def end_sessions(conn: Connection, ended: Sequence[SessionEnded]) -> None:
-    """End these sessions here, and forget those that are over: of the machine's time, which sessions go by."""
+    """End these sessions here, and forget those that are over: of the machine's time, which sessions go by.
+
+    None is remembered for longer than a session lasts, whatever is said of it.
+    """
     await conn.execute("delete from ended_sessions where until < clock_timestamp()")
     await conn.execute(
         """
         insert into ended_sessions (id, until)
-        select distinct on (id) id, until from unnest($1::uuid[], $2::timestamptz[]) as t(id, until)
+        select distinct on (id) id, least(until, clock_timestamp() + $3::interval)
+        from unnest($1::uuid[], $2::timestamptz[]) as t(id, until)
         where until >= clock_timestamp() on conflict do nothing
         """,
         [session.session_id for session in ended],
         [session.until for session in ended],
+        timedelta(seconds=LASTS_SECONDS),
     )
 
 

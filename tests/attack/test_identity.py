@@ -183,6 +183,14 @@ async def test_capitals_make_no_other_login_but_two_people_who_differ_by_them_ar
     assert await attack.signs_in("capitals", "ANNA.BERG") == "E2"  # exactly, and nobody's history
 
 
+@pytest.mark.parametrize("said", ["Åsa.Öberg", "åsa.öberg", "ÅSA.ÖBERG", "A\u030asa.O\u0308berg"])
+async def test_a_login_is_found_in_whatever_capitals_and_encoding_the_provider_says_it(
+    attack: Attack, said: str
+) -> None:
+    await attack.send(E1="Åsa.Öberg", E2="asa.oberg")
+    assert await attack.signs_in("f3c1", said) == "E1"
+
+
 LOOKALIKES = {
     "Cyrillic": "ann\u0430", "fullwidth": "\uff41nna", "invisible": "an\u200dna", "dotless": "m\u0131a",
     "dotted": "M\u0130A", "kra": "an\u0138a", "ligature": "\ufb01a", "combining": "anna\u0337", "Greek": "\u03bfle",

@@ -379,6 +379,14 @@ async def test_a_session_ends_when_somebody_signs_out_and_no_other_does(
     assert [row["id"] for row in kept] == [state.session_id]  # what has ended by itself is forgotten
 
 
+@pytest.mark.usefixtures("client")
+async def test_no_session_is_remembered_for_longer_than_sessions_last_whatever_a_record_says(app: FastAPI) -> None:
+    forged = SessionEnded(session_id=new_id(), until=datetime.now(UTC) + timedelta(days=36500))
+    async with transaction(app.state.pool) as conn:
+        await end_sessions(conn, [forged])
+    assert await app.state.pool.fetchval("select max(until) <= now() + interval '8 hours' from ended_sessions")
+
+
 async def test_what_a_service_knows_of_an_account_wins_over_what_a_session_says(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:
@@ -400,6 +408,19 @@ async def test_what_a_service_knows_of_an_account_wins_over_what_a_session_says(
     await grant(pool, anna, {})
     await pool.execute("update access set sessions_from = now() + interval '1 second'")
     assert await whoami() == 401
+
+
+async def test_a_session_that_began_where_the_end_of_its_sign_in_was_not_known_yet_ends_where_it_is(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    pool, settings = app.state.pool, app.state.settings
+    anna = await add_person(pool, "anna")
+    await grant(pool, anna, {})
+    await pool.execute("update access set sessions_from = now() - interval '1 minute'")  # an operator ended it then
+    session = signed_in(settings, "anna")  # the portal had not heard of it
+    assert (await client.get("/feedback/v1/whoami", headers=session)).status_code == 401
+    await bind(pool, anna, "anna", settings.oidc_issuer)  # and has bound the account again
+    assert (await client.get("/feedback/v1/whoami", headers=session)).status_code == 200
 
 
 async def test_another_sites_page_cannot_ride_on_a_session(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -1,5 +1,6 @@
 """Binding accounts to people: at the first sign-in, and by an operator. Audited and announced."""
 
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -30,7 +31,7 @@ async def first_sign_in(conn: Connection, account: Account, *, now: datetime) ->
         return held.person_id
     found: UUID | Reason = Reason.NO_LOGIN
     if account.login is not None:
-        login = account.login.strip()
+        login = unicodedata.normalize("NFC", account.login.strip())  # as an import writes it
         await store.lock_named(conn, login)
         # Two requests of one account at once: the second has waited, and finds what the first has bound.
         held = await store.find(conn, account.issuer, account.subject)

@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from services.enrolment.requests import Who
 from services.enrolment.sign_ins import actions, store
@@ -15,6 +15,7 @@ from shared.access import audit_all, require
 from shared.db import transaction
 from shared.events import Role
 from shared.http import Cursor, Limit, Page, change, decode_cursor, now, pool
+from shared.request_body import Id, RequestBody
 
 router = APIRouter(prefix="/enrolment/v1/sign-ins", tags=["access"])
 
@@ -59,12 +60,10 @@ class NotLetIn(BaseModel):
         )  # fmt: skip
 
 
-class BindingOrder(BaseModel):
+class BindingOrder(RequestBody):
     """An account for a person, instead of the one they had at this issuer."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    person_id: UUID
+    person_id: Id
     subject: str = Field(min_length=1, max_length=1000, description="The account's `sub`.")
     issuer: Issuer = None
 
