@@ -19,7 +19,7 @@ from services.feedback.responses.domain import InvitationState, Refusal
 from services.feedback.results.domain import CellState
 from services.feedback.results.handlers import TOO_FEW
 from services.feedback.rounds.domain import Ending, NotOpened, RoundState
-from services.notifications.channels.domain import Kind, Reason, Status
+from services.notifications.channels.domain import Kind, Reason, ServerFault, Status
 from services.portal.dashboard.domain import COHORT_STATES, DELIVERY_STATES, ENROLMENT_STATES, ROUND_STATES
 from shared.asyncapi import asyncapi
 from shared.events import Bucket, CloseReason, Group, PersonStatus, Practice, Role
@@ -48,6 +48,7 @@ ENUMS: dict[str, tuple[type[StrEnum], ...]] = {
     "notification_kind": (Kind,),
     "delivery_status": (Status,),
     "delivery_reason": (Reason,),
+    "mail_server_reason": (ServerFault,),
     "sign_in_refusal": (NotBoundReason,),
 }
 OTHERS = {

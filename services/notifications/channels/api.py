@@ -58,9 +58,7 @@ class MailServerBody(BaseModel):
     """Whether the mail server answered when it was last tried."""
 
     reachable: bool
-    reason: str | None = Field(
-        description="A stable code: unreachable, tls, login, greeting, sender_refused, timeout ..."
-    )
+    reason: str | None = Field(description="Why it did not: a stable code, explained under /codes.")
     since: datetime
 
 

@@ -69,6 +69,19 @@ class Reason(StrEnum):
     RETRY_REQUESTED = "retry_requested"
 
 
+class ServerFault(StrEnum):
+    """Why no mail at all can be handed over just now. Stable codes: the API has them, and the page explains them."""
+
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    LOGIN = "login"
+    GREETING = "greeting"
+    SENDER_REFUSED = "sender_refused"
+    CONNECTION_LOST = "connection_lost"
+    TIMEOUT = "timeout"
+    SERVER_BUSY = "server_busy"
+
+
 class NotFailedError(Exception):
     """Only a failed message can be tried again by hand; this one is {status}."""
 

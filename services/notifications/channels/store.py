@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from services.notifications.channels.domain import Attempt, Kind, Reason, Status, Verdict
+from services.notifications.channels.domain import Attempt, Kind, Reason, ServerFault, Status, Verdict
 from shared.db import Connection
 from shared.paging import Page, fetch_page
 
@@ -160,7 +160,7 @@ async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], 
     return {row["id"] for row in rows}
 
 
-async def note_mail_server(conn: Connection, *, reachable: bool, reason: str | None, now: datetime) -> None:
+async def note_mail_server(conn: Connection, *, reachable: bool, reason: ServerFault | None, now: datetime) -> None:
     """Keep since when the mail server has answered, or has not."""
     await conn.execute(
         """

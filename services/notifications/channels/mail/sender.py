@@ -26,6 +26,7 @@ from services.notifications.channels.domain import (
     Outcome,
     Reason,
     Refused,
+    ServerFault,
     Suppressed,
     event_of,
     judge,
@@ -91,7 +92,7 @@ class MailSender:
         self._claimed: asyncio.Queue[_Claimed | None] = asyncio.Queue()
         self._done: asyncio.Queue[_Done | None] = asyncio.Queue()
         self._in_hand: set[UUID] = set()
-        self._server_news: tuple[bool, str | None] | None = None
+        self._server_news: tuple[bool, ServerFault | None] | None = None
         self._looked_for_lapsed_at = float("-inf")
         meter = telemetry.meter()
         self._outcomes = meter.create_counter("medled.mail.outcomes", description="Attempts, by what came of them")
@@ -209,7 +210,7 @@ class MailSender:
         try:
             outcome = await connection.send(envelope)
         except ServerUnavailableError as error:
-            self._server_failed(error.code)
+            self._server_failed(error.fault)
             return NotTried()
         self._seconds.record(time.monotonic() - started)
         self._learn(outcome)
@@ -220,15 +221,17 @@ class MailSender:
         if isinstance(outcome, Refused) and (
             outcome.reason in (Reason.TIMEOUT, Reason.CONNECTION_LOST) or outcome.reply_code == 421
         ):
-            self._server_failed(outcome.reason)
+            self._server_failed(ServerFault(outcome.reason.value))
         elif self._gate.passed():
             self._server_news = (True, None)
             log.info("mail server answers again")
 
-    def _server_failed(self, code: str) -> None:
+    def _server_failed(self, fault: ServerFault) -> None:
         if self._gate.trip():
-            self._server_news = (False, code)
-            log.warning("mail server unavailable", reason=code, next_try_seconds=round(self._gate.seconds_left, 1))
+            self._server_news = (False, fault)
+            log.warning(
+                "mail server unavailable", reason=fault.value, next_try_seconds=round(self._gate.seconds_left, 1)
+            )
 
     async def _settle_loop(self) -> None:
         ended = False

@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected, SMTPTimeoutError
 
-from services.notifications.channels.domain import Accepted, Reason, Refused, refusal
+from services.notifications.channels.domain import Accepted, Reason, Refused, ServerFault, refusal
 
 # Servers close idle connections after a few minutes (RFC 5321 4.5.3.2.7 asks for at least five); we do it sooner.
 _IDLE_SECONDS = 60.0
@@ -39,14 +39,11 @@ class Envelope:
 
 
 class ServerUnavailableError(Exception):
-    """No mail can be handed over at all right now, whichever it is.
+    """No mail can be handed over at all right now, whichever it is."""
 
-    `code`: unreachable, tls, login, greeting, sender_refused, connection_lost or timeout.
-    """
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    def __init__(self, fault: ServerFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
 
 
 class MailConnection:
@@ -91,15 +88,15 @@ class MailConnection:
                 await client.mail(sender)
             except SMTPTimeoutError as error:
                 self._drop()
-                raise ServerUnavailableError("timeout") from error
+                raise ServerUnavailableError(ServerFault.TIMEOUT) from error
             except (SMTPServerDisconnected, OSError):
                 self._drop()
             except SMTPResponseException as error:
                 self._drop()
-                raise ServerUnavailableError("sender_refused") from error
+                raise ServerUnavailableError(ServerFault.SENDER_REFUSED) from error
             else:
                 return client
-        raise ServerUnavailableError("connection_lost")
+        raise ServerUnavailableError(ServerFault.CONNECTION_LOST)
 
     async def _reset(self, client: SMTP, code: int) -> None:
         self._used_at = time.monotonic()
@@ -120,7 +117,7 @@ class MailConnection:
             async with asyncio.timeout(3 * self._settings.timeout):
                 self._client = await _connect(self._settings)
         except TimeoutError as error:
-            raise ServerUnavailableError("timeout") from error
+            raise ServerUnavailableError(ServerFault.TIMEOUT) from error
         self._used_at = time.monotonic()
         return self._client
 
@@ -137,18 +134,19 @@ async def _connect(settings: ServerSettings) -> SMTP:
         hostname=settings.host, port=settings.port, timeout=settings.timeout, tls_context=context,
         use_tls=settings.security == "tls", start_tls=settings.security == "starttls",
     )  # fmt: skip
-    step = "unreachable"
+    step = ServerFault.UNREACHABLE
     try:
         await client.connect()
-        step = "login"
+        step = ServerFault.LOGIN
         if settings.username is not None:
             await client.login(settings.username, settings.password or "")
     except ssl.SSLError as error:
-        raise ServerUnavailableError("tls") from error
+        raise ServerUnavailableError(ServerFault.TLS) from error
     except SMTPTimeoutError as error:
-        raise ServerUnavailableError("timeout") from error
+        raise ServerUnavailableError(ServerFault.TIMEOUT) from error
     except SMTPResponseException as error:
-        raise ServerUnavailableError("login" if step == "login" else "greeting") from error
+        raise ServerUnavailableError(step if step is ServerFault.LOGIN else ServerFault.GREETING) from error
     except (SMTPException, OSError) as error:
-        raise ServerUnavailableError("tls" if isinstance(error.__cause__, ssl.SSLError) else step) from error
+        fault = ServerFault.TLS if isinstance(error.__cause__, ssl.SSLError) else step
+        raise ServerUnavailableError(fault) from error
     return client
