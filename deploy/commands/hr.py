@@ -29,6 +29,7 @@ _COUNTS = {
     "unchanged": "unchanged", "kept_as_they_were": "known, but kept as they were: their row has an error",
     "left_before": "left before Medled knew them: passed over",
     "without_login": "without a login in the file: it is the employee id", "new_units": "new units",
+    "teams_changed": "teams of which much changes at once",
 }  # fmt: skip
 
 
@@ -246,6 +247,7 @@ def _print(ended: dict[str, Any]) -> None:
         table(("", ""), [(_COUNTS.get(name, name.replace("_", " ")), f"{counts[name]:,}") for name in told])
     for kind, words in _KINDS.items():
         _print_people(words, report.get("difference", {}).get(kind, []))
+    _print_teams(report.get("teams", []))
     _print_issues(report)
     for text in report.get("notes", []):
         say(text)
@@ -263,6 +265,17 @@ def _print_people(words: str, people: list[dict[str, Any]]) -> None:
         )
         rows.append((person["employee_id"], person["name"], "; ".join(fields)))
     table(("id", "name", "what"), rows)
+
+
+def _print_teams(teams: list[dict[str, Any]]) -> None:
+    if not teams:
+        return
+    say("\nTeams of which much changes at once (the programme office is told of them, but for a dry run):")
+    rows = [
+        (t["employee_id"], t["name"], "; ".join(t["units"]), f"{t['changed']:,}", f"{t['before']:,} -> {t['after']:,}")
+        for t in teams[:10]
+    ]
+    table(("manager", "name", "units", "changed", "people"), rows)
 
 
 def _print_issues(report: dict[str, Any]) -> None:

@@ -63,6 +63,9 @@ from shared.events.sessions import (
 from shared.events.sign_ins import (
     SignInChanged,
 )
+from shared.events.teams import (
+    TeamsChanged,
+)
 from shared.events.units import (
     UnitState,
 )
@@ -130,6 +133,7 @@ __all__ = [
     "SessionEnded",
     "SignIn",
     "SignInChanged",
+    "TeamsChanged",
     "Title",
     "UnitState",
 ]

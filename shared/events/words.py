@@ -76,7 +76,7 @@ class CloseReason(StrEnum):
 
 
 class Bucket(StrEnum):
-    """How many have answered a round, coarse enough to tell nothing about one answer."""
+    """How many there are of something, such as answers of a round: coarse enough to tell nothing about one of them."""
 
     none = "0"
     few = "1-4"
@@ -85,7 +85,7 @@ class Bucket(StrEnum):
 
     @classmethod
     def of(cls, count: int) -> "Bucket":
-        """The bucket that holds `count` answers."""
+        """The bucket that holds `count` of them."""
         if count <= 0:
             return cls.none
         return cls.few if count < 5 else cls.some if count < 10 else cls.many

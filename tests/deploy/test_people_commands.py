@@ -139,6 +139,17 @@ async def test_a_wrong_option_is_named_in_a_sentence(medled: Medled, export: Pat
     assert "default_time_zone" in refused.stderr
 
 
+async def test_a_report_names_the_teams_of_which_much_changes(medled: Medled, export: Path) -> None:
+    await medled("hr", "import", export)
+    rows = export.read_text().splitlines()
+    team = "\n".join([f"{rows[0]},Manager ID", f"{rows[1]},", *(f"{row},e0" for row in rows[2:]), "e9,Bo,Ek,,Care,e0"])
+    export.write_text(team)
+    ended = await medled("hr", "import", export)
+    assert ended.exit_code == 0, ended.output
+    assert re.search(r"teams of which much changes at once\s+1\b", ended.stdout)
+    assert re.search(r"e0\s+Anna0 Berg\s+Care; Care - Home\s+4\s+0 -> 4", ended.stdout)
+
+
 async def test_the_first_role_is_granted_from_the_console(world: World, medled: Medled, export: Path) -> None:
     await medled("hr", "import", export)
     for person in ("e1", "e1"):

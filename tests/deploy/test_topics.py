@@ -59,6 +59,7 @@ def test_personal_data_is_restricted_and_state_is_compacted() -> None:
     dead_letters = {topic.name for topic in topics if "dead-letters" in topic.name}
     assert {topic.name for topic in topics if topic.restricted} == dead_letters | {
         "medled.people.v1", "medled.access.v1", "medled.invitations.v1", "medled.sessions.v1", "medled.sign-ins.v1",
+        "medled.team-changes.v1",
     }  # fmt: skip
     assert {topic.name for topic in topics if topic.compacted} == {
         "medled.people.v1", "medled.units.v1", "medled.access.v1",

@@ -87,6 +87,7 @@ def mail(kind: Kind = Kind.INVITATION, **changes: Any) -> Mail:
         person="Kim Larsson",
         programme={"sv": "Leda möten", "en": "Leading meetings"},
         cohort="Våren 2026",
+        units=["Hemtjänst"],
         revoked=False,
     )
     return replace(made, **changes)

@@ -21,6 +21,7 @@ WITH_VARIANTS = (
     Kind.ENROLMENT_ENDED,
     Kind.ROUND_WITHHELD,
     Kind.SIGN_IN_CHANGED,
+    Kind.TEAMS_CHANGED,
 )
 EVERY_TEXT: list[tuple[Kind, dict[str, Any]]] = [
     *[(Kind.INVITATION, {"group": group}) for group in ("self", "manager", "peer", "led", "customer")],
@@ -28,6 +29,11 @@ EVERY_TEXT: list[tuple[Kind, dict[str, Any]]] = [
     *[(Kind.ENROLMENT_ENDED, {"how": how}) for how in ("expired", "withdrawn")],
     *[(Kind.ROUND_WITHHELD, {"reason": reason}) for reason in WORTH_TELLING],
     *[(Kind.SIGN_IN_CHANGED, {"change": change}) for change in ("replaced", "ended")],
+    *[
+        (Kind.TEAMS_CHANGED, {"import_id": "i", "teams": teams, "unit_ids": [], "may_read": may_read})
+        for teams in ("1-4", "5-9", "10+")
+        for may_read in (True, False)
+    ],
     *[(kind, {}) for kind in Kind if kind not in WITH_VARIANTS],
 ]
 

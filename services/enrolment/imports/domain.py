@@ -1,8 +1,9 @@
-"""The rules of an import: who leaves, how many may leave at once, and when those who join are known already."""
+"""The rules of an import: who leaves and how many at once, when who joins is known already, what is much of a team."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from services.enrolment.imports.refusal import FileRefused
 from shared.events import PersonStatus
@@ -46,6 +47,12 @@ class Cap:
             f"(--max-deactivations) at {leaving} or more.",
         )
 
+
+# The programme office is told of a team when at least so many of it changed lately, and at least one in so many of the
+# fewer there were before or are after. What changes less leaves most of those a round would ask (ADR 0004).
+FEWEST_CHANGED = 4
+SHARE = 3
+LATELY = timedelta(hours=24)
 
 _A_HANDFUL = 5  # people whom two sources may share without anybody having mixed up the sources
 

@@ -16,17 +16,18 @@ from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.report import Report
-from services.enrolment.imports.store import difference, ledger, writing
+from services.enrolment.imports.store import difference, ledger, teams, writing
 from services.enrolment.imports.suggesting import LoginColumn
 from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
 from shared import outbox
 from shared.db import Connection, Pool
-from shared.events import PersonStatus
+from shared.events import Bucket, PersonStatus, TeamsChanged
 from shared.ids import new_id, random_id
 
 CHUNK = 2_000  # people announced in one statement
+MOST_UNITS_TOLD = 20
 TIME_LIMIT = timedelta(minutes=20)  # to read and check a file, unless the deployment says otherwise
 _LOOK_AGAIN = 0.1  # seconds
 
@@ -99,6 +100,7 @@ async def apply(run: Run) -> str:
         new_units = await _compare(run, columns, checked, leavers, before)
         await _judge_overlap(run)
         Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
+        await _look_at_teams(run, new_units)
     except FileRefused as problem:
         run.report.refusal = report.refusal(problem)
         return "refused"
@@ -276,6 +278,31 @@ async def _judge_overlap(run: Run) -> None:
         overlap.judge()
 
 
+async def _look_at_teams(run: Run, new_units: Sequence[Unit]) -> None:
+    """Tell in the report of which teams much changes at once."""
+    run.counts["teams_changed"] = await teams.set_out_teams(run.conn, run.now)
+    if not run.counts["teams_changed"]:
+        return
+    names = report.unit_names([*await people_store.units(run.conn), *new_units], run.options.unit_separator)
+    run.report.teams = report.teams(await teams.sample_teams(run.conn, report.MOST_LISTED), names)
+
+
+async def _tell_of_teams(run: Run) -> None:
+    """Tell the programme office, and whoever sent the file, of these teams."""
+    await teams.remember_changes(run.conn, run.now)
+    if not run.counts["teams_changed"]:
+        return
+    told = await teams.notices(run.conn, run.id, MOST_UNITS_TOLD, run.now)
+    events = [
+        TeamsChanged(
+            notice_id=new_id(), person_id=each.person_id, import_id=run.id, teams=Bucket.of(each.teams),
+            unit_ids=tuple(each.unit_ids), may_read=each.may_read,
+        )
+        for each in told
+    ]  # fmt: skip
+    await outbox.add(run.conn, *events, now=run.now)
+
+
 async def _write(run: Run, new_units: Sequence[Unit]) -> None:
     """The people as they are to be, and one event for each change of meaning."""
     await run.progress("writing", 50)
@@ -284,6 +311,7 @@ async def _write(run: Run, new_units: Sequence[Unit]) -> None:
         await outbox.add(run.conn, *(unit_state_of(unit) for unit in new_units), now=run.now)
     total = await difference.count_changes(run.conn)
     if total:
+        await _tell_of_teams(run)  # while everybody is still who they were
         await writing.write(run.conn)
     announced = 0
     async for chunk in writing.changes(run.conn, CHUNK):

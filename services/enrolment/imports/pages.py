@@ -25,6 +25,7 @@ _PEOPLE_SHOWN = 10
 _COUNTED = (
     "rows", "rows_with_errors", "kept_as_they_were", "left_before", "warnings", "joined", "deactivated", "reactivated",
     "moved", "manager_changed", "changed", "unchanged", "without_login", "new_units",
+    "teams_changed",
 )  # fmt: skip
 
 ImportId = Annotated[UUID, Path(description="The import.")]

@@ -11,10 +11,12 @@ from pydantic import BaseModel
 
 from services.enrolment.imports.checking import Issue
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.store.teams import Team
 from services.enrolment.people.domain import Person, Unit
 
 MOST_LISTED = 50  # people of each kind
 MOST_ISSUES = 500
+_MOST_UNITS = 5  # of a team
 
 Kind = Literal["joined", "left", "returned", "moved", "manager", "changed"]
 
@@ -54,6 +56,20 @@ class PersonChange(BaseModel):
     fields: dict[str, FieldChange] = {}
 
 
+class TeamChange(BaseModel):
+    """A team of which much changes at once: whose it is, and how many it has before and after.
+
+    changed: who joins or leaves it, or gets another status or unit, in this file and those of the last 24 hours.
+    """
+
+    employee_id: str
+    name: str
+    units: list[str]
+    changed: int
+    before: int
+    after: int
+
+
 class Refusal(BaseModel):
     """Why nothing of the file was applied, and what to do: a refusal for what the file says, a failure for all else."""
 
@@ -65,12 +81,15 @@ class Refusal(BaseModel):
 class Report(BaseModel):
     """The report of one import. `difference` lists at most 50 people of each kind, `counts` of the import all.
 
+    teams: at most 50 of those that are told to the programme office, unless it is a dry run.
+
     suggested_login_column: where no column is read as the login, one whose values look like user names or addresses.
     """
 
     file: FileRead | None = None
     difference: dict[Kind, list[PersonChange]] = {}
     new_units: list[str] = []
+    teams: list[TeamChange] = []
     issues: list[IssueTold] = []
     more_issues: int = 0
     withheld_deactivations: int = 0
@@ -163,6 +182,17 @@ def difference(
         name = f"{after.given_name} {after.family_name}".strip()
         kinds[kind].append(PersonChange(employee_id=after.employee_id, name=name, fields=_fields(was, becomes)))  # type: ignore[index]
     return {kind: people for kind, people in kinds.items() if people}
+
+
+def teams(changing: Iterable[Team], names: Mapping[UUID, str]) -> list[TeamChange]:
+    """The teams in the words of the HR platform, of each the first few units."""
+    return [
+        TeamChange(
+            employee_id=team.employee_id, name=team.name, changed=team.changed, before=team.before, after=team.after,
+            units=sorted(names[unit_id] for unit_id in team.unit_ids)[:_MOST_UNITS],
+        )
+        for team in changing
+    ]  # fmt: skip
 
 
 def _readable(person: Person, names: Mapping[UUID, str], employee_ids: Mapping[UUID, str]) -> dict[str, str | None]:

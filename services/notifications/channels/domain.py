@@ -28,6 +28,7 @@ class Kind(StrEnum):
     RESULTS_RELEASED = "results_released"
     ROUND_WITHHELD = "round_withheld"
     SIGN_IN_CHANGED = "sign_in_changed"
+    TEAMS_CHANGED = "teams_changed"
 
     @property
     def is_round_mail(self) -> bool:
@@ -37,7 +38,7 @@ class Kind(StrEnum):
     @property
     def goes_to_whoever_left(self) -> bool:
         """Whether people hear of it who are not at work: HR may have said so just before, to keep it from them."""
-        return self is Kind.SIGN_IN_CHANGED
+        return self in (Kind.SIGN_IN_CHANGED, Kind.TEAMS_CHANGED)
 
 
 class Status(StrEnum):

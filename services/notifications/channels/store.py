@@ -33,6 +33,7 @@ class Mail:
     person: str | None
     programme: Mapping[str, str] | None
     cohort: str | None
+    units: Sequence[str]
     revoked: bool
 
 
@@ -41,6 +42,10 @@ _WITH_TEXTS = """
     select c.*, case when c.params ? 'known_before' then c.known_address else r.email end as address,
         r.given_name as recipient_name, r.status as recipient_status, r.time_zone,
         nullif(trim(s.given_name || ' ' || s.family_name), '') as person, p.title as programme, k.name as cohort,
+        case when c.params ? 'unit_ids' then array(
+            select u.name from jsonb_array_elements_text(c.params -> 'unit_ids') with ordinality as told(id, nth)
+            join units u on u.id = told.id::uuid order by nth
+        ) else '{}' end as units,
         v.id is not null as revoked
     from claimed c
     left join people r on r.id = c.recipient_id
@@ -122,6 +127,7 @@ def _mail(row: Record) -> Mail:
         person=row["person"],
         programme=row["programme"],
         cohort=row["cohort"],
+        units=row["units"],
         revoked=row["revoked"],
     )
 

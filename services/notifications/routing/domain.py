@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.notifications.channels.domain import Kind, Reason
 from shared.events import (
+    Bucket,
     EnrolmentActivated,
     EnrolmentApproverChanged,
     EnrolmentDeclined,
@@ -21,6 +22,7 @@ from shared.events import (
     ResultsReleased,
     RoundWithheld,
     SignInChanged,
+    TeamsChanged,
 )
 from shared.events.enrolment import EnrolmentFact
 
@@ -37,6 +39,7 @@ FACTS: tuple[type[Event], ...] = (
     ResultsReleased,
     RoundWithheld,
     SignInChanged,
+    TeamsChanged,
 )
 
 
@@ -107,13 +110,27 @@ def message_for(fact: Event) -> Message | None:
         case RoundWithheld() if fact.reason in WORTH_TELLING:
             params = {"round_id": str(fact.round_id), "reason": fact.reason}
             return Message(Kind.ROUND_WITHHELD, fact.subject_person_id, params)
-        case SignInChanged() if fact.change in ("replaced", "ended"):
-            elsewhere = {"known_before": True} if fact.address is not None else {}
-            return Message(
-                Kind.SIGN_IN_CHANGED, fact.person_id, {"change": fact.change, **elsewhere}, known_address=fact.address
-            )
+        case SignInChanged() | TeamsChanged():
+            return _notice(fact)
         case _:
             return None
+
+
+def _notice(fact: SignInChanged | TeamsChanged) -> Message | None:
+    if isinstance(fact, TeamsChanged):
+        params: dict[str, Any] = {
+            "import_id": str(fact.import_id),
+            "teams": fact.teams.value,
+            "unit_ids": [str(unit_id) for unit_id in fact.unit_ids],
+            "may_read": fact.may_read,
+        }
+        return Message(Kind.TEAMS_CHANGED, fact.person_id, params) if fact.teams is not Bucket.none else None
+    if fact.change not in ("replaced", "ended"):
+        return None
+    elsewhere = {"known_before": True} if fact.address is not None else {}
+    return Message(
+        Kind.SIGN_IN_CHANGED, fact.person_id, {"change": fact.change, **elsewhere}, known_address=fact.address
+    )
 
 
 def _place(fact: EnrolmentFact) -> dict[str, str]:

@@ -70,6 +70,21 @@ async def test_a_report_can_be_read_as_a_page_and_reading_it_is_on_record(
     assert read == 1
 
 
+@pytest.mark.parametrize(("dry_run", "told"), [("true", "the programme office is told"), ("false", "has been told")])
+async def test_a_report_shows_the_teams_of_which_much_changes(world: World, dry_run: str, told: str) -> None:
+    office = await world.office()
+    rows = "".join(f"{n},Bo,Ek,Care,b{n},1\n" for n in range(2, 8))
+    file = f"Employee ID,First Name,Last Name,Unit,Login,Manager ID\n1,Anna,Berg,Care,annber,\n{rows}"
+    sent = await ok(
+        office.post(API, files={"file": ("p.csv", file)}, data={"dry_run": dry_run, "source": "other"}), 202
+    )
+    await work(world)
+    report = await words(office, f"{PAGE}/{sent['id']}")
+    assert "Teams of which much changes at once 1" in report
+    assert "Anna Berg (1) Care 6 0 → 6" in report
+    assert told in report
+
+
 async def test_an_import_that_waits_is_cancelled_after_a_question(world: World) -> None:
     office = await world.office()
     import_id = await send(office)

@@ -101,6 +101,15 @@ class Composer:
             "programme": one_line((mail.programme or {}).get(mail.locale, "")),
             "cohort": one_line(mail.cohort or ""),
             "until": formats.datetime(until) if until else "",
+            **(self._about_teams(mail) if mail.attempt.kind is Kind.TEAMS_CHANGED else {}),
+        }
+
+    def _about_teams(self, mail: Mail) -> Mapping[str, str]:
+        """How many teams changed and where; units that are not known here yet are left out."""
+        units = ", ".join(one_line(name) for name in mail.units)
+        return {
+            "teams": texts().get(f"teams_changed.teams.{mail.params['teams']}", mail.locale),
+            "where": texts().get("teams_changed.where", mail.locale, units=units) if units else "",
         }
 
     def _url(self, mail: Mail) -> str:
@@ -113,6 +122,8 @@ class Composer:
                 return f"{self.public_url}/enrolment/approvals"
             case Kind.RESULTS_RELEASED | Kind.ROUND_WITHHELD:
                 return f"{self.public_url}/feedback/rounds/{mail.params['round_id']}"
+            case Kind.TEAMS_CHANGED if mail.params["may_read"]:
+                return f"{self.public_url}/enrolment/imports/{mail.params['import_id']}"
             case Kind.SIGN_IN_CHANGED:
                 return f"{self.public_url}/"
             case _:
@@ -132,6 +143,8 @@ def variant_of(mail: Mail) -> str:
         return str(mail.params["reason"])
     if mail.attempt.kind is Kind.SIGN_IN_CHANGED:
         return str(mail.params["change"])
+    if mail.attempt.kind is Kind.TEAMS_CHANGED:
+        return "report" if mail.params["may_read"] else "units"
     return "all"
 
 
