@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from services.feedback.rounds.handlers import CLOSE
 from services.feedback.settings import FeedbackSettings
 from shared import directory
 from shared.db import create_pool, transaction
-from shared.events import PersonState
+from shared.events import Bucket, Group, PersonState
 from shared.ids import random_id
 from shared.inbox import Received
+from shared.links import token_for
 from tests.feedback.house import NOW, SECRETS, House, received
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
@@ -195,3 +197,33 @@ async def test_what_was_is_forgotten_when_it_counts_no_longer(importer: Importer
     assert await house.pool.fetchval(count) == 2 + 2 * PEERS
     await importer.send(NOW + timedelta(days=57), {house.manager: {"status": "on_leave"}})
     assert await house.pool.fetchval(count) == 2 + PEERS + 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_sending_everybody_away_but_one_after_a_round_has_opened_does_not_tell_whether_that_one_answers(
+    importer: Importer, answered: bool
+) -> None:
+    """The attack: nobody else can answer any more, so that the next count, or an early end, tells of the one."""
+    house = importer.house
+    await importer.organisation(LONG_AGO)
+    house.now = NOW
+    round_id = await house.open_round(groups=(Group.peer,))
+    target = token_of(house, await house.pool.fetchval(_INVITATION_OF, house.peers[0]))
+    for at, status in ((A_MOMENT, "inactive"), (2 * A_MOMENT, "active")):
+        await importer.send(NOW + at, {peer: {"status": status} for peer in house.peers[1:]})
+    if answered:
+        await house.answer(target)
+    before = await house.events()
+    for hours in range(1, 50):
+        await house.count(round_id, now=NOW + timedelta(hours=hours))
+    assert await house.events() == before
+    assert await house.pool.fetchval("select bucket from rounds where id = $1", round_id) == Bucket.none
+    closing = await house.pool.fetch("select due_at from timers where kind = $1", CLOSE)
+    assert {row["due_at"] - NOW > timedelta(days=13) for row in closing} == {True}
+
+
+_INVITATION_OF = "select id from invited where respondent_id = $1"
+
+
+def token_of(house: House, invitation_id: UUID) -> str:
+    return token_for(house.settings.secrets.link, invitation_id)

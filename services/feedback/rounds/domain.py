@@ -238,26 +238,31 @@ def next_tick(now: datetime, every: timedelta) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Where an open round stands at a tick."""
+    """Where an open round stands at a tick.
+
+    narrowed: somebody who was asked has left since.
+    """
 
     bucket: Bucket  # as last announced
     used: int
     waiting: int
+    narrowed: bool = False
 
 
 def new_bucket(count: Count) -> Bucket | None:
     """The bucket to announce, or None when it is the one already announced.
 
     None also when the round is complete: it closes at this tick, and with a last count that would tell how many of
-    those who were asked declined, or that nobody did.
+    those who were asked declined, or that nobody did. And None from the moment on at which somebody left: whoever sends
+    HR files could have everybody leave but one, and see by the next count whether that one answers.
     """
     bucket = Bucket.of(count.used)
-    return None if bucket == count.bucket or is_complete(count) else bucket
+    return None if bucket == count.bucket or count.narrowed or is_complete(count) else bucket
 
 
 def is_complete(count: Count) -> bool:
-    """Nobody is left who could answer: everybody has answered, declined or left."""
-    return count.waiting == 0
+    """Everybody has answered or declined. Of a round that somebody left nothing is told before its time."""
+    return count.waiting == 0 and not count.narrowed
 
 
 def ended_since(reached: MilestoneReached, sequence: int, endings: Mapping[tuple[UUID, str], int]) -> bool:

@@ -109,10 +109,7 @@ class RoundHandlers:
 
     async def count(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
         """At a tick of the fixed clock: announce changed buckets, have complete rounds closed, set the next tick."""
-        standing = [
-            (one.round, one.count({token_hash(self._token(invitation)) for invitation in one.revoked}))
-            for one in await store.standings(conn, [UUID(one.key) for one in due])
-        ]
+        standing = await store.standings(conn, [UUID(one.key) for one in due])
         buckets = {round_.id: bucket for round_, count in standing if (bucket := new_bucket(count))}
         pairs: list[Caused] = [
             (ResponsesCounted(**about(round_), bucket=buckets[round_.id]), None)

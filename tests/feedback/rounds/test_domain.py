@@ -228,6 +228,7 @@ def test_a_count_is_announced_only_when_its_bucket_changed() -> None:
 def test_a_round_is_complete_when_nobody_is_waited_for() -> None:
     assert is_complete(Count(Bucket.some, used=6, waiting=0))
     assert not is_complete(Count(Bucket.some, used=6, waiting=1))
+    assert not is_complete(Count(Bucket.some, used=6, waiting=0, narrowed=True))
 
 
 def test_the_count_that_ends_a_round_is_told_to_nobody() -> None:

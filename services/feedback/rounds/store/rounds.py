@@ -157,40 +157,24 @@ async def lock_open_about(conn: Connection, person_ids: Collection[UUID]) -> lis
     return [LockedRound(_round(row), row["wrapped_key"]) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An open round at a tick: how many links were used, the hashes of those that were not, invitations taken back."""
-
-    round: Round
-    bucket: Bucket
-    used: int
-    unused: Sequence[bytes]
-    revoked: Sequence[UUID]
-
-    def count(self, taken_back: Collection[bytes]) -> Count:
-        """`taken_back`: hashes of links that nobody is waited for any more, used or not."""
-        return Count(self.bucket, self.used, sum(one not in taken_back for one in self.unused))
-
-
-async def standings(conn: Connection, ids: Collection[UUID]) -> list[Standing]:
+async def standings(conn: Connection, ids: Collection[UUID]) -> list[tuple[Round, Count]]:
     """Where those of `ids` stand that are still open, and no longer than this transaction can they change state.
 
-    Which unused links were taken back, only who holds the link secret can tell: no statement is to join the two.
+    Whether a link of somebody who left was used, no statement asks: which it is takes the link secret to know.
     """
     rows = await conn.fetch(
         """
-        select r.*, l.used, l.unused, array(select id from invited where round_id = r.id and revoked) as revoked
+        select r.*, l.used, l.waiting, exists (select from invited where round_id = r.id and revoked) as narrowed
         from rounds r
         cross join lateral (
-            select count(*) filter (where state = 'used') as used,
-                   coalesce(array_agg(token_hash) filter (where state = 'issued'), '{}') as unused
+            select count(*) filter (where state = 'used') as used, count(*) filter (where state = 'issued') as waiting
             from links where round_id = r.id
         ) l
         where r.id = any($1::uuid[]) and r.state = 'open' order by r.id for no key update of r
         """,
         list(ids),
     )
-    return [Standing(_round(row), Bucket(row["bucket"]), row["used"], row["unused"], row["revoked"]) for row in rows]
+    return [(_round(row), Count(Bucket(row["bucket"]), row["used"], row["waiting"], row["narrowed"])) for row in rows]
 
 
 async def announce_buckets(conn: Connection, buckets: Mapping[UUID, Bucket]) -> None:
