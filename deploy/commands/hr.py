@@ -29,7 +29,7 @@ _COUNTS = {
     "unchanged": "unchanged", "kept_as_they_were": "known, but kept as they were: their row has an error",
     "left_before": "left before Medled knew them: passed over",
     "without_login": "without a login in the file: it is the employee id", "new_units": "new units",
-    "teams_changed": "teams of which much changes at once",
+    "teams_changed": "teams that change much at once",
 }  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def _print_people(words: str, people: list[dict[str, Any]]) -> None:
 def _print_teams(teams: list[dict[str, Any]]) -> None:
     if not teams:
         return
-    say("\nTeams of which much changes at once (the programme office is told of them, but for a dry run):")
+    say("\nTeams that change much at once; the programme office is told when the file is imported:")
     rows = [
         (t["employee_id"], t["name"], "; ".join(t["units"]), f"{t['changed']:,}", f"{t['before']:,} -> {t['after']:,}")
         for t in teams[:10]

@@ -57,7 +57,7 @@ def test_the_mail_says_how_many_teams_in_which_units_and_leads_to_the_report() -
     assert "much of five to nine teams at once" in text
     assert "Units concerned: Hemtjänst, Natt." in text
     assert "https://medled.example.org/enrolment/imports/0198c0de" in text
-    assert read(about(may_read=True))["Subject"] == "An import of people has changed whole teams"
+    assert read(about(may_read=True))["Subject"] == "An import of people has changed much of a team"
 
 
 def test_whoever_may_not_read_the_report_is_told_who_can_and_not_sent_there() -> None:

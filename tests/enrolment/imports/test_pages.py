@@ -80,7 +80,7 @@ async def test_a_report_shows_the_teams_of_which_much_changes(world: World, dry_
     )
     await work(world)
     report = await words(office, f"{PAGE}/{sent['id']}")
-    assert "Teams of which much changes at once 1" in report
+    assert "Teams that change much at once 1" in report
     assert "Anna Berg (1) Care 6 0 → 6" in report
     assert told in report
 
