@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -165,6 +166,17 @@ async def test_an_account_of_somebody_who_left_does_not_become_somebody_with_a_h
     assert await attack.signs_in("mallory") is None
 
 
+async def test_an_account_that_comes_back_under_another_login_is_not_bound_to_who_has_a_history(
+    attack: Attack,
+) -> None:
+    await attack.send(E1="mallory", E2="olle")
+    await attack.grant("E2", Role.operator)
+    assert await attack.signs_in("f3c1", "mallory") == "E1"
+    await attack.send(E1="-", E2="olle")
+    assert await attack.signs_in("f3c1", "olle") is None  # renamed at the provider; nobody else ever had the login
+    assert await attack.signs_in("a77b", "olle") == "E2"
+
+
 async def test_a_login_that_somebody_else_had_is_not_bound_to_whoever_has_done_something(attack: Attack) -> None:
     await attack.send(E1="mallory", E2="olle")
     await attack.grant("E2", Role.operator)
@@ -257,6 +269,11 @@ async def test_an_account_without_a_login_or_with_an_unknown_one_is_nobody_and_a
     assert {(each["subject"], each["reason"]) for each in listed} == {
         ("opaque", "no_login"), ("stranger", "unknown_login"),
     }  # fmt: skip
+    async with transaction(attack.world.pool) as conn:
+        later = attack.world.now + timedelta(days=91)
+        await actions.first_sign_in(conn, Account(ISSUER, "newer", "newer", 0), now=later)
+    listed = (await client.get("/enrolment/v1/sign-ins/refused")).json()
+    assert [each["subject"] for each in listed] == ["newer"]
 
 
 async def test_an_operator_binds_another_account_sessions_end_and_every_known_address_hears_of_it(

@@ -81,7 +81,7 @@ class Broadcaster:
         return format_sse_event(data_str=body, id=str(entry.position))
 
     async def run(self) -> None:
-        """Poll and count for ever; a database that is away only delays what is new."""
+        """Poll and count for ever; a database that is away, or a statement that fails, only delays what is new."""
         async with asyncio.TaskGroup() as both:
             both.create_task(self._poll_on())
             both.create_task(self._count_on())
@@ -93,6 +93,10 @@ class Broadcaster:
                 full = await self._poll()
             except UNAVAILABLE as error:
                 log.warning("stream.poll_failed", error=repr(error))
+                await asyncio.sleep(_RETRY_AFTER)
+                continue
+            except Exception:
+                log.exception("stream.poll_failed")
                 await asyncio.sleep(_RETRY_AFTER)
                 continue
             await asyncio.sleep(0 if full else self._poll_seconds)
@@ -112,6 +116,9 @@ class Broadcaster:
                 await self._send_figures()
             except UNAVAILABLE as error:
                 log.warning("stream.count_failed", error=repr(error))
+                self._figures_stale.set()
+            except Exception:
+                log.exception("stream.count_failed")
                 self._figures_stale.set()
             await asyncio.sleep(max(_FIGURES_EVERY, loop.time() - began))
 

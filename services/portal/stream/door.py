@@ -60,7 +60,7 @@ class Door:
                 self._anybody.clear()
 
     async def run(self) -> None:
-        """Look for ever; a database that is away ends nobody's visit."""
+        """Look for ever; a database that is away ends nobody's visit, and no fault of one look is the last."""
         while True:
             await self._anybody.wait()
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
@@ -68,6 +68,8 @@ class Door:
                 await self._look()
             except UNAVAILABLE as error:
                 log.warning("stream.look_failed", error=repr(error))
+            except Exception:
+                log.exception("stream.look_failed")
 
     async def _look(self) -> None:
         visits = list(self._visits)

@@ -77,6 +77,22 @@ async def test_events_of_an_opening_are_caused_by_the_milestone_and_carry_no_lin
         assert token not in written
 
 
+async def test_a_rounds_invitations_go_out_in_an_order_of_chance(house: House) -> None:
+    """Their mail is told in public: the first would be the co-leader's own, the second the manager's."""
+    await house.handle(*[received(house.milestone(person_id=peer)) for peer in house.peers])
+    issued = await house.pool.fetch(
+        """
+        select payload ->> 'round_id' as round, payload ->> 'group' as asked
+        from (select seq, convert_from(payload, 'UTF8')::jsonb as payload
+              from outbox where type = 'medled.invitation.issued.v1') o
+        order by seq
+        """
+    )
+    firsts = {row["round"]: row["asked"] for row in reversed(issued)}
+    assert len(firsts) == len(house.peers)
+    assert set(firsts.values()) != {"self"}
+
+
 async def test_a_milestone_without_feedback_opens_nothing(house: House) -> None:
     assert await house.handle(received(house.milestone(feedback=None))) == ()
     assert await house.events() == []
@@ -327,6 +343,14 @@ async def test_what_is_announced_when_somebody_leaves_does_not_tell_whether_they
     assert await house.pool.fetch("select *, xmin::text, ctid::text from links order by token_hash") == links
     assert await house.pool.fetchval("select count(*) from revocations") == 2
     assert await house.pool.fetchval("select count(*) from ballots") == 1
+
+
+async def test_what_was_taken_back_is_forgotten_when_the_round_ends(house: House) -> None:
+    round_id = await house.open_round()
+    await follow_people(house, received(person(house, house.peers[0])))
+    await house.close(round_id)
+    for table in ("revocations", "invited"):
+        assert await house.pool.fetchval(f"select count(*) from {table}") == 0
 
 
 async def test_a_round_about_somebody_who_left_ends_unread(house: House) -> None:

@@ -1,5 +1,6 @@
 """The open stream over HTTP: who may read it, from where, and how it says no."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from unittest.mock import ANY
 
@@ -8,7 +9,7 @@ import pytest
 
 from services.portal.dashboard.api import Overview
 from services.portal.settings import PortalSettings
-from services.portal.stream import store
+from services.portal.stream import door, store
 from shared.access import Role
 from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent
@@ -242,6 +243,32 @@ async def test_a_persons_open_stream_ends_when_they_leave(portal: Portal, pool: 
     async with portal.browser("anna") as client, client.stream("GET", STREAM) as response:
         await pool.execute("update people set status = 'inactive'")
         assert await _goodbye(response) == "access_ended"
+
+
+async def test_one_look_that_fails_leaves_no_stream_open_for_ever(
+    portal: Portal, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_LOOK_EVERY_SECONDS", 0.05)
+    ending = {"authorization": f"Bearer {await add_machine(pool, 'gone', {Role.stream_reader: None})}"}
+    async with portal.browser() as client, client.stream("GET", STREAM, headers=ending) as response:
+        await pool.execute("alter table access rename to elsewhere")
+        await asyncio.sleep(0.5)
+        await pool.execute("alter table elsewhere rename to access")
+        await _withdrawn(pool)
+        assert await _goodbye(response) == "access_ended"
+
+
+async def test_one_poll_that_fails_silences_no_stream(portal: Portal, pool: Pool, take: Take) -> None:
+    async with portal.browser("anna") as client, client.stream("GET", STREAM) as response:
+        async with asyncio.timeout(10):
+            while not len(portal.app.state.live.broadcaster):
+                await asyncio.sleep(0.05)
+        await pool.execute("alter view stream_entries rename to elsewhere")
+        await asyncio.sleep(0.5)
+        await pool.execute("alter view elsewhere rename to stream_entries")
+        await happened(take, 1)
+        heard = [each["data"]["event"]["type"] for each in await server_sent(response, 3) if "event" not in each]
+        assert heard == [EnrolmentRequested.type]
 
 
 async def _goodbye(response: httpx.Response) -> str:
