@@ -23,6 +23,7 @@ from services.enrolment.programmes import api as programmes
 from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
 from services.enrolment.sign_ins import api as sign_ins
+from services.enrolment.sign_ins import handlers as sign_in_handlers
 from services.enrolment.sign_ins import pages as sign_in_pages
 from shared import directory
 from shared.db import Pool
@@ -74,5 +75,9 @@ def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
         pool,
         service=SERVICE,
         handlers=[*directory.session_handlers(), *enrolment_handlers.handlers()],
-        timers={**enrolment_handlers.timers(), **import_handlers.timers(pool, time_limit=settings.import_time_limit)},
+        timers={
+            **enrolment_handlers.timers(),
+            **import_handlers.timers(pool, time_limit=settings.import_time_limit),
+            **sign_in_handlers.timers(),
+        },
     )

@@ -13,9 +13,12 @@ from starlette.responses import Response
 from services.enrolment.access import actions as access
 from services.enrolment.sign_ins import actions
 from services.enrolment.sign_ins.domain import Reason
+from services.enrolment.sign_ins.handlers import timers
+from shared.clock import Clock
 from shared.db import transaction
 from shared.events import AccessState, Role, SignInChanged
 from shared.oidc import Account
+from shared.timers import Timers
 from shared.web.session import COOKIE, Arrival, hand_over
 from tests.enrolment.imports.conftest import Importer
 from tests.enrolment.world import ORIGIN, World, opened, refused
@@ -269,11 +272,28 @@ async def test_an_account_without_a_login_or_with_an_unknown_one_is_nobody_and_a
     assert {(each["subject"], each["reason"]) for each in listed} == {
         ("opaque", "no_login"), ("stranger", "unknown_login"),
     }  # fmt: skip
-    async with transaction(attack.world.pool) as conn:
-        later = attack.world.now + timedelta(days=91)
-        await actions.first_sign_in(conn, Account(ISSUER, "newer", "newer", 0), now=later)
-    listed = (await client.get("/enrolment/v1/sign-ins/refused")).json()
-    assert [each["subject"] for each in listed] == ["newer"]
+
+
+async def test_who_was_not_let_in_is_forgotten_90_days_after_they_came_last(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, came = attack.world.pool, attack.world.now
+
+    async def comes(subject: str, after: timedelta) -> None:
+        async with transaction(pool) as conn:
+            await actions.first_sign_in(conn, Account(ISSUER, subject, subject, 0), now=came + after)
+
+    async def kept(after: timedelta) -> set[str]:
+        monkeypatch.setattr(Clock, "now", lambda _: came + after)
+        await Timers(pool, Clock(), timers()).tick()
+        return {row["subject"] for row in await pool.fetch("select subject from refused_sign_ins")}
+
+    await comes("once", timedelta())
+    await comes("again", timedelta())
+    await comes("again", timedelta(days=30))
+    assert await kept(timedelta(days=89)) == {"once", "again"}
+    assert await kept(timedelta(days=90)) == {"again"}
+    assert await kept(timedelta(days=120)) == set()
 
 
 async def test_an_operator_binds_another_account_sessions_end_and_every_known_address_hears_of_it(

@@ -1,5 +1,6 @@
 """Binding accounts to people: at the first sign-in, and by an operator. Audited and announced."""
 
+import hashlib
 import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from services.enrolment.access.actions import of_person as access_of
 from services.enrolment.sign_ins import store
 from services.enrolment.sign_ins.domain import InUse, NoSuchSignIn, Reason, choose
 from services.enrolment.sign_ins.store import SignIn
-from shared import outbox
+from shared import outbox, timers
 from shared.access import Principal, audit
 from shared.db import Connection
 from shared.events import PersonStatus, SignInChanged
@@ -18,7 +19,8 @@ from shared.events import SignIn as Announced
 from shared.ids import new_id
 from shared.oidc import Account
 
-_REFUSED_KEPT = timedelta(days=90)
+REFUSED_KEPT = timedelta(days=90)
+FORGET_REFUSED = "sign_ins.forget_refused"  # a timer's kind; its key is the account's digest
 
 
 async def first_sign_in(conn: Connection, account: Account, *, now: datetime) -> UUID | Reason:
@@ -40,7 +42,8 @@ async def first_sign_in(conn: Connection, account: Account, *, now: datetime) ->
         candidates = await store.candidates(conn, login, account.issuer)
         found = choose(candidates, account_is_anothers=held is not None)
     if isinstance(found, Reason):
-        await store.note_refused(conn, account, found, now, now - _REFUSED_KEPT)
+        await store.note_refused(conn, account, found, now)
+        await timers.schedule(conn, FORGET_REFUSED, _digest(account), now + REFUSED_KEPT)
         return found
     who = Principal("person", f"person:{found}", found, "")
     if held is not None:
@@ -49,6 +52,10 @@ async def first_sign_in(conn: Connection, account: Account, *, now: datetime) ->
     await _announce(conn, found, now=now, sessions_end=False)
     await audit(conn, who, "sign_in.bound", found, now)
     return found
+
+
+def _digest(account: Account) -> str:
+    return hashlib.sha256(f"{account.issuer}\n{account.subject}".encode()).hexdigest()
 
 
 async def bind(conn: Connection, who: Principal, person_id: UUID, issuer: str, subject: str, *, now: datetime) -> None:

@@ -155,9 +155,8 @@ async def end(conn: Connection, issuer: str, subject: str, *, ended_by: str, now
     )  # fmt: skip
 
 
-async def note_refused(conn: Connection, account: Account, reason: str, now: datetime, before: datetime) -> None:
-    """Remember an account that was not let in, and forget those of before that moment."""
-    await conn.execute("delete from refused_sign_ins where at < $1", before)
+async def note_refused(conn: Connection, account: Account, reason: str, now: datetime) -> None:
+    """Remember an account that was not let in."""
     await conn.execute(
         """
         insert into refused_sign_ins (issuer, subject, login, reason, at) values ($1, $2, $3, $4, $5)
@@ -165,6 +164,11 @@ async def note_refused(conn: Connection, account: Account, reason: str, now: dat
         """,
         account.issuer, account.subject, account.login, reason, now,
     )  # fmt: skip
+
+
+async def forget_refused(conn: Connection, until: datetime) -> None:
+    """Forget accounts that were refused at that moment or before, and not since."""
+    await conn.execute("delete from refused_sign_ins where at <= $1", until)
 
 
 async def email_of(conn: Connection, person_id: UUID) -> str | None:
