@@ -20,15 +20,15 @@ _SAY_SECONDS = 10.0  # between two lines of progress where no terminal shows a b
 _ENDED = ("done", "refused", "failed", "cancelled")
 _KINDS = {
     "joined": "joined", "left": "left", "returned": "returned", "moved": "moved to another unit",
-    "manager": "have another manager", "changed": "changed otherwise",
+    "manager": "get a new manager", "changed": "change in other ways",
 }  # fmt: skip
 _COUNTS = {
-    "rows": "rows in the file", "rows_with_errors": "rows with errors: not used", "warnings": "warnings",
-    "joined": "people who join", "deactivated": "people who leave", "reactivated": "people who are back",
-    "manager_changed": "get another manager", "moved": "move to another unit", "changed": "change otherwise",
-    "unchanged": "unchanged", "kept_as_they_were": "known, but kept as they were: their row has an error",
-    "left_before": "left before Medled knew them: passed over",
-    "without_login": "without a login in the file: it is the employee id", "new_units": "new units",
+    "rows": "rows in the file", "rows_with_errors": "rows with errors (not used)", "warnings": "warnings",
+    "joined": "new people", "deactivated": "people who leave", "reactivated": "people who are back",
+    "manager_changed": "get a new manager", "moved": "move to another unit", "changed": "other changes",
+    "unchanged": "unchanged", "kept_as_they_were": "known people left unchanged: their row has an error",
+    "left_before": "left before Medled knew of them: not included",
+    "without_login": "without a login in the file: the employee id is used", "new_units": "new units",
     "teams_changed": "teams that change much at once",
 }  # fmt: skip
 
@@ -42,7 +42,7 @@ def hr() -> None:
 def import_(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A full export, CSV.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the difference.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     max_deactivations: Annotated[
         str, typer.Option(help="Refuse a file that deactivates more: a share or a number of people.")
     ] = "10%",
@@ -51,7 +51,7 @@ def import_(
     ] = False,
     mapping: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="TOML or YAML: columns and statuses it names its way."),
+        typer.Option(exists=True, dir_okay=False, help="TOML or YAML: what your columns and words are called."),
     ] = None,
     source: Annotated[str, typer.Option(help="Which HR platform it is from.")] = "hr",
     separator: Annotated[str, typer.Option(help="Between the levels of a unit's path.")] = " - ",

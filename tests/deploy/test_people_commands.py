@@ -202,8 +202,8 @@ async def test_a_report_says_in_words_what_it_counts_and_is_shown_again(medled: 
         (CSV + "".join(PEOPLE[:3]) + "e3,Anna3\ne7,Gone,Long,,Care,Inactive\n").replace("Unit\n", "Unit,Status\n")
     )
     ended = await medled("hr", "import", export)
-    assert re.search(r"known, but kept as they were: their row has an error +4", ended.stdout), ended.output
-    assert re.search(r"left before Medled knew them: passed over +1", ended.stdout)
+    assert re.search(r"known people left unchanged: their row has an error +4", ended.stdout), ended.output
+    assert re.search(r"left before Medled knew of them: not included +1", ended.stdout)
     [(page, command)] = re.findall(r"kept at (\S+), and medled (.+) prints it", ended.stdout)
     assert page.endswith(f"/enrolment/imports/{command.split()[-1]}")
     again = await medled(*command.split())

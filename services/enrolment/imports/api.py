@@ -72,7 +72,7 @@ class ImportOptions(BaseModel):
         try:
             return read_locale(text) if info.field_name == "default_locale" else read_time_zone(text)
         except Unusable as problem:
-            raise ValueError(f"{problem.detail} {problem.remedy}") from problem
+            raise ValueError(f"{problem.sentence.detail()} {problem.sentence.remedy()}") from problem
 
 
 class ImportOut(BaseModel):

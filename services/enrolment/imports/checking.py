@@ -13,6 +13,7 @@ from services.enrolment.imports import values
 from services.enrolment.imports.columns import REQUIRED, FieldName, Header
 from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.records import Record
+from services.enrolment.imports.sentences import Phrase, Sentence
 from services.enrolment.imports.values import Unusable
 from shared.events import PersonStatus
 
@@ -53,12 +54,22 @@ class Issue:
     """Something in the file to put right: where it stands, what is wrong, what was done, what to do."""
 
     severity: Severity
-    code: str
     line: int
     column: str | None
     employee_id: str | None
-    detail: str
-    remedy: str
+    sentence: Sentence
+
+    @property
+    def code(self) -> str:
+        return self.sentence.code
+
+    @property
+    def detail(self) -> str:
+        return self.sentence.detail()
+
+    @property
+    def remedy(self) -> str:
+        return self.sentence.remedy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +132,8 @@ def _repeated_columns(header: Header) -> list[Issue]:
     """Columns that share a name; none of them is used, or the file would have been refused."""
     return [
         Issue(
-            "warning", "duplicate_columns", header.line, header.names[same[0]], None,
-            f"Columns {header.describe(same)} have the same name. None of them is used.",
-            "If one of them is meant to be used, give it a name of its own.",
+            "warning", header.line, header.names[same[0]], None,
+            Sentence("duplicate_columns.unused", {"columns": header.describe(same)}),
         )
         for same in header.repeated
     ]  # fmt: skip
@@ -150,12 +160,10 @@ class _RowReader:
         """The row, or None when an error was reported for it."""
         if record.fault is not None:
             who = self.peek(record, "employee_id")
-            fault = Unusable("bad_row", record.fault[0].upper() + record.fault[1:] + ".", "Correct the row.")
-            self.report("error", record.line, None, who, fault)
+            self.report("error", record.line, None, who, record.fault)
             return None
         if self._is_header(record):
-            again = Unusable("header_again", "The header stands here again.", "Send one file with one header.")
-            self.report("warning", record.line, None, None, again)
+            self.report("warning", record.line, None, None, Sentence("header_again"))
             return None
         return self._row(record)
 
@@ -169,10 +177,9 @@ class _RowReader:
             except Unusable as problem:
                 costs_row = name in REQUIRED or name == "status"
                 usable = usable and not costs_row
-                self.report("error" if costs_row else "warning", record.line, name, who, problem)
+                self.report("error" if costs_row else "warning", record.line, name, who, problem.sentence)
         if usable and not found["given_name"] and not found["family_name"]:
-            nameless = Unusable("no_name", "The person has no name.", "Give the name in the HR platform.")
-            self.report("error", record.line, "given_name", who, nameless)
+            self.report("error", record.line, "given_name", who, Sentence("no_name.neither"))
             usable = False
         return Row(record.line, **found) if usable else None  # type: ignore[arg-type] # the readers give each field's type
 
@@ -189,7 +196,7 @@ class _RowReader:
     def _value(self, name: FieldName, cell: str) -> object:
         text = values.clean(cell, _LONGEST[name])
         if not text and name == "employee_id":
-            raise Unusable("no_employee_id", "There is no employee id.", "Every row needs one to say whom it is about.")
+            raise Unusable("no_employee_id")
         if not text and name in {"locale", "time_zone", "login"}:
             return None
         reader = self._readers.get(name)
@@ -209,9 +216,11 @@ class _RowReader:
     def _is_header(self, record: Record) -> bool:
         return tuple(cell.strip() for cell in record.fields) == self._names
 
-    def report(self, severity: Severity, line: int, name: FieldName | None, who: str | None, problem: Unusable) -> None:
+    def report(
+        self, severity: Severity, line: int, name: FieldName | None, who: str | None, sentence: Sentence
+    ) -> None:
         column = self.header.name_of(name) if name is not None and name in self.header.places else None
-        self.issues.append(Issue(severity, problem.code, line, column, who, problem.detail, problem.remedy))
+        self.issues.append(Issue(severity, line, column, who, sentence))
 
 
 def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result: Checked, reader: _RowReader) -> None:
@@ -220,14 +229,11 @@ def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result:
         first, *more = rows
         contradicting = employee_id in faulty or any(replace(row, line=first.line) != first for row in more)
         for row in more if not contradicting else rows:
-            others = _other_lines(rows, row) or "that was refused"
-            problem = Unusable(
-                "duplicate_employee_id",
-                f"The employee id {employee_id} also stands on line {others}"
-                + (", with other values." if contradicting else ", with the same values."),
-                "Keep one row per person.",
+            sentence = Sentence(
+                f"duplicate_employee_id.{'other' if contradicting else 'same'}",
+                {"employee_id": employee_id, "lines": _other_lines(rows, row)},
             )
-            reader.report("error" if contradicting else "warning", row.line, "employee_id", employee_id, problem)
+            reader.report("error" if contradicting else "warning", row.line, "employee_id", employee_id, sentence)
         if contradicting:
             faulty.add(employee_id)
         elif first.status is PersonStatus.inactive:
@@ -236,11 +242,12 @@ def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result:
             result.rows[employee_id] = first
 
 
-def _other_lines(rows: Sequence[Row], row: Row) -> str:
-    """The lines of the others; of very many, the first few and how many more."""
+def _other_lines(rows: Sequence[Row], row: Row) -> str | Phrase:
+    """The lines of the others, if they were usable; of very many, the first few and how many more."""
     others = [other.line for other in rows[: _MOST_LINES_TOLD + 1] if other is not row][:_MOST_LINES_TOLD]
     more = len(rows) - 1 - len(others)
-    return ", ".join(map(str, others)) + (f" and {more:,} more" if more else "")
+    some = ", ".join(map(str, others)) or Phrase("a_refused_line")
+    return Phrase("and_more", {"some": ", ".join(map(str, others)), "more": more}) if more else some
 
 
 def _identify(unnamed: Sequence[tuple[Record, str | None]], known: Mapping[str, Known], result: Checked) -> None:
@@ -266,11 +273,6 @@ def _settle_emails(result: Checked, reader: _RowReader) -> None:
             holders[row.email.lower()].append(row)
     for rows in holders.values():
         for row in rows if len(rows) > 1 else []:
-            problem = Unusable(
-                "duplicate_email",
-                f"The address {row.email} also stands on line {_other_lines(rows, row)}. "
-                "Who had it before keeps it; others get none.",
-                "Give each person an address of their own.",
-            )
-            reader.report("warning", row.line, "email", row.employee_id, problem)
+            sentence = Sentence("duplicate_email", {"email": row.email or "", "lines": _other_lines(rows, row)})
+            reader.report("warning", row.line, "email", row.employee_id, sentence)
             result.rows[row.employee_id] = replace(row, email=None)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal
 
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.sentences import Phrase
 
 FieldName = Literal[
     "employee_id", "given_name", "family_name", "email", "title", "grade",
@@ -71,13 +72,13 @@ class Header:
     def name_of(self, field: FieldName) -> str:
         return self.names[self.places[field]]
 
-    def describe(self, places: Sequence[int]) -> str:
-        """These columns for a reader: `2 (E-mail) and 5 (e-mail)`, counted from 1."""
+    def describe(self, places: Sequence[int]) -> Phrase:
+        """These two columns or more, for a reader: `2 (E-mail) and 5 (e-mail)`, counted from 1."""
         more = len(places) - _MOST_NAMED
         *others, last = [f"{place + 1} ({self.names[place][:_LONGEST_NAME]})" for place in places[:_MOST_NAMED]]
         if more > 0:
-            return f"{', '.join([*others, last])} and {more:,} more"
-        return f"{', '.join(others)} and {last}" if others else last
+            return Phrase("and_more", {"some": ", ".join([*others, last]), "more": more})
+        return Phrase("and_last", {"some": ", ".join(others), "last": last})
 
 
 def read_header(names: Sequence[str], told: Mapping[FieldName, Sequence[str]], line: int) -> Header:
@@ -106,11 +107,7 @@ def complain_about(header: Header) -> None:
     for field, place in header.places.items():
         for same in header.repeated:
             if place in same:
-                raise FileRefused(
-                    "duplicate_columns",
-                    f"Columns {header.describe(same)} have the same name, and nobody can say which holds the {field}.",
-                    "Remove or rename all but one of them, and send the file again.",
-                )
+                raise FileRefused("duplicate_columns.read", columns=header.describe(same), field=field)
 
 
 def _complain_about_missing(header: Header) -> None:
@@ -118,10 +115,8 @@ def _complain_about_missing(header: Header) -> None:
     if not missing:
         return
     named = [name[:_LONGEST_NAME] for name in header.names if name.strip()]
-    found = ", ".join(named[:100]) + (f" and {len(named) - 100:,} more" if len(named) > 100 else "") or "none"
-    expected = "; ".join(f"{field} (for example {NAMES[field].split(',')[0]})" for field in missing)
-    raise FileRefused(
-        "missing_columns",
-        f"Required columns are missing: {expected}. Columns found: {found}.",
-        "Rename the columns, or name them in a mapping file, for example: columns." + f'{missing[0]} = "..."',
-    )
+    found: str | Phrase = ", ".join(named[:100]) or Phrase("none")
+    if len(named) > 100:
+        found = Phrase("and_more", {"some": ", ".join(named[:100]), "more": len(named) - 100})
+    expected = tuple(Phrase(f"needed.{field}") for field in missing)
+    raise FileRefused("missing_columns", expected=expected, found=found, first=missing[0])

@@ -8,6 +8,7 @@ from itertools import islice
 
 from services.enrolment.imports import encodings
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.sentences import Phrase
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -18,10 +19,10 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NOT_TEXT = (
-    (b"PK\x03\x04", "an Excel workbook or a zip archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "excel_or_zip"),
+    (b"\xd0\xcf\x11\xe0", "old_excel"),
+    (b"\x1f\x8b", "gzip"),
+    (b"%PDF", "pdf"),
 )
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]{1,60}")
@@ -41,15 +42,12 @@ class Decoded:
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
     """The lines of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefused."""
     if max(content.count(b"\n"), content.count(b"\r")) > _MOST_LINES:
-        raise FileRefused(
-            "too_many_lines", f"The file has more than {_MOST_LINES:,} lines.",
-            "Is it an export of people? It has one line for each; send larger organisations by source.",
-        )  # fmt: skip
+        raise FileRefused("too_many_lines", most=_MOST_LINES)
     if encoding is not None:
         return _as_told(content, encoding)
     for start, what in _NOT_TEXT:
         if content.startswith(start):
-            raise FileRefused("not_text", f"The file is {what}, not CSV.", "Export or save it as CSV and send that.")
+            raise FileRefused("not_text.known", what=Phrase(f"what.{what}"))
     for mark, name in _MARKS:
         if content.startswith(mark):  # a promise; bytes that break it become U+FFFD, which the row check reports
             return Decoded(_lines(content, name, "replace"), name, guessed=False)
@@ -71,13 +69,11 @@ def _lines(content: bytes, encoding: str, errors: str = "strict") -> list[str]:
 def _as_told(content: bytes, encoding: str) -> Decoded:
     name = encodings.python_name(encoding)
     if name is None:
-        raise FileRefused("encoding", f"{encoding!r} is no encoding of exports.", f"Use one of {encodings.ALLOWED}.")
+        raise FileRefused("encoding.unknown", encoding=encoding, allowed=encodings.ALLOWED)
     try:
         lines = _lines(content, name)
     except UnicodeError as error:
-        raise FileRefused(
-            "encoding", f"The file is not {encoding}: {error}.", "Correct the encoding in the mapping file."
-        ) from error
+        raise FileRefused("encoding.wrong", encoding=encoding, why=str(error)) from error
     if lines:
         lines[0] = lines[0].removeprefix("\ufeff")
     return Decoded(lines, encoding, guessed=False)

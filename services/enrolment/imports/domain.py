@@ -40,12 +40,9 @@ class Cap:
             return
         share = f" ({self.percent:g} %)" if self.number is None else ""
         raise FileRefused(
-            "deactivation_cap",
-            f"The file would deactivate {leaving:,} of {active:,} people ({leaving / active * 100:.1f} %); "
-            f"at most {allowed:,}{share} may be deactivated at once.",
-            "Check that the export is complete. If they have really left, send it again with max_deactivations "
-            f"(--max-deactivations) at {leaving} or more.",
-        )
+            "deactivation_cap", leaving=leaving, active=active, share=f"{leaving / active * 100:.1f} %",
+            allowed=allowed, allowed_share=share, enough=str(leaving),
+        )  # fmt: skip
 
 
 # The programme office is told of a team when at least so many of it changed lately, and at least one in so many of the
@@ -69,13 +66,7 @@ class Overlap:
         """Raises FileRefused when they are most of those who join: the file is another source's."""
         if self.alike < _A_HANDFUL or self.alike * 2 < self.joining:
             return
-        raise FileRefused(
-            "known_elsewhere",
-            f"{self.alike:,} of the {self.joining:,} people who would join have the login, e-mail or employee id of an "
-            f"active person of source {self.source}, and would be there twice.",
-            f"Did you mean source {self.source}? If they are other people, send it again with allow_overlap "
-            "(--allow-overlap).",
-        )
+        raise FileRefused("known_elsewhere", alike=self.alike, joining=self.joining, source=self.source)
 
 
 def leaving(

@@ -137,9 +137,7 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
     run.report.tell(checked.issues)
     run.report.suggested_login_column = guess.name()
     if not checked.rows and not checked.left:
-        raise FileRefused(
-            "no_usable_row", "No row of the file can be used.", "Correct the errors listed and send it again."
-        )
+        raise FileRefused("no_usable_row")
     return checked, _column_names(sheet)
 
 
@@ -183,10 +181,7 @@ def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
     run.report.withheld_deactivations = len(full - named)
     if full == named:
         return named
-    run.report.notes.append(
-        f"Nobody who is missing from the file was deactivated ({len(full - named):,} people): of line {lines} nobody "
-        "can say whom it is about, so they may be missing by mistake. Correct it and send the file again."
-    )
+    run.report.note("nobody_deactivated", people=len(full - named), lines=lines)
     return named
 
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
+from services.enrolment.imports.sentences import Sentence
 from shared.events import PersonStatus
 
 _LATIN = {letter for letter in map(chr, range(0xC0, 0x17F)) if unicodedata.normalize("NFKC", letter) == letter}
@@ -36,14 +37,12 @@ def settle(
     issues: list[Issue] = []
     for who, login in wanted.items():
         if login is not None and login != before[who] and (wrong := _wrong_in(login)):
-            detail = f"The login {login!r} holds {wrong}; the person's login stays as it was."
-            remedy = "Write it with Latin letters (A-Z, å, ä, ö, é and the like), digits and signs of the keyboard."
-            issues.append(Issue("warning", "bad_login", rows[who].line, column, who, detail, remedy))
+            sentence = Sentence("bad_login", {"login": login, "character": wrong})
+            issues.append(Issue("warning", rows[who].line, column, who, sentence))
             wanted[who] = before[who]
     for who in _losers(wanted, before, held):
-        detail = f"The login {wanted[who]} is also somebody else's; the person's login stays as it was."
-        remedy = "Give each person a login of their own; capitals make no other one."
-        issues.append(Issue("warning", "duplicate_login", rows[who].line, column, who, detail, remedy))
+        sentence = Sentence("duplicate_login", {"login": wanted[who] or ""})
+        issues.append(Issue("warning", rows[who].line, column, who, sentence))
         wanted[who] = before[who]
     return wanted, issues
 

@@ -97,10 +97,10 @@ def _encoding(text: str, told: object) -> str | None:
         return name
     meant = encodings.suggestion(name)
     raise FileRefused(
-        "encoding",
-        f"{_place(text, 'encoding')}{name[:50]!r} is no encoding of exports.",
-        f"{f'Did you mean {meant}? ' if meant else ''}Use one of {encodings.ALLOWED}; or leave it out, and it is "
-        "found out.",
+        "encoding.as_said",
+        detail=f"{_place(text, 'encoding')}{name[:50]!r} is not an encoding that exports come in.",
+        remedy=f"{f'Did you mean {meant}? ' if meant else ''}Use one of {encodings.ALLOWED}; or leave it out, and "
+        "Medled detects it.",
     )
 
 
@@ -126,7 +126,7 @@ def _unknown(
 
 
 def _wrong(text: str, key: str | None, what: str, remedy: str) -> FileRefused:
-    return FileRefused("mapping", f"In the mapping file, {_place(text, key)}{what}.", remedy)
+    return FileRefused("mapping.as_said", detail=f"In the mapping file, {_place(text, key)}{what}.", remedy=remedy)
 
 
 def _quoted(key: str) -> str:
@@ -158,8 +158,8 @@ def _toml_or_yaml(text: str) -> Any:
     for number, line in enumerate(text.splitlines(), 1):
         if line.count(".") > _MOST_DOTS:
             raise FileRefused(
-                "mapping", f"In the mapping file, line {number} has more than {_MOST_DOTS} dots.",
-                "No column or status needs so many: correct the line.",
+                "mapping.as_said", detail=f"In the mapping file, line {number} has more than {_MOST_DOTS} dots.",
+                remedy="No column or status needs so many: correct the line.",
             )  # fmt: skip
     # A number or a date that cannot be, and brackets without end, are not YAMLError or TOMLDecodeError.
     try:
@@ -169,9 +169,9 @@ def _toml_or_yaml(text: str) -> Any:
             return yaml.load(text, _PlainLoader) or {}  # noqa: S506 - a SafeLoader with less
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise FileRefused(
-                "mapping",
-                f"The mapping file is neither TOML ({_first_line(toml)}) nor YAML ({_first_line(error)}).",
-                "Correct the mapping file.",
+                "mapping.as_said",
+                detail=f"The mapping file is neither TOML ({_first_line(toml)}) nor YAML ({_first_line(error)}).",
+                remedy="Correct the mapping file.",
             ) from error
 
 

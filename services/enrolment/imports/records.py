@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from services.enrolment.imports.columns import Header, complain_about, read_header
 from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.sentences import Sentence
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 100_000  # characters; a csv.reader gives up on a longer value
@@ -25,7 +26,7 @@ class Record:
 
     line: int
     fields: list[str]
-    fault: str | None = None
+    fault: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +93,29 @@ def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
     line = feed.lines[start]
     fields = next(csv.reader([line.rstrip("\r\n")[:100_000]], delimiter=delimiter), [])
     if len(fields) == width:
-        return Record(start + 1, fields, "a quotation mark stands inside the value or is never closed")
+        return Record(start + 1, fields, Sentence("bad_row.quote"))
     if not any(field.strip() for field in fields):
         return Record(start + 1, fields)
-    quoted = ", and a quotation mark may be unclosed" if '"' in line else ""
-    return Record(start + 1, fields, f"the row has {len(fields)} values where the header has {width}{quoted}")
+    key = "bad_row.width_and_quote" if '"' in line else "bad_row.width"
+    return Record(start + 1, fields, Sentence(key, {"values": len(fields), "width": width}))
 
 
 def open_sheet(lines: list[str], mapping: MappingFile) -> Sheet:
     """The sheet in `lines`: delimiter and header found. Raises FileRefused when it is empty or lacks columns."""
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        raise FileRefused("empty", "The file is empty.", "Send a file with a header and one row per person.")
+        raise FileRefused("empty.file")
     told = mapping.delimiter
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
         first += 1
     line = lines[first].rstrip("\r\n")
     if any(unicodedata.category(c) == "Cc" and c != "\t" for c in line[:_LONGEST_HEADER]):
-        raise FileRefused("not_text", "This is not a CSV file.", "Export it as CSV, in UTF-8, and send that file.")
+        raise FileRefused("not_text.unknown")
     header, delimiter = _best_header(line, first + 1, mapping, (told,) if told else _DELIMITERS)
     complain_about(header)
     if not any(line.strip() for line in lines[first + 1 :]):
-        raise FileRefused("empty", "The file has a header but no rows.", "Send a file with one row per person.")
+        raise FileRefused("empty.rows")
     return Sheet(header, delimiter, lines, first + 1)
 
 
@@ -130,8 +131,5 @@ def _split(line: str, delimiter: str) -> list[str]:
     while names and not names[-1]:
         names.pop()
     if len(names) > _MOST_COLUMNS:
-        raise FileRefused(
-            "too_many_columns", f"The header has {len(names):,} columns or more; at most {_MOST_COLUMNS:,} are read.",
-            "Check that the first line is the header, and which character separates the columns (delimiter).",
-        )  # fmt: skip
+        raise FileRefused("too_many_columns", columns=len(names), most=_MOST_COLUMNS)
     return names

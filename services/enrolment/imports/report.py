@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 
 from services.enrolment.imports.checking import Issue
 from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.sentences import Phrase, Sentence, Value
 from services.enrolment.imports.store.teams import Team
 from services.enrolment.people.domain import Person, Unit
 
@@ -32,7 +32,7 @@ class FileRead(BaseModel):
 
 
 class IssueTold(BaseModel):
-    """Something to put right in the file."""
+    """Something to put right in the file, in English; with `sentence` it can be said in another language."""
 
     severity: Literal["error", "warning"]
     code: str
@@ -41,6 +41,7 @@ class IssueTold(BaseModel):
     employee_id: str | None
     detail: str
     remedy: str
+    sentence: Sentence | None = None
 
 
 class FieldChange(BaseModel):
@@ -76,6 +77,7 @@ class Refusal(BaseModel):
     code: str
     detail: str
     remedy: str
+    sentence: Sentence | None = None
 
 
 class Report(BaseModel):
@@ -95,68 +97,57 @@ class Report(BaseModel):
     withheld_deactivations: int = 0
     suggested_login_column: str | None = None
     notes: list[str] = []
+    note_sentences: list[Sentence] = []
     refusal: Refusal | None = None
     failure: Refusal | None = None
 
     def tell(self, issues: Sequence[Issue]) -> None:
         """Tell these issues, errors before warnings, each in the order of the file."""
         ordered = sorted(issues, key=lambda issue: (issue.severity != "error", issue.line))[:MOST_ISSUES]
-        self.issues = [IssueTold.model_validate(asdict(issue)) for issue in ordered]
+        self.issues = [_told(issue) for issue in ordered]
         self.more_issues = len(issues) - len(ordered)
 
     def tell_of_logins(self, without: int) -> None:
         """Tell what somebody signs in with of whom the file says no login, and where their logins may stand."""
         if not without:
             return
-        self.notes.append(
-            f"{without:,} {'person has' if without == 1 else 'people have'} no login in the file: the employee id is "
-            "the login, and the account of the identity provider must be called that."
-        )
+        self.note("without_login.one" if without == 1 else "without_login.other", people=without)
         if (column := self.suggested_login_column) is not None:
-            self.notes.append(
-                f"Column {column} looks like logins. If accounts are called so, send a mapping file with "
-                f"columns.login = {json.dumps(column, ensure_ascii=False)}."
-            )
+            self.note("login_column", column=column, quoted=json.dumps(column, ensure_ascii=False))
+
+    def note(self, key: str, **values: Value) -> None:
+        """Tell something that is no issue of a line."""
+        sentence = Sentence(f"note.{key}", values)
+        self.note_sentences.append(sentence)
+        self.notes.append(f"{sentence.detail()} {sentence.remedy()}")
+
+
+def _told(issue: Issue) -> IssueTold:
+    return IssueTold(
+        severity=issue.severity, code=issue.code, line=issue.line, column=issue.column, employee_id=issue.employee_id,
+        detail=issue.detail, remedy=issue.remedy, sentence=issue.sentence,
+    )  # fmt: skip
 
 
 def refusal(problem: FileRefused) -> Refusal:
-    return Refusal(code=problem.code, detail=problem.detail, remedy=problem.remedy)
+    return _why(problem.sentence)
 
 
-_PHASES = {
-    "queued": "before it had read anything", "reading": "while it read the file", "checking": "while it checked rows",
-    "comparing": "while it compared the file with who is known", "writing": "while it wrote the changes",
-    "announcing": "while it announced the changes",
-}  # fmt: skip
+def _why(sentence: Sentence) -> Refusal:
+    return Refusal(code=sentence.code, detail=sentence.detail(), remedy=sentence.remedy(), sentence=sentence)
 
 
 def interrupted(phase: str, attempts: int) -> Refusal:
     """Its process ended under it, again and again."""
-    return Refusal(
-        code="interrupted",
-        detail=f"The worker's process was ended {attempts} times in the middle of this import, the last time "
-        f"{_PHASES.get(phase, 'at ' + phase)}.",
-        remedy="Most often it has too little memory: give enrolment's worker more (the operations guide says how much "
-        "for how many people), then send the file again.",
-    )
+    return _why(Sentence("interrupted", {"attempts": attempts, "phase": Phrase(f"while.{phase}")}))
 
 
 def too_slow(limit: timedelta) -> Refusal:
-    minutes = limit.total_seconds() / 60
-    return Refusal(
-        code="too_slow",
-        detail=f"Reading and checking the file took longer than {minutes:g} minutes.",
-        remedy="Look at the file: is it one export, and nothing else? A larger one needs a higher "
-        "MEDLED_IMPORT_MINUTES.",
-    )
+    return _why(Sentence("too_slow", {"minutes": f"{limit.total_seconds() / 60:g}"}))
 
 
 def fault_of_ours() -> Refusal:
-    return Refusal(
-        code="fault",
-        detail="The import failed for a reason of ours, which the worker's log tells.",
-        remedy="Tell whoever operates Medled, and send the file again when it is mended.",
-    )
+    return _why(Sentence("fault"))
 
 
 def unit_names(units: Iterable[Unit], separator: str) -> dict[UUID, str]:

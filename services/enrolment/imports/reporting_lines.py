@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from services.enrolment.imports.checking import Issue, Known, Row
+from services.enrolment.imports.sentences import Sentence
 
 _MOST_STEPS = 20  # of a circle, told to each who is in it
 
@@ -24,34 +25,29 @@ def resolve(
         problem = _problem(who, row.manager, staying, known, leaving)
         managers[who] = row.manager if row.manager and problem is None else None
         if problem is not None:
-            issues.append(_issue(row, column, *problem))
+            issues.append(Issue("warning", row.line, column, who, problem))
     others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
     for circle in _circles({**others, **managers}):
         for place, who in enumerate(circle):
             if who in managers:
                 managers[who] = None
-                detail = f"The reporting line is a circle: {_path(circle, place)}; imported without a manager."
-                issues.append(_issue(rows[who], column, "manager_circle", detail))
+                circular = Sentence("manager_circle", {"path": _path(circle, place)})
+                issues.append(Issue("warning", rows[who].line, column, who, circular))
     return managers, issues
 
 
 def _problem(
     who: str, manager: str, staying: Collection[str], known: Mapping[str, Known], leaving: Collection[str]
-) -> tuple[str, str] | None:
+) -> Sentence | None:
     if not manager:
         return None
     if manager == who:
-        return "manager_self", "The person is their own manager; imported without a manager."
+        return Sentence("manager_self")
     if manager in staying:
         return None
     if manager in known or manager in leaving:
-        return "manager_left", f"The manager {manager} has left; imported without a manager."
-    return "manager_unknown", f"The manager {manager} is neither in the file nor known; imported without a manager."
-
-
-def _issue(row: Row, column: str | None, code: str, detail: str) -> Issue:
-    remedy = "Correct the manager's employee id in the HR platform."
-    return Issue("warning", code, row.line, column, row.employee_id, detail, remedy)
+        return Sentence("manager_left", {"manager": manager})
+    return Sentence("manager_unknown", {"manager": manager})
 
 
 def _circles(managers: Mapping[str, str | None]) -> Iterator[list[str]]:

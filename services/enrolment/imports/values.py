@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from services.enrolment.imports.columns import folded
+from services.enrolment.imports.sentences import Sentence, Value
 from shared.events import PersonStatus
 from shared.events.words import is_one_line
 
@@ -29,9 +30,9 @@ _STATUSES: dict[PersonStatus, str] = {
 class Unusable(Exception):
     """A cell's value cannot be used."""
 
-    def __init__(self, code: str, detail: str, remedy: str) -> None:
-        super().__init__(detail)
-        self.code, self.detail, self.remedy = code, detail, remedy
+    def __init__(self, key: str, **values: Value) -> None:
+        super().__init__(key)
+        self.sentence = Sentence(key, values)
 
 
 def clean(text: str, longest: int) -> str:
@@ -42,24 +43,22 @@ def clean(text: str, longest: int) -> str:
             raise _too_long(text, longest)
         text = unicodedata.normalize("NFC", text)
         if "\ufffd" in text:
-            raise Unusable("damaged", "The text is damaged.", "Export the file again, as UTF-8.")
+            raise Unusable("damaged")
         if not is_one_line(text) or any(unicodedata.category(c) in {"Co", "Cn"} for c in text):
-            raise Unusable("unprintable", "The text holds unprintable characters.", "Remove them in the HR platform.")
+            raise Unusable("unprintable")
     if len(text) > longest:
         raise _too_long(text, longest)
     return text
 
 
 def _too_long(text: str, longest: int) -> Unusable:
-    return Unusable("too_long", f"The text has {len(text)} characters; at most {longest} fit.", "Shorten it.")
+    return Unusable("too_long", length=len(text), most=longest)
 
 
 def read_name(text: str) -> str:
     """A given or family name. Both are needed; somebody who has only one has `-` for the other."""
     if not text:
-        raise Unusable(
-            "no_name", "The name is empty.", "Give it in the HR platform; for somebody who has one name only, write -."
-        )
+        raise Unusable("no_name.empty")
     return "" if text in _NO_NAME else text
 
 
@@ -83,17 +82,13 @@ def read_status(text: str, own: tuple[tuple[str, str], ...] = ()) -> PersonStatu
         return PersonStatus.active
     status = _own_words(own).get(word) or _status_words().get(word)
     if status is None:
-        raise Unusable(
-            "unknown_status",
-            f"The status {text!r} is not known.",
-            f'Say what it means in a mapping file: [statuses] "{text}" = "active", "on_leave" or "inactive".',
-        )
+        raise Unusable("unknown_status", status=text)
     return status
 
 
 def read_email(text: str) -> str:
     if not _EMAIL.fullmatch(text) or len(text) > 254:
-        raise Unusable("bad_email", f"{text!r} is not a mail address.", "Correct it in the HR platform.")
+        raise Unusable("bad_email", text=text)
     return text
 
 
@@ -105,7 +100,7 @@ def read_locale(text: str) -> str:
     language, _, country = text.partition("(")
     known = _LANGUAGES.get(folded(language))
     if known is None:
-        raise Unusable("bad_locale", f"{text!r} is not a language tag.", "Use a tag such as sv or en-GB.")
+        raise Unusable("bad_locale", text=text)
     region = _COUNTRIES.get(folded(country))
     return f"{known}-{region}" if region else known
 
@@ -118,7 +113,7 @@ def _zones() -> Mapping[str, str]:
 def read_time_zone(text: str) -> str:
     zone = _zones().get(text.lower())
     if zone is None:
-        raise Unusable("bad_time_zone", f"{text!r} is not a time zone.", "Use an IANA name such as Europe/Stockholm.")
+        raise Unusable("bad_time_zone", text=text)
     return zone
 
 
@@ -126,11 +121,7 @@ def read_unit(text: str, separator: str) -> tuple[str, ...]:
     """The unit's path from the top: `Head Office - Legal` is Legal within Head Office."""
     path = tuple(part for part in (part.strip() for part in text.split(separator)) if part)
     if not path:
-        raise Unusable("no_unit", "There is no unit.", "Say which unit the person belongs to.")
+        raise Unusable("no_unit")
     if len(path) > 20 or any(len(part) > 200 for part in path):
-        raise Unusable(
-            "deep_unit",
-            "The unit's path is deeper than 20 levels or a name longer than 200 characters.",
-            "Check the unit separator.",
-        )
+        raise Unusable("deep_unit")
     return path

@@ -214,7 +214,7 @@ async def test_who_may_not_import_may_not_cancel(world: World) -> None:
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ('encoding = "punycode"', "no encoding of exports"),
+        ('encoding = "punycode"', "not an encoding that exports come in"),
         ('encoding = "windows 1252x"', "Did you mean"),
         ('[columns]\nemial = "Mejl"', "Did you mean email?"),
     ],

@@ -456,7 +456,7 @@ async def test_who_has_no_login_in_the_file_is_counted_and_the_report_says_what_
     assert tried.counts["without_login"] == 2
     assert tried.report["suggested_login_column"] == "Konto"
     [works, suggestion] = tried.report["notes"]
-    assert "2 people have no login in the file: the employee id is the login" in works
+    assert "2 people have no login in the file. The employee id is the login" in works
     assert 'columns.login = "Konto"' in suggestion
 
     mapping = 'columns.login = "Konto"'

@@ -53,18 +53,32 @@ async def test_the_list_says_what_to_do_first_and_then_what_came_of_each_file(wo
 
 @pytest.mark.parametrize(
     ("language", "told"),
-    [("en", "People who join 2"), ("sv", "Nya personer 2")],
-)
-async def test_a_report_can_be_read_as_a_page_and_reading_it_is_on_record(
-    world: World, language: str, told: str
+    [
+        (
+            "en",
+            [
+                "New people 2", "2 values where the header has 5", "The employee id is the login",
+                "Column Konto looks like logins.",
+            ],
+        ),
+        (
+            "sv",
+            [
+                "Nya personer 2", "Raden har 2 värden där rubrikraden har 5. Rätta raden.",
+                "Anställningsnumret är inloggningen", "Kolumnen Konto ser ut att innehålla inloggningar.",
+            ],
+        ),
+    ],
+)  # fmt: skip
+async def test_a_report_can_be_read_as_a_page_in_ones_language_and_reading_it_is_on_record(
+    world: World, language: str, told: list[str]
 ) -> None:
     office = await world.office()
     await world.pool.execute("update people set locale = $1", language)
     import_id = await send(office, source="other")
     await work(world)
     report = await words(office, f"{PAGE}/{import_id}?lang={language}", language)
-    assert told in report
-    for said in ("2 values where the header has 5", "the employee id is the login", "Anna Berg"):
+    for said in (*told, "Anna Berg"):
         assert said in report
     read = await world.pool.fetchval("select count(*) from audit_log where action = 'import.read'")
     assert read == 1
@@ -83,6 +97,20 @@ async def test_a_report_shows_the_teams_of_which_much_changes(world: World, dry_
     assert "Teams that change much at once 1" in report
     assert "Anna Berg (1) Care 6 0 → 6" in report
     assert told in report
+
+
+async def test_a_refusal_is_said_in_the_readers_language_and_one_that_0_1_0_stored_in_english(world: World) -> None:
+    office = await world.office()
+    await world.pool.execute("update people set locale = 'sv'")
+    sent = await ok(office.post(API, files={"file": ("people.csv", "Namn;Enhet\nÅsa;Vård\n")}), 202)
+    page = f"{PAGE}/{sent['id']}?lang=sv"
+    await work(world)
+    assert "saknas: anställningsnummer (employee_id, till exempel Anställningsnummer)" in await words(
+        office, page, "sv"
+    )
+    await world.pool.execute("update imports set report = report #- '{refusal,sentence}'")
+    assert "Required columns are missing: employee_id" in await words(office, page, "sv")
+    assert '<span lang="en">' in (await office.get(page)).text
 
 
 async def test_an_import_that_waits_is_cancelled_after_a_question(world: World) -> None:
