@@ -208,7 +208,7 @@ async def test_a_report_says_in_words_what_it_counts_and_is_shown_again(medled: 
     assert page.endswith(f"/enrolment/imports/{command.split()[-1]}")
     again = await medled(*command.split())
     assert "people.csv from hr, sent " in again.stdout
-    assert "left before Medled knew them" in again.stdout
+    assert "left before Medled knew of them" in again.stdout
 
 
 async def test_a_token_stands_alone_on_stdout_and_opens_the_api(world: World, medled: Medled) -> None:
