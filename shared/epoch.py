@@ -14,13 +14,13 @@ from aiokafka.errors import KafkaError
 
 from shared.db import Connection
 from shared.ids import new_id
-from shared.reading import read_one_by_one
+from shared.reading import behind, read_one_by_one
 from shared.set_aside import Record
 from shared.settings import Settings
 from shared.topics import ensure_topics
 
 EPOCH_TOPIC = "medled.epoch.v1"
-_PLACE = TopicPartition(EPOCH_TOPIC, 0)
+EPOCH_PLACE = TopicPartition(EPOCH_TOPIC, 0)
 CHECK_SECONDS = 3.0
 
 
@@ -30,6 +30,19 @@ def epoch_in(record: Record) -> UUID | None:
         return UUID((record.value or b"").decode())
     except ValueError:
         return None
+
+
+async def first_epoch(client: AIOKafkaConsumer) -> UUID | None:
+    """The first epoch that the topic names, read by a client that has it assigned; None while it names none."""
+    end = (await client.end_offsets([EPOCH_PLACE]))[EPOCH_PLACE]
+    if end == 0:
+        return None
+    client.seek(EPOCH_PLACE, 0)
+    while await behind(client, [EPOCH_PLACE], {EPOCH_PLACE: end}):
+        for record in (await read_one_by_one(client, EPOCH_PLACE, 1, wait_ms=1000))[0]:
+            if (epoch := epoch_in(record)) is not None:
+                return epoch
+    return None
 
 
 class EpochWatcher:
@@ -69,19 +82,11 @@ class EpochWatcher:
             consumer = AIOKafkaConsumer(**self._settings.kafka_client(), enable_auto_commit=False)
             self._consumer = consumer
             await consumer.start()
-            consumer.assign([_PLACE])
+            consumer.assign([EPOCH_PLACE])
         if EPOCH_TOPIC not in await consumer.topics():
             return None
-        end = (await consumer.end_offsets([_PLACE]))[_PLACE]
-        if end == 0:
-            return None
-        consumer.seek(_PLACE, 0)
         async with asyncio.timeout(5):
-            while await consumer.position(_PLACE) < end:
-                for record in (await read_one_by_one(consumer, _PLACE, 1, wait_ms=1000))[0]:
-                    if (epoch := epoch_in(record)) is not None:
-                        return epoch
-        return None
+            return await first_epoch(consumer)
 
     async def _propose(self) -> None:
         producer = AIOKafkaProducer(**self._settings.kafka_client(), acks="all")

@@ -13,14 +13,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.verify.store.tables import Entry
-from shared.epoch import EPOCH_TOPIC
+from shared.epoch import EPOCH_PLACE, EPOCH_TOPIC, first_epoch
 from shared.events.base import decode
 from shared.events.envelope import Undecodable, UnknownType, parse_headers
 from shared.reading import behind, read_all
 from shared.topics import partition_counts
 
 Place: TypeAlias = tuple[str, int]  # topic, partition
-_EPOCH = TopicPartition(EPOCH_TOPIC, 0)
 _TIMEOUT = 20.0
 _AT_A_TIME = 5000  # records
 _FETCH_BYTES = 8_000_000
@@ -72,7 +71,7 @@ class Log:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 consumer = await self._connect()
-                found = await _epoch(consumer)
+                found = await first_epoch(consumer) if EPOCH_PLACE in consumer.assignment() else None
         except (KafkaError, TimeoutError):
             await self.close()
             raise
@@ -89,7 +88,7 @@ class Log:
             consumer = await self._connect()
             places = self._places(self._topics)
             if self._tail != epoch:
-                consumer.assign([*places, _EPOCH])
+                consumer.assign([*places, EPOCH_PLACE])
                 for place in places:
                     consumer.seek(place, reached.get((place.topic, place.partition), 0))
                 self._tail, self._last = epoch, {}
@@ -107,7 +106,7 @@ class Log:
         try:
             consumer = await self._connect()
             places = self._places([topic])
-            consumer.assign([*places, _EPOCH])
+            consumer.assign([*places, EPOCH_PLACE])
             await consumer.seek_to_beginning(*places)
             starts: dict[TopicPartition, int] = await consumer.beginning_offsets(places)
             kept.cut = {place.partition for place, start in starts.items() if start}
@@ -133,7 +132,7 @@ class Log:
             self._consumer = consumer
             await consumer.start()
             self._partitions = await partition_counts(self._client, wait=_TIMEOUT)
-            consumer.assign([_EPOCH] if EPOCH_TOPIC in self._partitions else [])
+            consumer.assign([EPOCH_PLACE] if EPOCH_TOPIC in self._partitions else [])
         return self._consumer
 
 
@@ -173,14 +172,3 @@ async def _to_the_end(
         if records:
             yield records
         wanted = await behind(consumer, places, ends)
-
-
-async def _epoch(consumer: AIOKafkaConsumer) -> UUID | None:
-    """The broker's life, named by the first record of the epoch topic."""
-    if _EPOCH not in consumer.assignment() or not (await consumer.end_offsets([_EPOCH]))[_EPOCH]:
-        return None
-    consumer.seek(_EPOCH, 0)
-    while True:
-        batch = await consumer.getmany(_EPOCH, timeout_ms=500, max_records=1)
-        for record in batch.get(_EPOCH, []):
-            return UUID((record.value or b"").decode())

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.verify import Foreign, Report
 from shared import outbox
+from shared.epoch import EPOCH_TOPIC
 from shared.events import EnrolmentRequested
 from shared.events.base import header_lines
 from shared.events.envelope import kafka_headers
@@ -161,6 +162,17 @@ async def test_what_is_published_again_with_equal_ids_is_ours(broker: str, datab
         report = await all_.verify()
     assert report.clean, report
     assert next(fact for fact in report.facts if fact.type == EnrolmentRequested.type).repeated == 4
+
+
+async def test_garbage_before_the_brokers_epoch_keeps_nobody_from_judging(broker: str, database: Databases) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+        for value in (b"garbage", None, b"\xff"):
+            await producer.send_and_wait(EPOCH_TOPIC, value, key=b"k", partition=0)
+    async with house(database, broker) as all_:
+        await publish(all_.producer, [requested()])
+        report = await all_.verify()
+    assert report.clean, report
+    assert line(report).applied == 1
 
 
 async def _forget(all_: House, moment: datetime) -> None:
