@@ -25,20 +25,21 @@ from starlette.routing import Route
 
 from deploy.embedded.process import Child, free_port, wait_until_listening
 from shared.auth import Principal, optional_principal, principal
+from shared.credentials import holders
 from shared.db import transaction
 from shared.directory import end_sessions
 from shared.events import SessionEnded
 from shared.events.words import Role
 from shared.http import create_app
 from shared.ids import new_id
-from shared.oidc import TokenVerifier
+from shared.oidc import Account, TokenVerifier
 from shared.settings import Settings
 from shared.web.session import COOKIE, seal, set_session, unseal
 from tests.support.databases import Databases
 from tests.support.directory import add_machine, add_person, grant
 from tests.support.serving import client_of, on_a_port
 from tests.support.settings import make_settings
-from tests.support.signing_in import bind, session_of, signed_in
+from tests.support.signing_in import ISSUER, bind, session_of, signed_in
 
 router = APIRouter()
 
@@ -377,6 +378,18 @@ async def test_a_session_ends_when_somebody_signs_out_and_no_other_does(
     assert (await client.get("/feedback/v1/whoami", headers=mine)).status_code == 200
     kept = await app.state.pool.fetch("select id from ended_sessions")
     assert [row["id"] for row in kept] == [state.session_id]  # what has ended by itself is forgotten
+
+
+@pytest.mark.usefixtures("client")
+async def test_an_account_counts_no_longer_than_the_token_that_spoke_of_it(app: FastAPI) -> None:
+    """What it opened is looked at again while it stays open: a stream ends with its token."""
+    pool = app.state.pool
+    anna = await add_person(pool, "anna")
+    await bind(pool, anna, "anna")
+    for seconds, counts in ((60, True), (-1, False)):
+        account = Account(ISSUER, "anna", None, time.time() + seconds)
+        held = (await holders(pool, [account], datetime.now(UTC)))[account]
+        assert isinstance(held, Principal) is counts
 
 
 @pytest.mark.usefixtures("client")
