@@ -113,6 +113,20 @@ async def test_a_refusal_is_said_in_the_readers_language_and_one_that_0_1_0_stor
     assert '<span lang="en">' in (await office.get(page)).text
 
 
+async def test_what_changes_about_a_person_is_said_in_words_not_codes(world: World) -> None:
+    office = await world.office()
+    await world.pool.execute("update people set locale = 'sv'")
+    people = "Employee ID,First Name,Last Name,Unit,Manager ID,Status\n1,Anna,Berg,Care,,\n2,Bo,Ek,Care,{}\n"
+    for said in ("1,active", ",on leave"):
+        file = {"file": ("p.csv", people.format(said))}
+        sent = await ok(office.post(API, files=file, data={"source": "other"}), 202)
+        await work(world)
+    report = await words(office, f"{PAGE}/{sent['id']}?lang=sv", "sv")
+    assert "Bo Ek (2)" in report
+    assert "chef: 1 → saknas" in report
+    assert "anställningsläge: i arbete → tjänstledig" in report
+
+
 async def test_an_import_that_waits_is_cancelled_after_a_question(world: World) -> None:
     office = await world.office()
     import_id = await send(office)
