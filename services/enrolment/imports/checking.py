@@ -5,19 +5,17 @@ value, which stays as it was.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from services.enrolment.imports import values
 from services.enrolment.imports.columns import REQUIRED, FieldName, Header
+from services.enrolment.imports.issues import Issue, Issues, Severity
 from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.records import Record
 from services.enrolment.imports.sentences import Phrase, Sentence
 from services.enrolment.imports.values import Unusable
 from shared.events import PersonStatus
-
-Severity = Literal["error", "warning"]
 
 _LONGEST: dict[FieldName, int] = {
     "employee_id": 64, "given_name": 200, "family_name": 200, "email": 320, "title": 200, "grade": 100, "unit": 2000,
@@ -50,29 +48,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Issue:
-    """Something in the file to put right: where it stands, what is wrong, what was done, what to do."""
-
-    severity: Severity
-    line: int
-    column: str | None
-    employee_id: str | None
-    sentence: Sentence
-
-    @property
-    def code(self) -> str:
-        return self.sentence.code
-
-    @property
-    def detail(self) -> str:
-        return self.sentence.detail()
-
-    @property
-    def remedy(self) -> str:
-        return self.sentence.remedy()
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a person of this source before the import."""
 
@@ -95,7 +70,7 @@ class Checked:
     left: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
     unidentified: list[int] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)
+    issues: Issues = field(default_factory=Issues)
     total: int = 0
 
 
@@ -107,7 +82,7 @@ def check(
     result = Checked()
     found: dict[str, list[Row]] = defaultdict(list)
     faulty: set[str] = set()
-    unnamed: list[tuple[Record, str | None]] = []
+    unnamed: list[tuple[int, str | None]] = []
     for record in records:
         result.total += 1
         row = reader.read(record)
@@ -119,7 +94,7 @@ def check(
             faulty.add(employee_id)
         # A broken row's first value may be half an id, or the whole line behind a stray quotation mark.
         if not employee_id or (record.fault is not None and employee_id not in known):
-            unnamed.append((record, reader.peek(record, "email")))
+            unnamed.append((record.line, reader.peek(record, "email")))
     result.issues = reader.issues
     _settle_duplicates(found, faulty, result, reader)
     result.kept |= faulty & known.keys()
@@ -128,22 +103,19 @@ def check(
     return result
 
 
-def _repeated_columns(header: Header) -> list[Issue]:
+def _repeated_columns(header: Header) -> Iterator[Issue]:
     """Columns that share a name; none of them is used, or the file would have been refused."""
-    return [
-        Issue(
-            "warning", header.line, header.names[same[0]], None,
-            Sentence("duplicate_columns.unused", {"columns": header.describe(same)}),
-        )
-        for same in header.repeated
-    ]  # fmt: skip
+    for same in header.repeated:
+        sentence = Sentence("duplicate_columns.unused", {"columns": header.describe(same)})
+        yield Issue("warning", header.line, header.names[same[0]], None, sentence)
 
 
 class _RowReader:
     """Turns records into rows and collects what is wrong with them."""
 
     def __init__(self, header: Header, separator: str, statuses: tuple[tuple[str, str], ...]) -> None:
-        self.header, self.issues = header, _repeated_columns(header)
+        self.header, self.issues = header, Issues()
+        self.issues.add(*_repeated_columns(header))
         self._names = tuple(name.strip() for name in header.names)
         self._seen: dict[tuple[FieldName, str], object] = {}
         self._readers: dict[FieldName, Callable[[str], object]] = {
@@ -220,7 +192,7 @@ class _RowReader:
         self, severity: Severity, line: int, name: FieldName | None, who: str | None, sentence: Sentence
     ) -> None:
         column = self.header.name_of(name) if name is not None and name in self.header.places else None
-        self.issues.append(Issue(severity, line, column, who, sentence))
+        self.issues.add(Issue(severity, line, column, who, sentence))
 
 
 def _settle_duplicates(found: Mapping[str, list[Row]], faulty: set[str], result: Checked, reader: _RowReader) -> None:
@@ -250,16 +222,15 @@ def _other_lines(rows: Sequence[Row], row: Row) -> str | Phrase:
     return Phrase("and_more", {"some": ", ".join(map(str, others)), "more": more}) if more else some
 
 
-def _identify(unnamed: Sequence[tuple[Record, str | None]], known: Mapping[str, Known], result: Checked) -> None:
+def _identify(unnamed: Sequence[tuple[int, str | None]], known: Mapping[str, Known], result: Checked) -> None:
     """Rows without an employee id: by their address if somebody has it; else it stays unknown whom they are about."""
     by_email = {person.email.lower(): who for who, person in known.items() if person.email}
-    errors = {issue.line for issue in result.issues if issue.severity == "error"}
-    for record, email in unnamed:
+    for line, email in unnamed:
         who = by_email.get(email.lower()) if email else None
         if who is not None:
             result.kept.add(who)
-        elif record.line in errors:
-            result.unidentified.append(record.line)
+        elif line in result.issues.faulty:
+            result.unidentified.append(line)
 
 
 def _settle_emails(result: Checked, reader: _RowReader) -> None:

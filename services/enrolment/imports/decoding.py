@@ -27,7 +27,7 @@ _NOT_TEXT = (
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]{1,60}")
 _SAMPLE = 20_000  # runs of bytes above ASCII: enough to tell two encodings apart
-_MOST_LINES = 4_000_000
+_MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,10 +127,9 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
         check, records, sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
     )
     run.watch.stop()
-    errors = {issue.line for issue in checked.issues if issue.severity == "error"}
     run.counts |= {
         "rows": checked.total,
-        "rows_with_errors": len(errors),
+        "rows_with_errors": len(checked.issues.faulty),
         "kept_as_they_were": len(checked.kept),
         "left_before": len(checked.left - before.known.keys()),
     }
@@ -241,9 +240,10 @@ async def _resolve(
     run.watch.look()
     run.counts["without_login"] = sum(settled[who] == who for who, row in checked.rows.items() if row.login is None)
     run.report.tell_of_logins(run.counts["without_login"])
-    issues = [*checked.issues, *about_lines, *about_logins]
-    run.counts["warnings"] = sum(issue.severity == "warning" for issue in issues)
-    run.report.tell(issues)
+    checked.issues.take(about_lines)
+    checked.issues.take(about_logins)
+    run.counts["warnings"] = checked.issues.warnings
+    run.report.tell(checked.issues)
     return managers, settled
 
 

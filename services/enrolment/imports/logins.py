@@ -4,7 +4,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Issue, Known, Row
+from services.enrolment.imports.checking import Known, Row
+from services.enrolment.imports.issues import Issue, Issues
 from services.enrolment.imports.sentences import Sentence
 from shared.events import PersonStatus
 
@@ -20,7 +21,7 @@ def folded(login: str) -> str:
 def settle(
     rows: Mapping[str, Row], known: Mapping[str, Known], gone: Collection[str], elsewhere: Collection[str],
     column: str | None,
-) -> tuple[dict[str, str | None], list[Issue]]:  # fmt: skip
+) -> tuple[dict[str, str | None], Issues]:  # fmt: skip
     """The login of every row after the import, and a warning for each that could not be given.
 
     The login is what the file says, else what it was, else the employee id. Where two ask for the same one, or somebody
@@ -34,15 +35,15 @@ def settle(
     stays = [person for who, person in known.items() if who not in rows and who not in gone]
     here = [person for person in stays if person.status is not PersonStatus.inactive]
     held = {folded(login) for login in (*(person.login for person in here), *elsewhere) if login}
-    issues: list[Issue] = []
+    issues = Issues()
     for who, login in wanted.items():
         if login is not None and login != before[who] and (wrong := _wrong_in(login)):
             sentence = Sentence("bad_login", {"login": login, "character": wrong})
-            issues.append(Issue("warning", rows[who].line, column, who, sentence))
+            issues.add(Issue("warning", rows[who].line, column, who, sentence))
             wanted[who] = before[who]
     for who in _losers(wanted, before, held):
         sentence = Sentence("duplicate_login", {"login": wanted[who] or ""})
-        issues.append(Issue("warning", rows[who].line, column, who, sentence))
+        issues.add(Issue("warning", rows[who].line, column, who, sentence))
         wanted[who] = before[who]
     return wanted, issues
 

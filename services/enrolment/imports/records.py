@@ -18,6 +18,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 100_000  # characters; a csv.reader gives up on a longer value
 _MOST_COLUMNS = 2_000
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
+_MOST_CHARACTERS = 200_000  # of a record: twenty million commas are as many values, and each takes memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class Sheet:
 class _Feed:
     """Lines for a csv.reader, from a place that can be set back, and never more than one record may have."""
 
-    __slots__ = ("lines", "position", "stop")
+    __slots__ = ("left", "lines", "position", "stop")
 
     def __init__(self, lines: list[str], position: int) -> None:
-        self.lines, self.position, self.stop = lines, position, 0
+        self.lines, self.position, self.stop, self.left = lines, position, 0, 0
 
     def __iter__(self) -> "_Feed":
         return self
@@ -70,12 +71,16 @@ class _Feed:
         if self.position >= self.stop or self.position >= len(self.lines):
             raise StopIteration
         self.position += 1
-        return self.lines[self.position - 1]
+        line = self.lines[self.position - 1]
+        self.left -= len(line)
+        if self.left < 0:
+            raise csv.Error
+        return line
 
 
 def _whole(feed: _Feed, delimiter: str, width: int) -> Record | None:
     start = feed.position
-    feed.stop = start + _LONGEST_RECORD
+    feed.stop, feed.left = start + _LONGEST_RECORD, _MOST_CHARACTERS
     try:
         fields = next(csv.reader(feed, delimiter=delimiter, strict=True))
     except csv.Error:
@@ -91,7 +96,7 @@ def _whole(feed: _Feed, delimiter: str, width: int) -> Record | None:
 def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
     feed.position = start + 1
     line = feed.lines[start]
-    fields = next(csv.reader([line.rstrip("\r\n")[:100_000]], delimiter=delimiter), [])
+    fields = next(csv.reader([line[:100_000].rstrip("\r\n")], delimiter=delimiter), [])
     if len(fields) == width:
         return Record(start + 1, fields, Sentence("bad_row.quote"))
     if not any(field.strip() for field in fields):

@@ -1,21 +1,21 @@
 """What an import tells: the form that is stored, served and printed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from services.enrolment.imports.checking import Issue
+from services.enrolment.imports.issues import MOST_KEPT, Issue, Issues
 from services.enrolment.imports.refusal import FileRefused
 from services.enrolment.imports.sentences import Phrase, Sentence, Value
 from services.enrolment.imports.store.teams import Team
 from services.enrolment.people.domain import Person, Unit
 
 MOST_LISTED = 50  # people of each kind
-MOST_ISSUES = 500
+MOST_ISSUES = MOST_KEPT
 _MOST_UNITS = 5  # of a team
 
 Kind = Literal["joined", "left", "returned", "moved", "manager", "changed"]
@@ -101,11 +101,10 @@ class Report(BaseModel):
     refusal: Refusal | None = None
     failure: Refusal | None = None
 
-    def tell(self, issues: Sequence[Issue]) -> None:
+    def tell(self, issues: Issues) -> None:
         """Tell these issues, errors before warnings, each in the order of the file."""
-        ordered = sorted(issues, key=lambda issue: (issue.severity != "error", issue.line))[:MOST_ISSUES]
-        self.issues = [_told(issue) for issue in ordered]
-        self.more_issues = len(issues) - len(ordered)
+        self.issues = [_told(issue) for issue in issues[:MOST_ISSUES]]
+        self.more_issues = issues.total - len(self.issues)
 
     def tell_of_logins(self, without: int) -> None:
         """Tell what somebody signs in with of whom the file says no login, and where their logins may stand."""

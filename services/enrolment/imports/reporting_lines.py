@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Issue, Known, Row
+from services.enrolment.imports.checking import Known, Row
+from services.enrolment.imports.issues import Issue, Issues
 from services.enrolment.imports.sentences import Sentence
 
 _MOST_STEPS = 20  # of a circle, told to each who is in it
@@ -10,7 +11,7 @@ _MOST_STEPS = 20  # of a circle, told to each who is in it
 
 def resolve(
     rows: Mapping[str, Row], known: Mapping[str, Known], leaving: Collection[str], column: str | None
-) -> tuple[dict[str, str | None], list[Issue]]:
+) -> tuple[dict[str, str | None], Issues]:
     """The manager's employee id of every row that names one or says there is none, and what was wrong with the others.
 
     A manager who is unknown, has left, is the person or is one of the person's own people becomes none: the person is
@@ -18,21 +19,21 @@ def resolve(
     """
     staying = rows.keys() | {who for who, person in known.items() if person.status != "inactive" and who not in leaving}
     managers: dict[str, str | None] = {}
-    issues: list[Issue] = []
+    issues = Issues()
     for who, row in rows.items():
         if row.manager is None:
             continue
         problem = _problem(who, row.manager, staying, known, leaving)
         managers[who] = row.manager if row.manager and problem is None else None
         if problem is not None:
-            issues.append(Issue("warning", row.line, column, who, problem))
+            issues.add(Issue("warning", row.line, column, who, problem))
     others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
     for circle in _circles({**others, **managers}):
         for place, who in enumerate(circle):
             if who in managers:
                 managers[who] = None
                 circular = Sentence("manager_circle", {"path": _path(circle, place)})
-                issues.append(Issue("warning", rows[who].line, column, who, circular))
+                issues.add(Issue("warning", rows[who].line, column, who, circular))
     return managers, issues
 
 
