@@ -200,7 +200,8 @@ def _minute(found: dict[str, Any]) -> str:
 
 
 def _state(found: dict[str, Any]) -> str:
-    return f"{found['phase']}, {found['percent']} %" if found["status"] == "running" else str(found["status"])
+    state = f"{found['phase']}, {found['percent']} %" if found["status"] == "running" else str(found["status"])
+    return f"{state} (dry run)" if found["dry_run"] else state
 
 
 def _ask(method: str, path: str, data: Path | None) -> dict[str, Any]:

@@ -255,6 +255,8 @@ async def test_imports_are_listed_and_one_that_has_ended_is_not_cancelled(medled
     sent = json.loads((await medled("hr", "import", export, "--json")).stdout)
     [listed] = json.loads((await medled("hr", "list", "--json")).stdout)
     assert (listed["id"], listed["status"]) == (sent["id"], "done")
+    await medled("hr", "import", export, "--dry-run")
+    assert re.findall(r"done.*", (await medled("hr", "list")).stdout) == ["done (dry run)", "done"]
     refused = await medled("hr", "cancel", sent["id"])
     assert (refused.exit_code, "has ended already" in refused.stderr) == (1, True)
 

@@ -171,7 +171,8 @@ def _toml_or_yaml(text: str) -> Any:
             raise FileRefused(
                 "mapping.as_said",
                 detail=f"The mapping file is neither TOML ({_first_line(toml)}) nor YAML ({_first_line(error)}).",
-                remedy="Correct the mapping file.",
+                remedy="Correct the mapping file. In TOML, a word with other characters than A-Z, digits, - and _ "
+                'stands in quotes: "Tjänstledig" = "on_leave".',
             ) from error
 
 

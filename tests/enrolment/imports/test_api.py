@@ -217,6 +217,7 @@ async def test_who_may_not_import_may_not_cancel(world: World) -> None:
         ('encoding = "punycode"', "not an encoding that exports come in"),
         ('encoding = "windows 1252x"', "Did you mean"),
         ('[columns]\nemial = "Mejl"', "Did you mean email?"),
+        ('[statuses]\nTjänstledig = "on_leave"', 'stands in quotes: "Tjänstledig"'),
     ],
 )
 @pytest.mark.parametrize("form", [False, True])
