@@ -66,7 +66,10 @@ def running(options: Options, say: Callable[[str], None]) -> Iterator[tuple[Stac
 
     Raises `CannotStart`, `StartFailed` (a process did not come up) or `MigrationFailed`.
     """
-    options.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # people's mail and data lie here
+    try:
+        options.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # people's mail and data lie here
+    except OSError as error:
+        raise CannotStart(f"{options.data} cannot be made ({error.strerror}); choose another with --data.") from error
     with _only_one(options), contextlib.ExitStack() as cleanup:
         _refuse_taken_port(options.port)
         _set_old_logs_aside(options.data)
@@ -190,7 +193,7 @@ class _Plan:
 def _databases(plan: _Plan) -> dict[str, str]:
     try:
         databases = asyncio.run(create_databases(plan.admin_dsn, {service: plan.keys[service] for service in SERVICES}))
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CannotStart(f"The databases cannot be made on {urlsplit(plan.admin_dsn).hostname}: {error}") from error
     migrate_all(databases)
     return databases

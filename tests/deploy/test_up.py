@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from deploy.embedded.process import free_port
+from deploy.local import CannotStart, Options, running
 from deploy.stack import SERVICES, Stack, find_stack
 
 pytestmark = pytest.mark.timeout(180)
@@ -139,3 +140,12 @@ def _after_a_kill(data: Path, bootstrap: str) -> None:
         process.terminate()
         assert process.wait(30) == 0
         assert _left_over(family, 1) == []
+
+
+def test_a_data_directory_or_an_address_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
+    for options in (
+        Options(Path("/proc/medled"), port=free_port()),
+        Options(tmp_path, port=free_port(), database="no address"),
+    ):
+        with pytest.raises(CannotStart), running(options, lambda _: None):
+            pass
