@@ -9,8 +9,8 @@ from pathlib import Path
 import structlog
 
 from bench import consumer, journey, measure, relay, servers
-from deploy.embedded.process import StartFailed
-from shared.run import collect_rarely
+from deploy.embedded.process import StartFailedError
+from shared.runtime.main import collect_rarely
 
 BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run}
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with servers.running() as running:
                 results.append(BENCHES[name](running, options))
             measure.write(results[-1], chosen.results)
-    except StartFailed as missing:
+    except StartFailedError as missing:
         print(f"cannot measure: {missing}", file=sys.stderr)
         return 1
     print(measure.table(results))

@@ -20,15 +20,14 @@ from bench.measure import Options, Result, Stopwatch, in_turn, median, median_ra
 from bench.relay import publish_all
 from bench.servers import Servers
 from shared.clock import Clock
-from shared.consumer import AHEAD, Consumer
-from shared.db import Connection, Pool, create_pool
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, MilestoneReached
-from shared.events.base import Event
+from shared.events.event import Event
 from shared.ids import new_id
-from shared.inbox import Handler, Received
-from shared.set_aside import Record
+from shared.messaging.consumer import AHEAD, Consumer
+from shared.messaging.handler import Handler, Received, Record
+from shared.messaging.subscription import COMMIT_SECONDS
+from shared.postgres.pool import Connection, Pool, create_pool
 from shared.settings import Settings
-from shared.subscription import COMMIT_SECONDS
 
 EVENTS, SAMPLE = 100_000, 1_000
 GOAL = 0.8

@@ -11,9 +11,10 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from shared import outbox
-from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, Event, MilestoneReached, Practice
+from shared.messaging import outbox
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 _CHUNK = 2000

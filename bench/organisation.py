@@ -11,11 +11,12 @@ import asyncpg
 from bench.facts import NOW
 from deploy.stack import Stack
 from services.enrolment.settings import EnrolmentSettings
-from shared import outbox
-from shared.db import Connection, create_pool, transaction
 from shared.events import CohortOpened, Event, PersonState, PersonStatus, ProgrammePublished, Title, UnitState
 from shared.ids import new_id, random_id
-from shared.web.session import COOKIE, new_session
+from shared.messaging import outbox
+from shared.postgres.pool import Connection, create_pool
+from shared.postgres.transaction import transaction
+from shared.security.session import COOKIE, new_session
 
 _PEOPLE, _COHORTS = 200, 200
 

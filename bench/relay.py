@@ -13,10 +13,10 @@ from aiokafka.partitioner import DefaultPartitioner
 from bench import facts
 from bench.measure import Options, Result, Stopwatch, in_turn, median, median_ratio, until
 from bench.servers import Servers
-from shared.db import create_pool
-from shared.events.base import Event
 from shared.events.envelope import kafka_headers
-from shared.relay import Relay
+from shared.events.event import Event
+from shared.messaging.relay import Relay
+from shared.postgres.pool import create_pool
 from shared.settings import Settings
 
 BACKLOG, SAMPLE = 200_000, 400

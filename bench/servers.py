@@ -13,9 +13,9 @@ import asyncpg
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
-from shared.db import migrate
+from shared.messaging.topic_admin import ensure_topics
+from shared.postgres.migrate import migrate
 from shared.settings import Settings
-from shared.topics import ensure_topics
 
 S = TypeVar("S", bound=Settings)
 _POSTGRES = {"shared_buffers": "512MB", "track_commit_timestamp": "on"}  # the latter says when an effect was there

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.process import StartFailed
+from deploy.embedded.process import StartFailedError
 from tests.faults.scenarios import FAULTS, Outcome, Scenario
 from tests.faults.stage import stage
 from tests.support.databases import Databases
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         _storm(faults, tallies, chosen.rounds)
-    except StartFailed as missing:
+    except StartFailedError as missing:
         print(f"no storm: {missing}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

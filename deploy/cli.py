@@ -74,7 +74,7 @@ def main() -> None:
     except Exception as error:
         from pydantic import ValidationError
 
-        from shared.run import what_is_wrong
+        from shared.runtime.main import what_is_wrong
 
         if not isinstance(error, ValidationError):
             raise

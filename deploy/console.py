@@ -9,11 +9,12 @@ from pathlib import Path
 import httpx
 
 from deploy.output import fail
-from deploy.stack import NoStack, find_stack, named_databases
+from deploy.stack import NoStackError, find_stack, named_databases
 from services.enrolment.access import actions
 from shared.clock import Clock
-from shared.db import Pool, create_pool, transaction
 from shared.events import Role
+from shared.postgres.pool import Pool, create_pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
 
 _LENT_FOR = timedelta(hours=2)
@@ -29,7 +30,7 @@ def settings_of(service: str, data: Path | None, *, elsewhere: str | None = None
         return Settings(database_url=dsn)
     try:
         environment = find_stack(data).environment_for(service)
-    except NoStack as reason:
+    except NoStackError as reason:
         fail(f"{reason} " + (elsewhere or f"For another deployment, set the {service} service's MEDLED_* settings."))
     return Settings(**{name.removeprefix("MEDLED_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type] # pydantic reads the texts as it reads the variables
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from services.enrolment.access.actions import CONSOLE
-from shared.access import audit, audit_all
-from shared.db import Connection
+from shared.postgres.pool import Connection
+from shared.security.audit import audit, audit_all
 
 READ, REPLAYED, DISCARDED = "dead_letter.read", "dead_letter.replayed", "dead_letter.discarded"
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from shared.asyncapi import asyncapi, asyncapi_html
-from shared.events.generate import write as write_schemas
+from shared.events.contract.asyncapi import asyncapi
+from shared.events.contract.asyncapi_page import asyncapi_html
+from shared.events.contract.generate import write as write_schemas
 from shared.settings import Settings
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "build"

@@ -30,14 +30,14 @@ from deploy.embedded.tansu import TansuBroker
 from deploy.provision import create_databases, migrate_all
 from deploy.stack import SERVICES, Ports, Stack, settings_for, write_private, write_stack
 from deploy.supervisor import Member, Supervisor, answers_on, healthy_on
-from shared.topics import ensure_topics
+from shared.messaging.topic_admin import ensure_topics
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SERVER_SECONDS, _SERVICE_SECONDS = 30, 60
 _SECRETS = ("session", "link", "ballot", "postgres", *SERVICES)
 
 
-class CannotStart(RuntimeError):
+class CannotStartError(RuntimeError):
     """The stack cannot start here and now; the message says why and what to do, in a sentence."""
 
 
@@ -64,12 +64,14 @@ class Options:
 def running(options: Options, say: Callable[[str], None]) -> Iterator[tuple[Stack, Supervisor]]:
     """The stack, started and ready; ended when the block ends. Call it from the main thread.
 
-    Raises `CannotStart`, `StartFailed` (a process did not come up) or `MigrationFailed`.
+    Raises `CannotStartError`, `StartFailedError` (a process did not come up) or `MigrationFailedError`.
     """
     try:
         options.data.mkdir(parents=True, exist_ok=True, mode=0o700)  # people's mail and data lie here
     except OSError as error:
-        raise CannotStart(f"{options.data} cannot be made ({error.strerror}); choose another with --data.") from error
+        raise CannotStartError(
+            f"{options.data} cannot be made ({error.strerror}); choose another with --data."
+        ) from error
     with _only_one(options), contextlib.ExitStack() as cleanup:
         _refuse_taken_port(options.port)
         _set_old_logs_aside(options.data)
@@ -194,7 +196,9 @@ def _databases(plan: _Plan) -> dict[str, str]:
     try:
         databases = asyncio.run(create_databases(plan.admin_dsn, {service: plan.keys[service] for service in SERVICES}))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CannotStart(f"The databases cannot be made on {urlsplit(plan.admin_dsn).hostname}: {error}") from error
+        raise CannotStartError(
+            f"The databases cannot be made on {urlsplit(plan.admin_dsn).hostname}: {error}"
+        ) from error
     migrate_all(databases)
     return databases
 
@@ -203,7 +207,7 @@ def _topics(bootstrap: str) -> None:
     try:
         asyncio.run(ensure_topics(bootstrap))
     except (KafkaError, TimeoutError) as error:
-        raise CannotStart(f"The topics cannot be made on {bootstrap}: {error or type(error).__name__}") from error
+        raise CannotStartError(f"The topics cannot be made on {bootstrap}: {error or type(error).__name__}") from error
 
 
 def _service(service: str, role: str, port: int, database: str, settings: Mapping[str, str], options: Options) -> Child:
@@ -249,7 +253,7 @@ def _only_one(options: Options) -> Iterator[TextIO]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise CannotStart(
+            raise CannotStartError(
                 f"Medled runs on {options.data} already ({lock.read().strip() or 'just starting'}); "
                 "stop that one, or choose another directory with --data."
             ) from None
@@ -288,9 +292,9 @@ def _refuse_taken_port(port: int) -> None:
     try:
         _bound_to(port).close()
     except PermissionError:
-        raise CannotStart(f"Port {port} is not ours to open; choose one above 1023 with --port.") from None
+        raise CannotStartError(f"Port {port} is not ours to open; choose one above 1023 with --port.") from None
     except OSError:
-        raise CannotStart(f"Port {port} is taken by another program; choose another with --port.") from None
+        raise CannotStartError(f"Port {port} is taken by another program; choose another with --port.") from None
 
 
 def _set_old_logs_aside(data: Path) -> None:

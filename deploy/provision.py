@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from shared.db import migrate
+from shared.postgres.migrate import migrate
 
 
 async def create_databases(admin_dsn: str, passwords: Mapping[str, str]) -> dict[str, str]:
@@ -39,17 +39,17 @@ async def _create(conn: "asyncpg.Connection[asyncpg.Record]", name: str, passwor
 def migrate_all(databases: Mapping[str, str]) -> None:
     """Bring every service's database up to date, side by side.
 
-    Raises `MigrationFailed` with dbmate's own words.
+    Raises `MigrationFailedError` with dbmate's own words.
     """
     with ThreadPoolExecutor(len(databases)) as threads:
         for service, running in [(name, threads.submit(migrate, dsn, name)) for name, dsn in databases.items()]:
             try:
                 running.result()
             except subprocess.CalledProcessError as error:
-                raise MigrationFailed(f"migrating {service} failed: {error.stderr.strip()}") from error
+                raise MigrationFailedError(f"migrating {service} failed: {error.stderr.strip()}") from error
 
 
-class MigrationFailed(RuntimeError):
+class MigrationFailedError(RuntimeError):
     """A database could not be brought up to date."""
 
 

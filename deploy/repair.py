@@ -14,12 +14,13 @@ from services.enrolment.access.actions import CONSOLE
 from services.enrolment.access.domain import state_of as access_state_of
 from services.enrolment.people import store as people
 from services.enrolment.people.domain import state_of, unit_state_of
-from shared import outbox
-from shared.access import audit
-from shared.db import Connection
 from shared.events import AccessState, Event, PersonState, UnitState
 from shared.events.envelope import MOST_FACTS
-from shared.inbox import LONGEST_STEP, Handler
+from shared.messaging import outbox
+from shared.messaging.handler import Handler
+from shared.messaging.inbox import LONGEST_STEP
+from shared.postgres.pool import Connection
+from shared.security.audit import audit
 
 REPAIRED, SET_BACK = "projection.repaired", "projection.set_back"
 KINDS: dict[str, type[Event]] = {"people": PersonState, "units": UnitState, "access": AccessState}

@@ -17,7 +17,7 @@ _HOLDERS = {
 }
 
 
-class NoStack(RuntimeError):
+class NoStackError(RuntimeError):
     """No embedded stack runs here; the message says how to start or name one."""
 
 
@@ -107,14 +107,16 @@ def write_stack(stack: Stack) -> None:
 
 
 def find_stack(data: Path | None = None) -> Stack:
-    """The stack that runs on this data directory; raises `NoStack`."""
+    """The stack that runs on this data directory; raises `NoStackError`."""
     directory = data_directory(data)
     try:
         stack = Stack.model_validate_json((directory / "stack.json").read_bytes())
     except FileNotFoundError:
-        raise NoStack(f"No Medled runs on {directory}. Start it with `medled up`, or name it with --data.") from None
+        raise NoStackError(
+            f"No Medled runs on {directory}. Start it with `medled up`, or name it with --data."
+        ) from None
     if not psutil.pid_exists(stack.pid):
-        raise NoStack(f"The Medled on {directory} has ended. Start it again with `medled up`.")
+        raise NoStackError(f"The Medled on {directory} has ended. Start it again with `medled up`.")
     return stack
 
 

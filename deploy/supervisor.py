@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from deploy.embedded.process import Child, StartFailed, listens
+from deploy.embedded.process import Child, StartFailedError, listens
 
 _POLL_SECONDS = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
@@ -46,7 +46,7 @@ class Supervisor:
         return [member for wave in self._waves for member in wave]
 
     def start(self, members: Sequence[Member], timeout: float) -> None:
-        """Start these together and return when all are ready; raises `StartFailed` for the first that is not."""
+        """Start these together and return when all are ready; raises `StartFailedError` for the first that is not."""
         began = time.monotonic()
         self._waves.append(members)
         for member in members:
@@ -55,13 +55,15 @@ class Supervisor:
         while waiting:
             for member in list(waiting):
                 if not member.child.running:
-                    raise StartFailed(f"{member.name} ended with status {member.child.returncode}:\n{_why(member)}")
+                    raise StartFailedError(
+                        f"{member.name} ended with status {member.child.returncode}:\n{_why(member)}"
+                    )
                 if member.ready():
                     waiting.remove(member)
                     self._say(f"{member.name} is ready ({time.monotonic() - began:.1f} s)")
             if waiting and time.monotonic() - began > timeout:
                 names = ", ".join(member.name for member in waiting)
-                raise StartFailed(f"not ready after {timeout:.0f} s: {names}; the first says:\n{_why(waiting[0])}")
+                raise StartFailedError(f"not ready after {timeout:.0f} s: {names}; the first says:\n{_why(waiting[0])}")
             time.sleep(_POLL_SECONDS)
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:

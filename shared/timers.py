@@ -9,8 +9,10 @@ import structlog
 from opentelemetry.context import Context
 
 from shared.clock import Clock
-from shared.db import Connection, Pool, is_outage, transaction
-from shared.telemetry import context_from, traceparent_of
+from shared.observability.tracing import context_from, traceparent_of
+from shared.postgres.failures import is_outage
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
 
 log = structlog.get_logger(__name__)
 

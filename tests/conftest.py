@@ -19,7 +19,7 @@ from playwright.async_api import Browser, async_playwright
 from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.tansu import TansuBroker
-from shared.topics import ensure_topics
+from shared.messaging.topic_admin import ensure_topics
 from tests.support.browser import CHROMIUM, QUIET
 from tests.support.databases import Databases
 from tests.support.skipping import skip

@@ -21,11 +21,10 @@ from services.feedback.results.handlers import TOO_FEW
 from services.feedback.rounds.domain import Ending, NotOpened, RoundState
 from services.notifications.channels.domain import Kind, Reason, ServerFault, Status
 from services.portal.dashboard.domain import COHORT_STATES, DELIVERY_STATES, ENROLMENT_STATES, ROUND_STATES
-from shared.asyncapi import asyncapi
 from shared.events import Bucket, CloseReason, Group, PersonStatus, Practice, Role
 from shared.events.codes import code_sets, titles
-from shared.events.words import PrincipalKind
-from shared.set_aside import REASONS
+from shared.events.contract.asyncapi import asyncapi
+from shared.events.vocabulary import REASONS, PrincipalKind
 from shared.web.texts import LANGUAGES
 
 ENUMS: dict[str, tuple[type[StrEnum], ...]] = {

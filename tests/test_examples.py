@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.embedded.process import Child, free_port
-from shared import outbox
-from shared.db import Pool, create_pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentApproved, PersonState, PersonStatus
 from shared.ids import new_id
-from shared.relay import Relay
+from shared.messaging import outbox
+from shared.messaging.relay import Relay
+from shared.postgres.pool import Pool, create_pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

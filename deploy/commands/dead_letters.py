@@ -15,7 +15,7 @@ from deploy.stack import SERVICES
 
 if TYPE_CHECKING:
     from deploy.dead_letters import Letter
-    from shared.db import Connection
+    from shared.postgres.pool import Connection
     from shared.settings import Settings
 
 app = typer.Typer(
@@ -176,7 +176,7 @@ def _tell(deed: str, fates: dict[str, str], fine: Sequence[str], as_json: bool) 
 async def _in_each(service: str | None, data: DataOption, act: Callable[..., Awaitable[Any]]) -> list[Any]:
     """Do it in the database of the service, or of each, in one transaction each."""
     from deploy.console import database_of
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     if service is not None and service not in SERVICES:
         fail(f"There is no service {service}; it is one of {', '.join(SERVICES)}.", status=2)

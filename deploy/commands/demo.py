@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.embedded.process import StartFailed
+from deploy.embedded.process import StartFailedError
 from deploy.output import fail, note, say, table
 from deploy.stack import Stack, data_directory
 
@@ -33,8 +33,8 @@ def demo(
     Data of an earlier demo is reused; one that was interrupted goes on. Exit status: 0 when all figures tie up and
     nothing was lost or doubled, 1 otherwise, 130 when it was interrupted before the summary.
     """
-    from deploy.local import CannotStart, Options, running
-    from deploy.provision import MigrationFailed
+    from deploy.local import CannotStartError, Options, running
+    from deploy.provision import MigrationFailedError
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -51,7 +51,7 @@ def demo(
                 raise typer.Exit(0 if outcome.is_sound else 1)
             _invite(stack)
             supervisor.watch()
-    except (CannotStart, StartFailed, MigrationFailed) as reason:
+    except (CannotStartError, StartFailedError, MigrationFailedError) as reason:
         fail(str(reason))
     except KeyboardInterrupt:
         note("Medled has ended.")
@@ -86,12 +86,12 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Outcome]") -> None
 def _outcome_of(task: "asyncio.Task[Outcome]") -> "Outcome":
     import httpx
 
-    from deploy.demo.house import DemoFailed
-    from deploy.verify import CannotVerify
+    from deploy.demo.house import DemoFailedError
+    from deploy.verify import CannotVerifyError
 
     try:
         return task.result()
-    except (DemoFailed, CannotVerify) as reason:
+    except (DemoFailedError, CannotVerifyError) as reason:
         fail(f"\nThe demo failed. {reason}")
     except httpx.HTTPError as error:
         fail(f"\nThe demo failed. A service cannot be reached: {str(error) or type(error).__name__}")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import typer
 
 from deploy.output import DataOption, JsonOption, many, show_json, table
-from deploy.stack import NoStack, Stack, find_stack, named_databases
+from deploy.stack import NoStackError, Stack, find_stack, named_databases
 
 OUTBOX_TOO_OLD_SECONDS = 120  # as a worker's readiness has it
 
@@ -37,7 +37,7 @@ def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
         findings = list(_machine())
         try:
             stack = find_stack(data)
-        except NoStack as reason:
+        except NoStackError as reason:
             findings.append(Finding("stack", "note", str(reason)))
         else:
             findings += asyncio.run(_stack(stack))
@@ -89,7 +89,7 @@ async def _stack(stack: Stack) -> list[Finding]:
 async def _database(service: str, dsn: str) -> list[Finding]:
     import asyncpg
 
-    from shared.db import pending_migrations
+    from shared.postgres.migrate import pending_migrations
 
     what = f"{service} database"
     try:
@@ -108,7 +108,7 @@ async def _database(service: str, dsn: str) -> list[Finding]:
 async def _backlog(conn: Any, service: str) -> list[Finding]:
     """What waits to be published, and what could not be handled."""
     from shared.events.envelope import MOST_FACTS
-    from shared.set_aside import FORGED
+    from shared.events.vocabulary import FORGED
 
     row = await conn.fetchrow(
         """
@@ -145,7 +145,7 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
 async def _topics(bootstrap: str, client: Mapping[str, Any] | None = None) -> Finding:
     from aiokafka.errors import KafkaError
 
-    from shared.topics import describe_topics
+    from shared.messaging.topic_admin import describe_topics
 
     try:
         report = await describe_topics(client or bootstrap, wait=5)

@@ -123,7 +123,7 @@ def _short(type_: str) -> str:
 
 
 async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:
-    from shared.reading import behind, read_all
+    from shared.messaging.tolerant_fetch import behind, read_all
 
     async with _consumer(client, topics, wanted) as (consumer, places):
         ends = await consumer.end_offsets(places)
@@ -147,7 +147,7 @@ async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, a
 
 async def _skip_to_the_end(consumer: "AIOKafkaConsumer", places: "Sequence[TopicPartition]") -> None:
     """The end that the embedded broker tells of lies too early; a fetch brings the right one."""
-    from shared.reading import read_all
+    from shared.messaging.tolerant_fetch import read_all
 
     await read_all(consumer, places, timeout_ms=500)
     for place in places:
@@ -161,7 +161,7 @@ async def _consumer(
     """A reader placed at the beginning or at the end of these topics."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    from shared.topics import partition_counts
+    from shared.messaging.topic_admin import partition_counts
 
     counts = await partition_counts(client, wait=10)
     places = [TopicPartition(name, number) for name in topics for number in range(counts.get(name, 0))]
@@ -178,15 +178,15 @@ async def _consumer(
 
 
 def _line(record: "ConsumerRecord[bytes, bytes]", wanted: Wanted, as_json: bool) -> str | None:
-    from shared.events.base import decode
-    from shared.events.envelope import Undecodable, UnknownType, parse_headers
+    from shared.events.envelope import UndecodableError, UnknownTypeError, parse_headers
+    from shared.events.event import decode
 
     place = f"{record.topic}/{record.partition}/{record.offset}"
     try:
         envelope = parse_headers(record.headers)
-        with suppress(UnknownType):  # of a newer version: told as it is
+        with suppress(UnknownTypeError):  # of a newer version: told as it is
             decode(envelope, record.value, topic=record.topic, key=record.key)
-    except Undecodable as fault:
+    except UndecodableError as fault:
         if wanted.types or wanted.subject:
             return None
         refused = {"refused": place, "reason": fault.reason, "fault": str(fault)}

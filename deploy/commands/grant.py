@@ -42,7 +42,7 @@ async def give(person: str, role: Role, unit: str | None, data: Path | None) -> 
     from deploy.console import database_of
     from services.enrolment.access import actions
     from services.enrolment.access.domain import state_of
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     async with database_of("enrolment", data) as (pool, clock), transaction(pool) as conn:
         unit_id = await unit_named(conn, unit) if unit is not None else None

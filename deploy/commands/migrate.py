@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json
-from deploy.stack import SERVICES, NoStack, find_stack, named_databases
+from deploy.stack import SERVICES, NoStackError, find_stack, named_databases
 
 
 def migrate(
@@ -24,14 +24,14 @@ def migrate(
 
     Exit status: 0 when every database is up to date, 1 otherwise.
     """
-    import shared.db
+    from shared.postgres.migrate import migrate as bring_up_to_date
 
     if service is not None and service not in SERVICES:
         fail(f"There is no service {service}; it is one of {', '.join(SERVICES)}.", status=2)
     targets = _targets(service, database or os.environ.get("MEDLED_DATABASE_URL"), data)
     for name, dsn in targets.items():
         try:
-            shared.db.migrate(dsn, name)
+            bring_up_to_date(dsn, name)
         except subprocess.CalledProcessError as error:
             fail(f"{name}: {(error.stderr or error.stdout).strip()}")
     if as_json:
@@ -47,7 +47,7 @@ def _targets(service: str | None, dsn: str | None, data: DataOption) -> dict[str
         return {service: dsn}
     try:
         databases = named_databases() or find_stack(data).databases
-    except NoStack as reason:
+    except NoStackError as reason:
         fail(f"{reason} For another database, set MEDLED_DATABASE_URL, MEDLED_DATABASES or use --database.")
     if service is None:
         return dict(databases)

@@ -16,7 +16,7 @@ from deploy.stack import SERVICES
 
 if TYPE_CHECKING:
     from deploy.repair import Copy
-    from shared.db import Connection
+    from shared.postgres.pool import Connection
 
 app = typer.Typer(
     help="Put right what services hold of a person, a unit or a principal, when a forged or a lost event left it "
@@ -129,7 +129,7 @@ async def _do(
     """Copies are set back first, and then it is announced: the other way round they would pass it over."""
     from deploy import repair
     from deploy.console import database_of
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     if "MEDLED_DATABASE_URL" in os.environ:
         fail("MEDLED_DATABASE_URL is set, and repairing takes every service's database: set MEDLED_DATABASES.", 2)
@@ -162,7 +162,7 @@ async def _copies(what: str, service: str, subject: str, data: Path | None) -> "
     from deploy import repair
     from deploy.console import database_of
     from deploy.verify.subscriptions import declared_handlers
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     taking = [
         handler

@@ -76,8 +76,8 @@ async def _change(
     from deploy.commands.grant import person_called
     from deploy.console import database_of, settings_of
     from services.enrolment.access.actions import CONSOLE
-    from services.enrolment.errors import Refused
-    from shared.db import transaction
+    from shared.errors import RuleError
+    from shared.postgres.transaction import transaction
 
     provider = issuer or settings_of("enrolment", data).oidc_issuer
     async with database_of("enrolment", data) as (pool, clock):
@@ -85,7 +85,7 @@ async def _change(
             async with transaction(pool) as conn:
                 found = await person_called(conn, person)
                 await do(conn, CONSOLE, found.id, provider, clock.now())
-        except Refused as refused:
+        except RuleError as refused:
             fail(f"{refused.detail} {refused.remedy or ''}".strip())
     return f"{found.given_name} {found.family_name}".strip()
 
@@ -93,7 +93,7 @@ async def _change(
 async def _refused(data: Path | None) -> list[dict[str, Any]]:
     from deploy.console import database_of
     from services.enrolment.sign_ins import store
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     async with database_of("enrolment", data) as (pool, _), transaction(pool) as conn:
         refused = await store.refused(conn, _MOST_REFUSED)
@@ -108,7 +108,7 @@ async def _accounts(person: str, data: Path | None) -> list[dict[str, Any]]:
     from deploy.commands.grant import person_called
     from deploy.console import database_of
     from services.enrolment.sign_ins import store
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     async with database_of("enrolment", data) as (pool, _), transaction(pool) as conn:
         bound = await store.all_of(conn, (await person_called(conn, person)).id)

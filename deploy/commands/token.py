@@ -36,7 +36,7 @@ async def _issue(role: Role, name: str, days: int, unit: str | None, data: Path 
     from deploy.commands.grant import unit_named
     from deploy.console import database_of
     from services.enrolment.access import actions
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     async with database_of("enrolment", data) as (pool, clock), transaction(pool) as conn:
         now = clock.now()

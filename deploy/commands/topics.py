@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
-from deploy.stack import NoStack, find_stack
+from deploy.stack import NoStackError, find_stack
 
 
 def topics(
@@ -21,7 +21,7 @@ def topics(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the topics of deploy/topics.yaml that are missing. Never changes one that exists; safe to run again.
+    """Create the declared topics that are missing. Never changes one that exists; safe to run again.
 
     Exit status: 0 when all topics are as declared, 1 when one differs or the broker cannot be reached.
     """
@@ -30,7 +30,7 @@ def topics(
         return
     from aiokafka.errors import KafkaError
 
-    from shared.topics import ensure_topics
+    from shared.messaging.topic_admin import ensure_topics
 
     try:
         report = asyncio.run(ensure_topics(kafka_client(broker, data), replication_factor=replication_factor))
@@ -56,12 +56,12 @@ def kafka_client(broker: str | None, data: DataOption) -> dict[str, Any] | str:
         return KafkaSettings().kafka_client()
     try:
         return find_stack(data).kafka_bootstrap
-    except NoStack as reason:
+    except NoStackError as reason:
         fail(f"{reason} For another broker, set MEDLED_KAFKA_BOOTSTRAP or use --broker.")
 
 
 def _list(as_json: bool) -> None:
-    from shared.topics import load_topics
+    from shared.events.topics import load_topics
 
     known = load_topics().values()
     if as_json:

@@ -40,7 +40,7 @@ async def _units(data: Path | None) -> list[dict[str, Any]]:
     from deploy.console import database_of
     from services.enrolment.imports.report import unit_names
     from services.enrolment.people import store
-    from shared.db import transaction
+    from shared.postgres.transaction import transaction
 
     async with database_of("enrolment", data) as (pool, _), transaction(pool) as conn:
         units = await store.units(conn)

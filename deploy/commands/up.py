@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.embedded.process import StartFailed
+from deploy.embedded.process import StartFailedError
 from deploy.output import JsonOption, fail, note, say, show_json
 from deploy.stack import data_directory
 
@@ -25,8 +25,8 @@ def up(
 
     Exit status: 0 after Ctrl-C or SIGTERM, 1 when it could not start.
     """
-    from deploy.local import CannotStart, Options, running
-    from deploy.provision import MigrationFailed
+    from deploy.local import CannotStartError, Options, running
+    from deploy.provision import MigrationFailedError
 
     # Ctrl-C, `kill` and a closed terminal all end it the same way: children first, in order.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -43,7 +43,7 @@ def up(
                 say(f"Medled runs: {stack.public_url}  (Ctrl-C ends it; mail is kept in {stack.mail})")
                 say(f"Its broker, for consumers of your own: {stack.kafka_bootstrap}")
             supervisor.watch()
-    except (CannotStart, StartFailed, MigrationFailed) as reason:
+    except (CannotStartError, StartFailedError, MigrationFailedError) as reason:
         fail(str(reason))
     except KeyboardInterrupt:
         note("Medled has ended.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, show_json
-from deploy.stack import SERVICES, NoStack, find_stack
+from deploy.stack import SERVICES, NoStackError, find_stack
 
 if TYPE_CHECKING:
     from deploy.verify import Report
@@ -32,11 +32,11 @@ def verify(
     copy of people, units or access that are not as their owner has them, and logins that two people at work hold.
     Changes nothing. Exit status: 0 when all came to rest and nothing of that was found, 1 otherwise.
     """
-    from deploy.verify import CannotVerify
+    from deploy.verify import CannotVerifyError
 
     try:
         report = asyncio.run(_verify(database or [], data, wait, quiet=as_json))
-    except CannotVerify as reason:
+    except CannotVerifyError as reason:
         fail(f"Nothing could be judged: {reason}")
     if as_json:
         show_json(report.as_json())
@@ -57,7 +57,7 @@ async def _verify(named: Sequence[str], data: DataOption, wait: float, *, quiet:
     else:
         try:
             stack = find_stack(data)
-        except NoStack as reason:
+        except NoStackError as reason:
             fail(f"{reason} For another deployment, use --database and MEDLED_KAFKA_*.")
         databases, kafka, clock = stack.databases, stack.kafka_bootstrap, Clock(stack.clock_file)
     handlers = {service: await verify.declared_handlers(service) for service in databases}

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import httpx
 
-from deploy.demo.house import DemoFailed
+from deploy.demo.house import DemoFailedError
 
 _BROWSER = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
 _CANNOT_JUDGE, _DOUBT = "none", 0.04
@@ -48,11 +48,11 @@ async def respond(http: httpx.AsyncClient, link: str, deed: Deed, *, seed: str, 
     form = _Form()
     form.feed(page.text)
     if page.status_code != httpx.codes.OK or (deed is Deed.answer and not form.questions):
-        raise DemoFailed(f"An invitation's page answered {page.status_code} with {len(form.questions)} questions.")
+        raise DemoFailedError(f"An invitation's page answered {page.status_code} with {len(form.questions)} questions.")
     chosen = _ratings(form.questions, random.Random(seed), level) if deed is Deed.answer else {}
     sent = await http.post(address, data=chosen, headers=_BROWSER)
     if sent.status_code != httpx.codes.OK:
-        raise DemoFailed(f"Sending the form behind an invitation was answered {sent.status_code}.")
+        raise DemoFailedError(f"Sending the form behind an invitation was answered {sent.status_code}.")
 
 
 def _ratings(questions: dict[str, list[str]], chance: random.Random, level: float) -> dict[str, str]:

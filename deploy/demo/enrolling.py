@@ -8,7 +8,7 @@ import httpx
 
 from deploy.commands.grant import give
 from deploy.commands.hr import send_and_follow
-from deploy.demo.house import DemoFailed, until
+from deploy.demo.house import DemoFailedError, until
 from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, PEOPLE_FILE, Colleague, load_programme
 from deploy.demo.stage import Stage
 from shared.events import Role
@@ -20,7 +20,7 @@ async def people_arrive(stage: Stage) -> None:
     """The HR export goes through the import API; the first roles are granted on the command line."""
     ended = await send_and_follow(PEOPLE_FILE, {}, stage.stack.data)
     if ended["status"] != "done":
-        raise DemoFailed(f"The sample export was {ended['status']}: {ended['report']['refusal']}")
+        raise DemoFailedError(f"The sample export was {ended['status']}: {ended['report']['refusal']}")
     people = len(stage.organisation.people)
     stage.record.tally["people"] = people
     units = len(stage.organisation.units)
@@ -135,7 +135,7 @@ async def somebody_withdraws(stage: Stage) -> None:
     [promoted] = [login for each in active if (login := by_id[each["id"]]) not in record.active]
     next_ = by_id[min(waiting, key=lambda each: int(each["position"]))["id"]]
     if len(waiting) == record.tally["waitlisted"] and next_ != promoted:
-        raise DemoFailed(f"{promoted} got the place, although {next_} was next.")
+        raise DemoFailedError(f"{promoted} got the place, although {next_} was next.")
     record.promoted = promoted
     record.active = [login for login in record.active if login != leaver] + [promoted]
     record.tally.update(withdrawn=1, waitlisted=-1, mails=2)

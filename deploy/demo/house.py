@@ -16,7 +16,7 @@ _LOOK_EVERY_SECONDS = 0.15
 _AT_ONCE = 12
 
 
-class DemoFailed(RuntimeError):
+class DemoFailedError(RuntimeError):
     """Something did not go as it should; the message says what was seen."""
 
 
@@ -29,7 +29,7 @@ class House:
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def get(self, who: str, path: str, **query: Any) -> Any:
-        """What the API answers this person. Raises DemoFailed unless it succeeds."""
+        """What the API answers this person. Raises DemoFailedError unless it succeeds."""
         return _body(await self.ask(who, path, **query))
 
     async def ask(self, who: str, path: str, **query: Any) -> httpx.Response:
@@ -93,14 +93,14 @@ async def entered(public_url: str) -> AsyncIterator[House]:
 
 
 async def until(what: str, look: Callable[[], Awaitable[T | None]], seconds: float = _PATIENCE_SECONDS) -> T:
-    """Look again and again until there is something to see. Raises DemoFailed when patience ends."""
+    """Look again and again until there is something to see. Raises DemoFailedError when patience ends."""
     deadline = time.monotonic() + seconds
     while True:
         seen = await look()
         if seen:
             return seen
         if time.monotonic() > deadline:
-            raise DemoFailed(f"Waited {seconds:.0f} seconds in vain until {what}.")
+            raise DemoFailedError(f"Waited {seconds:.0f} seconds in vain until {what}.")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
@@ -112,4 +112,4 @@ def _body(response: httpx.Response) -> Any:
     if response.is_success:
         return response.json() if response.content else None
     request = response.request
-    raise DemoFailed(f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:500]}")
+    raise DemoFailedError(f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:500]}")

@@ -8,7 +8,7 @@ import httpx
 
 from deploy.demo.answering import Deed, respond
 from deploy.demo.enrolling import ask_for_place, open_cohort
-from deploy.demo.house import DemoFailed, until
+from deploy.demo.house import DemoFailedError, until
 from deploy.demo.mailbox import Mail, read_mail
 from deploy.demo.sample import CO_LEADER, OPERATOR, Colleague, Organisation
 from deploy.demo.stage import Stage
@@ -46,7 +46,7 @@ async def _must_be_one_trace(stage: Stage) -> None:
     found = sum(each["trace_id"] == stage.record.trace_id for each in log)
     expected = len(invited(stage, stage.organisation.by_login[CO_LEADER]))
     if found != expected:
-        raise DemoFailed(f"{found} invitations carry the trace of the request that led to {expected}.")
+        raise DemoFailedError(f"{found} invitations carry the trace of the request that led to {expected}.")
 
 
 async def _lead_first_meeting(stage: Stage, login: str) -> None:
@@ -191,7 +191,7 @@ async def results_are_read(stage: Stage) -> None:
     for person in curious:
         answer = await stage.house.ask(person.login, f"/feedback/v1/rounds/{round_['id']}/results")
         if answer.status_code != httpx.codes.NOT_FOUND:
-            raise DemoFailed(f"{person.name} was answered {answer.status_code} for somebody else's results.")
+            raise DemoFailedError(f"{person.name} was answered {answer.status_code} for somebody else's results.")
     stage.say(
         f"{amina.name} reads her results. {curious[0].name}, her manager, and {curious[1].name}, a peer, try: "
         "404, there is no such round about them."
@@ -208,7 +208,7 @@ async def _read_own(stage: Stage, login: str) -> None:
     if round_["state"] == "withheld":
         expected = {}
     if shown != expected:
-        raise DemoFailed(f"The results of {login} rest on {shown} answers; given were {given}.")
+        raise DemoFailedError(f"The results of {login} rest on {shown} answers; given were {given}.")
     stage.record.tally.update(figures_rest_on=sum(shown.values()))
 
 

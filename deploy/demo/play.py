@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deploy.demo import enrolling, leading
 from deploy.demo.figures import Line, compare
-from deploy.demo.house import DemoFailed, entered, until
+from deploy.demo.house import DemoFailedError, entered, until
 from deploy.demo.record import Record
 from deploy.demo.sample import Cast, load_organisation
 from deploy.demo.signing_in import write_people
@@ -58,7 +58,7 @@ class Outcome:
 
 
 async def play(stack: Stack, say: Say) -> Outcome:
-    """Play what has not been played on this data yet, and compare. Raises DemoFailed."""
+    """Play what has not been played on this data yet, and compare. Raises DemoFailedError."""
     organisation, record = load_organisation(), Record.load(stack.data)
     write_people(stack.data, organisation)
     async with entered(stack.public_url) as house:
@@ -84,9 +84,9 @@ async def _play_scenes(stage: Stage, say: Say) -> None:
         began = time.monotonic()
         try:
             await scene.play(stage)
-        except DemoFailed as reason:
+        except DemoFailedError as reason:
             before.save(stage.stack.data)
-            raise DemoFailed(f"{scene.title}: {reason} (logs: {stage.stack.logs})") from reason
+            raise DemoFailedError(f"{scene.title}: {reason} (logs: {stage.stack.logs})") from reason
         record.scenes.append(scene.name)
         record.save(stage.stack.data)
         stage.say(f"({time.monotonic() - began:.1f} s)")
@@ -102,7 +102,7 @@ async def _settled(stage: Stage, *, with_played: bool) -> list[Line]:
         lines = await compare(stage, with_played=with_played)
         return all(line.ties_up for line in lines)
 
-    with contextlib.suppress(DemoFailed):  # the summary shows which do not
+    with contextlib.suppress(DemoFailedError):  # the summary shows which do not
         await until("all figures tied up", look, _SETTLING_SECONDS)
     return lines
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.embedded.process import Child, StartFailed, free_port
+from deploy.embedded.process import Child, StartFailedError, free_port
 from deploy.embedded.server import Server
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POM = _ROOT / "deploy" / "kafka" / "pom.xml"
 
 
-class KafkaUnavailable(StartFailed):
+class KafkaUnavailable(StartFailedError):
     """Apache Kafka cannot be run here; the message says what to install."""
 
 
@@ -133,7 +133,7 @@ def _formatted(lib: Path) -> Path:
             check=False,
         )
         if result.returncode != 0:
-            raise StartFailed(f"Kafka's storage could not be formatted:\n{result.stderr[-2000:]}")
+            raise StartFailedError(f"Kafka's storage could not be formatted:\n{result.stderr[-2000:]}")
         return template
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.embedded.process import Child, StartFailed, free_port, package_directory
+from deploy.embedded.process import Child, StartFailedError, free_port, package_directory
 from deploy.embedded.server import Server
 
 # What a start says when the server before it was killed a moment ago and has not quite gone.
@@ -89,7 +89,7 @@ class EmbeddedPostgres(Server):
             try:
                 super()._start_child()
                 self._wait_until_ready(deadline)
-            except StartFailed:
+            except StartFailedError:
                 if time.monotonic() > deadline or not any(sign in self.child.tail(3) for sign in _STILL_ENDING):
                     raise
                 time.sleep(0.2)
@@ -121,14 +121,14 @@ class EmbeddedPostgres(Server):
             while child.running:
                 time.sleep(0.02)
         if child.returncode != 0:
-            raise StartFailed(f"initdb ended with status {child.returncode}; its log ends with:\n{child.tail()}")
+            raise StartFailedError(f"initdb ended with status {child.returncode}; its log ends with:\n{child.tail()}")
 
     def _wait_until_ready(self, deadline: float) -> None:
         """It listens a moment before it takes sessions, longer when it replays its log."""
         check = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
         while subprocess.run(check, check=False).returncode != 0:
             if not self.child.running or time.monotonic() > deadline:
-                raise StartFailed(f"postgres is not ready; its log ends with:\n{self.child.tail()}")
+                raise StartFailedError(f"postgres is not ready; its log ends with:\n{self.child.tail()}")
             time.sleep(0.02)
 
 

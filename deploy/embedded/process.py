@@ -18,7 +18,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 _POLL_SECONDS = 0.02
 
 
-class StartFailed(RuntimeError):
+class StartFailedError(RuntimeError):
     """A server did not become ready; the message ends with the last lines of its log."""
 
 
@@ -138,7 +138,7 @@ def package_directory(package: str) -> Path:
     """Where an installed package lies, without importing it: some do work and warn when imported."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise StartFailed(f"the package {package} is not installed; install medled[embedded]")
+        raise StartFailedError(f"the package {package} is not installed; install medled[embedded]")
     return Path(spec.origin).parent
 
 
@@ -159,7 +159,7 @@ def listens(port: int) -> bool:
 def wait_until_listening(child: Child, port: int, timeout: float) -> None:
     """Return when the child accepts connections on the port.
 
-    Raises `StartFailed` when it ended or stayed silent for `timeout` seconds.
+    Raises `StartFailedError` when it ended or stayed silent for `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while child.running and time.monotonic() < deadline:
@@ -167,4 +167,4 @@ def wait_until_listening(child: Child, port: int, timeout: float) -> None:
             return
         time.sleep(_POLL_SECONDS)
     why = "did not listen in time" if child.running else f"ended with status {child.returncode}"
-    raise StartFailed(f"{child.name} {why}; its log {child.log} ends with:\n{child.tail()}")
+    raise StartFailedError(f"{child.name} {why}; its log {child.log} ends with:\n{child.tail()}")

@@ -16,7 +16,7 @@ class Server:
         self.port = port
 
     def start(self) -> None:
-        """Start it, with fresh data if it has none, and return when it accepts clients; raises `StartFailed`."""
+        """Start it, with fresh data if it has none, and return when it accepts clients; raises `StartFailedError`."""
         self._prepare()
         self._start_child()
 

@@ -6,7 +6,7 @@ import uvicorn
 
 from deploy.issuer.app import create_issuer
 from deploy.issuer.settings import IssuerSettings
-from shared.slow_requests import protocol
+from shared.http.slow_requests import protocol
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from deploy.issuer.codes import Codes
 from deploy.issuer.people import PeopleList
 from deploy.issuer.settings import IssuerSettings
 from deploy.issuer.tokens import ACCESS_SECONDS, Signer
-from shared.middleware import OwnRedirects, SecurityHeaders
-from shared.slow_requests import SlowBodies
+from shared.http.middleware import OwnRedirects, SecurityHeaders
+from shared.http.slow_requests import SlowBodies
 from shared.web.locale import choose_language
 from shared.web.render import STATIC, Web
 

@@ -6,12 +6,12 @@ it compares the services' copies of people, units and access with their owner's.
 """
 
 from deploy.verify.report import Copy, Fact, Foreign, Report, Subscription, Verdict
-from deploy.verify.session import CannotVerify
+from deploy.verify.session import CannotVerifyError
 from deploy.verify.subscriptions import declared_handlers, declared_timers
 from deploy.verify.verify import Listener, verify
 
 __all__ = [
-    "CannotVerify",
+    "CannotVerifyError",
     "Copy",
     "Fact",
     "Foreign",

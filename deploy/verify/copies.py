@@ -14,8 +14,8 @@ from deploy.verify.session import connect_all
 from deploy.verify.store import copies as store
 from deploy.verify.store.copies import Row
 from deploy.verify.store.tables import Connection
-from shared import directory
-from shared.inbox import Handler
+from shared.directory import handlers as directory
+from shared.messaging.handler import Handler
 
 OWNER = "enrolment"
 LOOKED_AT_AGAIN = 1000  # rows that differ, since on a running system a change may be on its way

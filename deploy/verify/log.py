@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.verify.store.tables import Entry
-from shared.epoch import EPOCH_PLACE, EPOCH_TOPIC, first_epoch
-from shared.events.base import decode
-from shared.events.envelope import Undecodable, UnknownType, parse_headers
-from shared.reading import behind, read_all
-from shared.topics import partition_counts
+from shared.events.envelope import UndecodableError, UnknownTypeError, parse_headers
+from shared.events.event import decode
+from shared.messaging.epoch import EPOCH_PLACE, EPOCH_TOPIC, first_epoch
+from shared.messaging.tolerant_fetch import behind, read_all
+from shared.messaging.topic_admin import partition_counts
 
 Place: TypeAlias = tuple[str, int]  # topic, partition
 _TIMEOUT = 20.0
@@ -141,14 +141,14 @@ def entry_of(record: "ConsumerRecord[bytes, bytes]") -> Entry:
     place, digest = (record.partition, record.offset, record.timestamp), digest_of(record)
     try:
         envelope = parse_headers(record.headers)
-    except Undecodable:
+    except UndecodableError:
         return Entry(None, None, None, None, *place, digest, fault=True)
     told = envelope.id, envelope.type, envelope.subject, envelope.sequence
     try:
         decode(envelope, record.value, topic=record.topic, key=record.key)
-    except UnknownType:
+    except UnknownTypeError:
         pass  # whoever reads it skips it
-    except Undecodable:
+    except UndecodableError:
         return Entry(*told, *place, digest, fault=True)
     return Entry(*told, *place, digest, fault=False)
 

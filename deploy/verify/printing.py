@@ -8,7 +8,7 @@ from typing import TypeAlias
 from deploy.output import many, note, say
 from deploy.verify.report import Copy, Fact, Foreign, Report, Subscription, Verdict
 from shared.events import REGISTRY
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
 
 INTERVAL_SECONDS = 5.0  # between lines about progress where nobody watches a terminal
 _HEAD = ("event, and who takes it", "published", "arrived", "")

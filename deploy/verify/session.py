@@ -7,33 +7,33 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from deploy.verify.store.tables import Connection
-from shared.db import UNAVAILABLE
+from shared.postgres.failures import UNAVAILABLE
 
 AWAY = (*UNAVAILABLE, KafkaError)
 """What is worth waiting for."""
 
 
-class CannotVerify(RuntimeError):
+class CannotVerifyError(RuntimeError):
     """A database or the broker did not answer for as long as was to be waited; the message says which."""
 
 
 @asynccontextmanager
 async def connect(service: str, dsn: str) -> AsyncIterator[Connection]:
-    """Raises ConnectionError while the database is away, and CannotVerify where waiting will not help."""
+    """Raises ConnectionError while the database is away, and CannotVerifyError where waiting will not help."""
     try:
         conn = await asyncpg.connect(dsn, timeout=5, command_timeout=120)
     except asyncpg.InvalidAuthorizationSpecificationError as error:
-        raise CannotVerify(f"{service}'s database: {error}") from error
+        raise CannotVerifyError(f"{service}'s database: {error}") from error
     except UNAVAILABLE as error:
         raise ConnectionError(f"{service}'s database: {str(error) or type(error).__name__}") from error
     except asyncpg.PostgresError as error:
-        raise CannotVerify(f"{service}'s database: {error}") from error
+        raise CannotVerifyError(f"{service}'s database: {error}") from error
     try:
         yield conn
     except asyncpg.UndefinedTableError as error:
-        raise CannotVerify(f"{service}'s database: {error}. Is it migrated (`medled migrate`)?") from error
+        raise CannotVerifyError(f"{service}'s database: {error}. Is it migrated (`medled migrate`)?") from error
     except asyncpg.InsufficientPrivilegeError as error:
-        raise CannotVerify(f"{service}'s database: {error}") from error
+        raise CannotVerifyError(f"{service}'s database: {error}") from error
     finally:
         await conn.close(timeout=5)
 

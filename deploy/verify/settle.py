@@ -7,8 +7,8 @@ from deploy.verify.log import Log, Place
 from deploy.verify.session import connect
 from deploy.verify.store import service as services
 from shared.clock import Clock
-from shared.inbox import Handler
-from shared.offsets import applied_offsets
+from shared.messaging.handler import Handler
+from shared.messaging.offsets import applied_offsets
 
 BROKER_IS_NEW = "the broker is new, and no service has been there yet"
 

@@ -4,10 +4,10 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from shared.db import create_pool
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
+from shared.postgres.pool import create_pool
+from shared.runtime.worker import Worker
 from shared.settings import Settings
-from shared.worker import Worker
 
 # The workers are built and never run: nothing is connected to, and what these say is not used.
 _PLACEHOLDERS = {

@@ -16,7 +16,7 @@ from deploy.verify.report import NAMED, UNDECODABLE, UNKNOWN, Fact, Foreign, Sub
 from deploy.verify.store import consumer, producer, tables
 from deploy.verify.store.consumer import Reader
 from shared.events import REGISTRY
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
 
 Tell = Callable[[str], None]
 

@@ -12,14 +12,14 @@ from uuid import UUID
 from deploy.verify import copies
 from deploy.verify.log import Log
 from deploy.verify.report import Copy, Report, Subscription, Verdict
-from deploy.verify.session import AWAY, CannotVerify, connect, connect_all, named
+from deploy.verify.session import AWAY, CannotVerifyError, connect, connect_all, named
 from deploy.verify.settle import under_way
 from deploy.verify.store import service as services
 from deploy.verify.store import tables
 from deploy.verify.topic import Findings, TopicCase, producer_of, unknown_doubled
 from shared.clock import Clock
 from shared.events import REGISTRY
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
 
 _POLL_SECONDS = 0.25
 _INBOX_DAYS = 29  # the shortest that a deployment may choose is 30
@@ -56,7 +56,7 @@ async def verify(
     kinds its worker runs. kafka: a bootstrap address or aiokafka's client arguments. Waits up to `wait` seconds for
     everything to come to rest, and judges then, whether it did or not. clock: the deployment's, which says what is
     due. Events older than `inbox_days` are lost to nobody who has forgotten them. Memory does not grow with the log:
-    the comparing is done in temporary tables of the services' databases. Raises CannotVerify.
+    the comparing is done in temporary tables of the services' databases. Raises CannotVerifyError.
     """
     client = {"bootstrap_servers": kafka} if isinstance(kafka, str) else kafka
     topics = sorted({kind.topic for kind in REGISTRY.values()})
@@ -128,7 +128,9 @@ class _Case:
             async with connect_all(self._databases, self._databases):
                 epoch = await self._log.epoch()
             if epoch is None:
-                raise CannotVerify("The broker is new, and no service has been there yet. Are the workers running?")
+                raise CannotVerifyError(
+                    "The broker is new, and no service has been there yet. Are the workers running?"
+                )
             return epoch
 
         return await self._patiently(ask)
@@ -187,7 +189,7 @@ class _Case:
                 return await work()
             except AWAY as error:
                 if time.monotonic() > self._deadline:
-                    raise CannotVerify(f"no answer from {named(error)}") from error
+                    raise CannotVerifyError(f"no answer from {named(error)}") from error
             await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -2,6 +2,6 @@
 
 from services.enrolment.app import SERVICE, create_api, create_worker
 from services.enrolment.settings import EnrolmentSettings
-from shared.run import main
+from shared.runtime.main import main
 
 main(SERVICE, EnrolmentSettings, create_api, create_worker)

@@ -12,25 +12,23 @@ from services.enrolment.cohorts import pages as cohort_pages
 from services.enrolment.enrolments import api as enrolments
 from services.enrolment.enrolments import handlers as enrolment_handlers
 from services.enrolment.enrolments import pages as my_pages
-from services.enrolment.errors import Refused
 from services.enrolment.imports import api as imports
 from services.enrolment.imports import handlers as import_handlers
 from services.enrolment.imports import pages as import_pages
 from services.enrolment.milestones import api as milestones
 from services.enrolment.people import api as people
-from services.enrolment.problems import on_refused
 from services.enrolment.programmes import api as programmes
 from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
 from services.enrolment.sign_ins import api as sign_ins
 from services.enrolment.sign_ins import handlers as sign_in_handlers
 from services.enrolment.sign_ins import pages as sign_in_pages
-from shared import directory
-from shared.db import Pool
-from shared.http import create_app
+from shared.directory import handlers as directory
+from shared.http.app import create_app
+from shared.postgres.pool import Pool
 
 if TYPE_CHECKING:
-    from shared.worker import Worker
+    from shared.runtime.worker import Worker
 
 SERVICE = "enrolment"
 
@@ -61,14 +59,13 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
             import_pages.router,
         ],
     )
-    app.add_exception_handler(Refused, on_refused)
     app.state.first_sign_in = sign_in_pages.first_sign_in
     return app
 
 
 def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
     """Imports, departures, requests that expire."""
-    from shared.worker import Worker  # the API runs without what Kafka needs
+    from shared.runtime.worker import Worker
 
     return Worker(
         settings,

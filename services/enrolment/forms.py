@@ -10,11 +10,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from services.enrolment.errors import Refused
-from shared.auth import Principal
-from shared.db import Connection, transaction
-from shared.http import now, pool
-from shared.web import render
+from shared.errors import RuleError
+from shared.http.request import now, pool
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
+from shared.web.render import render
 
 
 def confirm(request: Request, who: Principal, about: str, *, action: str, back: str, **values: str) -> HTMLResponse:
@@ -36,6 +37,6 @@ async def submit(
     try:
         async with transaction(pool(request)) as conn:
             await action(conn, now(request))
-    except Refused as refused:
+    except RuleError as refused:
         return RedirectResponse(f"{back}?refused={refused.type}", 303)
     return RedirectResponse(then or f"{back}?done={done}", 303)

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import Depends, Path
 
-from shared.access import Principal
-from shared.auth import principal
-from shared.http import Cursor, decode_cursor
+from shared.http.pagination import Cursor, decode_cursor
+from shared.security.authentication import principal
+from shared.security.principal import Principal
 
 Who = Annotated[Principal, Depends(principal)]
 SIGNED_IN = [Depends(principal)]

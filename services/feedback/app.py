@@ -11,12 +11,12 @@ from services.feedback.results import handlers as results
 from services.feedback.results import pages as results_pages
 from services.feedback.rounds import handlers as rounds
 from services.feedback.settings import FeedbackSettings
-from shared import directory
-from shared.db import Pool
-from shared.http import create_app
+from shared.directory import handlers as directory
+from shared.http.app import create_app
+from shared.postgres.pool import Pool
 
 if TYPE_CHECKING:
-    from shared.worker import Worker
+    from shared.runtime.worker import Worker
 
 SERVICE = "feedback"
 
@@ -35,7 +35,7 @@ def create_api(settings: FeedbackSettings) -> FastAPI:
 
 def create_worker(settings: FeedbackSettings, pool: Pool) -> "Worker":
     """Opening, counting and closing. Raises ValueError when one of the two secrets is not set."""
-    from shared.worker import Worker  # the API runs without what Kafka needs
+    from shared.runtime.worker import Worker
 
     opening = rounds.RoundHandlers(
         settings.secrets, k=settings.feedback_k, rest=settings.rest, known_for=settings.known_for,

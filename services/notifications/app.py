@@ -9,13 +9,13 @@ from services.notifications.channels import pages as delivery_pages
 from services.notifications.channels.mail.sender import MailSender
 from services.notifications.routing import handlers as routing
 from services.notifications.settings import NotificationsSettings
-from shared import directory
 from shared.clock import Clock
-from shared.db import Pool
-from shared.http import create_app
+from shared.directory import handlers as directory
+from shared.http.app import create_app
+from shared.postgres.pool import Pool
 
 if TYPE_CHECKING:
-    from shared.worker import Worker
+    from shared.runtime.worker import Worker
 
 SERVICE = "notifications"
 
@@ -33,7 +33,7 @@ def create_api(settings: NotificationsSettings) -> FastAPI:
 
 def create_worker(settings: NotificationsSettings, pool: Pool) -> "Worker":
     """Routing and sending. Raises ValueError, naming the setting that sending lacks."""
-    from shared.worker import Worker  # the API runs without what Kafka needs
+    from shared.runtime.worker import Worker
 
     sender = MailSender(pool, settings.composer(), settings.sender(), Clock(settings.clock_file))
     return Worker(

@@ -2,6 +2,6 @@
 
 from services.portal.app import SERVICE, create_api, create_worker
 from services.portal.settings import PortalSettings
-from shared.run import main
+from shared.runtime.main import main
 
 main(SERVICE, PortalSettings, create_api, create_worker)

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from services.portal.assets import add_assets
 from services.portal.codes import pages as codes
+from services.portal.contract import api as contract
 from services.portal.dashboard import api as figures_api
 from services.portal.dashboard import handlers as dashboard
 from services.portal.dashboard import pages as overview
@@ -14,10 +15,10 @@ from services.portal.settings import PortalSettings
 from services.portal.stream import api as stream_api
 from services.portal.stream import handlers as stream
 from services.portal.stream import live
-from shared import asyncapi, directory
-from shared.db import Pool
-from shared.http import create_app
-from shared.worker import Worker
+from shared.directory import handlers as directory
+from shared.http.app import create_app
+from shared.postgres.pool import Pool
+from shared.runtime.worker import Worker
 
 SERVICE = "portal"
 
@@ -36,7 +37,7 @@ def create_api(settings: PortalSettings) -> FastAPI:
             login.router,
             problems.router,
             codes.router,
-            asyncapi.router(),
+            contract.router,
         ],
         lifespan=live.running,
     )

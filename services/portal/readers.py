@@ -7,10 +7,13 @@ from fastapi import Depends, Query, Request
 
 from services.portal.dashboard import store
 from services.portal.dashboard.domain import Within
-from shared.access import Role, require, units_of
-from shared.auth import Principal, principal
-from shared.db import Connection, transaction
-from shared.http import pool
+from shared.events.vocabulary import Role
+from shared.http.request import pool
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.authentication import principal
+from shared.security.authorization import require, units_of
+from shared.security.principal import Principal
 
 
 async def within(
@@ -22,7 +25,7 @@ async def within(
     """FastAPI dependency: the part of the organisation that a reader asked for, within what it may see.
 
     The streams are public inside the organisation: whoever is signed in may read all of them. A machine needs
-    `stream_reader`, and sees the units it holds that role for. Raises Problem 401 or 403.
+    `stream_reader`, and sees the units it holds that role for. Raises ProblemError 401 or 403.
     """
     if who.kind == "person" and unit is None:
         return Within(None, programme)

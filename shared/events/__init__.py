@@ -4,11 +4,6 @@ from shared.events.access import (
     AccessState,
     SignIn,
 )
-from shared.events.base import (
-    REGISTRY,
-    Event,
-    Part,
-)
 from shared.events.enrolment import (
     CohortCapacityChanged,
     CohortClosed,
@@ -38,6 +33,7 @@ from shared.events.enrolment import (
     ProgrammeRetired,
     Title,
 )
+from shared.events.event import REGISTRY, Event, Part
 from shared.events.feedback import (
     ResponsesCounted,
     ResultsReleased,
@@ -69,16 +65,7 @@ from shared.events.teams import (
 from shared.events.units import (
     UnitState,
 )
-from shared.events.words import (
-    MOST_PEERS,
-    Bucket,
-    CloseReason,
-    Group,
-    PersonStatus,
-    Practice,
-    PrincipalKind,
-    Role,
-)
+from shared.events.vocabulary import MOST_PEERS, Bucket, CloseReason, Group, PersonStatus, Practice, PrincipalKind, Role
 
 __all__ = [
     "MOST_PEERS",

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, Strict
 
-from shared.events.base import Event, Part
-from shared.events.words import AnyPrincipalKind, Code, PersonId, UtcTime, one_of
+from shared.events.event import Event, Part
+from shared.events.vocabulary import AnyPrincipalKind, Code, PersonId, UtcTime, one_of
 
 RoleUnits = Annotated[tuple[UUID, ...], Strict(False), Field(max_length=1000)]
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, Strict
 
-from shared.events.base import Event, Part
-from shared.events.words import (
+from shared.events.event import Event, Part
+from shared.events.vocabulary import (
     CatalogueTitle,
     Code,
     CohortId,

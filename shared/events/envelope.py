@@ -6,13 +6,10 @@ Our own instead of an SDK's because it runs for every record; a conformance test
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from shared.events.words import YEARS
-
-if TYPE_CHECKING:
-    from shared.events.base import Event
+from shared.events.vocabulary import YEARS
 
 NAMESPACE = "medled."
 SOURCES = "/medled/"
@@ -26,31 +23,31 @@ something new of them every hour would get there in 114 years. Whoever names mor
 Header = tuple[str, bytes | None]
 
 
-class Undecodable(ValueError):
+class UndecodableError(ValueError):
     """This record is not an event that anybody could handle. The message never quotes what it holds."""
 
     reason = "undecodable"  # of its dead letter
 
 
-class Foreign(Undecodable):
+class ForeignError(UndecodableError):
     """This record is an event, but not one of Medled's."""
 
     reason = "foreign"
 
 
-class WrongTopicError(Undecodable):
+class WrongTopicError(UndecodableError):
     """This record is not what its place says: its topic, source, subject or key is another's."""
 
     reason = "wrong_topic"
 
 
-class SequenceJumpError(Undecodable):
+class SequenceJumpError(UndecodableError):
     """This record names a place in the order of its subject's facts that its producer cannot have come to."""
 
     reason = "sequence_jump"
 
 
-class UnknownType(LookupError):
+class UnknownTypeError(LookupError):
     """A valid event of a type that this version of Medled, or this consumer, does not take: `type` says which."""
 
     def __init__(self, type_: str) -> None:
@@ -80,8 +77,17 @@ def dataschema(event_type: str) -> str:
     return f"urn:medled:schema:{event_type}"
 
 
+class EventType(Protocol):
+    """What the headers say of an event's class."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
 def header_lines(
-    event_type: "type[Event]",
+    event_type: EventType,
     *,
     id: UUID,  # noqa: A002 - the attribute's name
     subject: str,
@@ -135,17 +141,17 @@ def kafka_headers(lines: str) -> list[tuple[str, bytes]]:
 def parse_headers(headers: Iterable[Header]) -> Envelope:
     """What a record's headers say.
 
-    Raises Foreign for an event that is not Medled's, Undecodable when a `ce_` header is missing, null, not UTF-8 or not
-    what it should be (a time outside the years 1970 to 2200, for one), SequenceJumpError for a sequence beyond all that
-    are. Broken trace headers are ignored: tracing never costs a record.
+    Raises ForeignError for an event that is not Medled's, UndecodableError when a `ce_` header is missing, null, not
+    UTF-8 or not what it should be (a time outside the years 1970 to 2200, for one), SequenceJumpError for a sequence
+    beyond all that are. Broken trace headers are ignored: tracing never costs a record.
     """
     raw = dict(headers)
     try:
         envelope = _read(raw)
     except (KeyError, AttributeError, ValueError) as error:
-        if isinstance(error, Undecodable):
+        if isinstance(error, UndecodableError):
             raise
-        raise Undecodable(_reason(raw)) from None
+        raise UndecodableError(_reason(raw)) from None
     return envelope
 
 
@@ -177,11 +183,11 @@ def _kind(
     """Type and source, when they are ours. The same few come with every record, hence the cache."""
     names = _text(type_), _text(source)
     if not (names[0].startswith(NAMESPACE) and names[1].startswith(SOURCES)):
-        raise Foreign("the event's type or source is not Medled's")
+        raise ForeignError("the event's type or source is not Medled's")
     if specversion != b"1.0":
-        raise Undecodable("ce_specversion is not 1.0")
+        raise UndecodableError("ce_specversion is not 1.0")
     if content is None or not content.startswith(CONTENT_TYPE):
-        raise Undecodable("content-type is not application/json")
+        raise UndecodableError("content-type is not application/json")
     return names
 
 
@@ -205,9 +211,9 @@ def _scope(value: bytes | None) -> UUID:
 def _time(value: bytes | None) -> datetime:
     time = datetime.fromisoformat(_text(value))
     if time.tzinfo is None:
-        raise Undecodable("ce_time has no time zone")
+        raise UndecodableError("ce_time has no time zone")
     if not YEARS.start <= time.year < YEARS.stop:
-        raise Undecodable("ce_time is in a year that no event of ours happens in")
+        raise UndecodableError("ce_time is in a year that no event of ours happens in")
     return time
 
 
@@ -215,7 +221,7 @@ def _time(value: bytes | None) -> datetime:
 def _sequence(value: bytes | None) -> int:
     sequence = int(_text(value))
     if sequence < 1:
-        raise Undecodable("ce_sequence is out of range")
+        raise UndecodableError("ce_sequence is out of range")
     if sequence > MOST_FACTS:
         raise SequenceJumpError(f"ce_sequence is above {MOST_FACTS}")
     return sequence

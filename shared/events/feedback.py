@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import (
+from shared.events.event import Event
+from shared.events.vocabulary import (
     AnyBucket,
     Code,
     CohortId,

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.events.base import Event
+from shared.events.event import Event
 from shared.events.feedback import SubjectId
-from shared.events.words import AnyGroup, InvitationId, PersonId, ProgrammeId, RoundId, UnitId, UtcTime
+from shared.events.vocabulary import AnyGroup, InvitationId, PersonId, ProgrammeId, RoundId, UnitId, UtcTime
 
 
 class InvitationFact(

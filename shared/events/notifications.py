@@ -5,8 +5,8 @@ Mail about a round names no recipient, and shares no id, correlation, cause or t
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import Code, NotificationId, PersonId, UtcTime, one_of
+from shared.events.event import Event
+from shared.events.vocabulary import Code, NotificationId, PersonId, UtcTime, one_of
 
 
 class NotificationFact(

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import AnyStatus, Locale, ManagerId, PersonId, TimeZone, UnitId
+from shared.events.event import Event
+from shared.events.vocabulary import AnyStatus, Locale, ManagerId, PersonId, TimeZone, UnitId
 
 Login = Annotated[
     str, Field(min_length=1, max_length=320, description="What identifies the person at login.", examples=["anna.berg"])

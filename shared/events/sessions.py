@@ -4,8 +4,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import UtcTime
+from shared.events.event import Event
+from shared.events.vocabulary import UtcTime
+
+SESSION_SECONDS = 8 * 3600
+"""How long a session lasts when nobody ends it."""
 
 
 class SessionEnded(

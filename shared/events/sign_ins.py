@@ -4,8 +4,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import Code, PersonId
+from shared.events.event import Event
+from shared.events.vocabulary import Code, PersonId
 
 
 class SignInChanged(

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, Strict
 
-from shared.events.base import Event
-from shared.events.words import AnyBucket, PersonId, UnitId
+from shared.events.event import Event
+from shared.events.vocabulary import AnyBucket, PersonId, UnitId
 
 
 class TeamsChanged(

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from shared.events.base import Event
-from shared.events.words import CatalogueTitle, UnitId
+from shared.events.event import Event
+from shared.events.vocabulary import CatalogueTitle, UnitId
 
 
 class UnitState(

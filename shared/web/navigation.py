@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from shared.access import Principal, Role
+from shared.events.vocabulary import Role
+from shared.security.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

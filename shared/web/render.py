@@ -14,12 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from shared.access import Principal
 from shared.clock import DEFAULT_ZONE, zone
 from shared.events.codes import FILE as CODES
+from shared.security.principal import Principal
+from shared.security.session import read_session, set_cookie
 from shared.web import navigation
 from shared.web.locale import COOKIE, Formats, choose_language, language_of
-from shared.web.session import read_session, set_cookie
 from shared.web.texts import LANGUAGES, Texts
 
 HERE = Path(__file__).parent

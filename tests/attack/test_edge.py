@@ -14,13 +14,14 @@ from fastapi import FastAPI
 
 from deploy.stack import SERVICES
 from services.portal.settings import PortalSettings
-from shared import telemetry
-from shared.access import Principal, Role
-from shared.auth import optional_principal, principal
-from shared.db import create_pool
+from shared.events.vocabulary import Role
+from shared.http.slow_requests import SLOWEST
 from shared.ids import new_id
+from shared.observability import telemetry
+from shared.postgres.pool import create_pool
+from shared.security.authentication import optional_principal, principal
+from shared.security.principal import Principal
 from shared.settings import Settings
-from shared.slow_requests import SLOWEST
 from tests.portal.serving import portal_on_a_port
 from tests.support.databases import Databases
 from tests.support.directory import add_machine

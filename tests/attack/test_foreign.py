@@ -9,12 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.verify import Foreign, Report
-from shared import outbox
-from shared.epoch import EPOCH_TOPIC
 from shared.events import EnrolmentRequested
-from shared.events.base import header_lines
-from shared.events.envelope import kafka_headers
+from shared.events.envelope import header_lines, kafka_headers
 from shared.ids import new_id
+from shared.messaging import outbox
+from shared.messaging.epoch import EPOCH_TOPIC
 from tests.support.backbone import publish, requested
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases

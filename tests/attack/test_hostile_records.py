@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from shared.db import Pool
 from shared.events import (
     REGISTRY,
     AccessState,
@@ -19,11 +18,12 @@ from shared.events import (
     PrincipalKind,
     UnitState,
 )
+from shared.events.contract.schema import example_of
 from shared.events.envelope import MOST_FACTS, Header
-from shared.events.schema import example_of
 from shared.ids import new_id
-from shared.inbox import LONGEST_STEP
-from shared.set_aside import Record
+from shared.messaging.handler import Record
+from shared.messaging.inbox import LONGEST_STEP
+from shared.postgres.pool import Pool
 from tests.shared.records import raw_record, record_of
 from tests.support.databases import Databases
 from tests.support.services import At, every_service

@@ -15,11 +15,11 @@ from services.enrolment.sign_ins import actions
 from services.enrolment.sign_ins.domain import Reason
 from services.enrolment.sign_ins.handlers import timers
 from shared.clock import Clock
-from shared.db import transaction
 from shared.events import AccessState, Role, SignInChanged
-from shared.oidc import Account
+from shared.postgres.transaction import transaction
+from shared.security.oidc import Account
+from shared.security.session import COOKIE, Arrival, hand_over
 from shared.timers import Timers
-from shared.web.session import COOKIE, Arrival, hand_over
 from tests.enrolment.imports.conftest import Importer
 from tests.enrolment.world import ORIGIN, World, opened, refused
 from tests.support.databases import Databases

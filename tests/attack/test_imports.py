@@ -23,12 +23,13 @@ from services.enrolment.imports.decoding import decode
 from services.enrolment.imports.handlers import IMPORT, timers
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Record, Sheet, open_sheet
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.store import difference, ledger
-from shared.access import Principal
 from shared.clock import Clock
-from shared.db import Pool, create_pool, transaction
 from shared.events import PersonStatus
+from shared.postgres.pool import Pool, create_pool
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
 from shared.settings import Settings
 from shared.timers import Timers
 from tests.enrolment.imports.conftest import NOW, Importer
@@ -73,7 +74,7 @@ def quickly() -> Iterator[None]:
                  "bz2_codec", "undefined", "../../etc/passwd", "a\0b", "x" * 5_000]
 )  # fmt: skip
 def test_only_encodings_that_exports_come_in_are_ever_tried(encoding: str) -> None:
-    with pytest.raises(FileRefused) as refused:
+    with pytest.raises(FileRefusedError) as refused:
         decode(b"x" * 1_000_000 + b"-", encoding)
     assert refused.value.code == "encoding"
     assert "Windows-1252" in refused.value.remedy
@@ -96,7 +97,7 @@ def test_only_encodings_that_exports_come_in_are_ever_tried(encoding: str) -> No
 )
 @pytest.mark.usefixtures("quickly")
 def test_a_mapping_file_that_never_ends_ends(mapping: str) -> None:
-    with pytest.raises(FileRefused):
+    with pytest.raises(FileRefusedError):
         parse_mapping(mapping)
 
 
@@ -107,14 +108,14 @@ def test_a_thousand_accents_on_one_letter_cost_their_row_and_no_minutes() -> Non
     found = read((HEADER + rows + "9,Bo,Ek,9@example.org,Care\n").encode())
     assert found.rows.keys() == {"9"}
     assert {issue.code for issue in found.issues} == {"too_long"}
-    with pytest.raises(FileRefused):
+    with pytest.raises(FileRefusedError):
         read(f"{monster},{monster[:40_000]}\n1,2\n".encode())
 
 
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("line", ["," * 3_000_000, "a," * 2_500, ",".join(f"c{n}" for n in range(1_000_000))])
 def test_a_header_of_thousands_of_columns_refuses_the_file(line: str) -> None:
-    with pytest.raises(FileRefused) as refused:
+    with pytest.raises(FileRefusedError) as refused:
         read((line + "\n1\n").encode())
     assert refused.value.code in {"too_many_columns", "missing_columns"}
     assert len(str(vars(refused.value))) < 20_000
@@ -158,7 +159,7 @@ def test_a_chain_of_logins_that_each_wait_for_the_next_is_settled_at_once() -> N
 
 @pytest.mark.usefixtures("quickly")
 def test_a_file_of_line_ends_is_refused_and_one_of_stray_quotes_is_read() -> None:
-    with pytest.raises(FileRefused) as refused:
+    with pytest.raises(FileRefusedError) as refused:
         read(HEADER.encode() + b"\n" * 5_000_000)
     assert refused.value.code == "too_many_lines"
     assert len(read(HEADER.encode() + b'"1,Bo\n' * 20_000).unidentified) == 20_000
@@ -294,7 +295,7 @@ async def test_an_import_that_has_written_people_and_announces_them_is_ended_by_
 
 async def test_what_has_ended_cannot_be_ended_by_hand(importer: Importer) -> None:
     done = await importer(people("a"))
-    with pytest.raises(actions.ImportEnded):
+    with pytest.raises(actions.ImportEndedError):
         await _ask_to_end(importer, done.id)
     assert len(await importer.people()) == 3
 

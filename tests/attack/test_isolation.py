@@ -10,12 +10,13 @@ import pytest
 
 from services.feedback.rounds.handlers import CLOSE
 from services.feedback.settings import FeedbackSettings
-from shared import directory
-from shared.db import create_pool, transaction
+from shared.directory import handlers as directory
 from shared.events import Bucket, Group, PersonState
 from shared.ids import random_id
-from shared.inbox import Received
-from shared.links import token_for
+from shared.messaging.handler import Received
+from shared.postgres.pool import create_pool
+from shared.postgres.transaction import transaction
+from shared.security.invitation_tokens import token_for
 from tests.feedback.house import NOW, SECRETS, House, received
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

@@ -13,9 +13,10 @@ import asyncpg
 import pytest
 
 from services.feedback.settings import FeedbackSettings
-from shared.db import create_pool, transaction
 from shared.events import Group
-from shared.links import token_for, token_hash
+from shared.postgres.pool import create_pool
+from shared.postgres.transaction import transaction
+from shared.security.invitation_tokens import token_for, token_hash
 from tests.feedback.house import SECRETS, House
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

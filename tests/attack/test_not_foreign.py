@@ -10,12 +10,14 @@ from uuid import UUID
 import pytest
 
 from deploy.embedded.tansu import TansuBroker
-from shared import directory, outbox
-from shared.db import Connection, Pool, transaction
+from shared.directory import handlers as directory
 from shared.events import EnrolmentRequested, UnitState
 from shared.ids import new_id
-from shared.inbox import Handler, Received
-from shared.topics import ensure_topics
+from shared.messaging import outbox
+from shared.messaging.handler import Handler, Received
+from shared.messaging.topic_admin import ensure_topics
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
 from tests.support.backbone import publish, requested, until
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases

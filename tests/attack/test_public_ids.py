@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from shared.db import Pool, create_pool
 from shared.events import REGISTRY, PersonManagerChanged, PersonProvisioned
 from shared.events.envelope import parse_headers
+from shared.postgres.pool import Pool, create_pool
 from shared.settings import Settings
 from tests.enrolment.imports.conftest import Importer
 from tests.support.databases import Databases

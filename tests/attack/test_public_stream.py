@@ -21,14 +21,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.feedback.settings import FeedbackSettings
 from services.notifications.routing.handlers import handlers
-from shared import telemetry
 from shared.clock import Clock
-from shared.db import Pool, create_pool
 from shared.events import REGISTRY, Group
 from shared.events.envelope import kafka_headers
-from shared.handling import Handlers, apply
 from shared.ids import new_id
-from shared.set_aside import Record
+from shared.messaging.dispatch import Handlers, apply
+from shared.messaging.handler import Record
+from shared.observability import telemetry
+from shared.postgres.pool import Pool, create_pool
 from shared.settings import Settings
 from tests.feedback.house import SECRETS, House, received
 from tests.notifications.conftest import sender_for, until

@@ -12,13 +12,13 @@ from typer.testing import Result
 from services.enrolment.access import actions
 from services.enrolment.people.domain import state_of
 from services.enrolment.people.store import find_person
-from shared import outbox
-from shared.db import transaction
 from shared.events import AccessState, Event, PrincipalKind, Role, UnitState
 from shared.events.envelope import MOST_FACTS
 from shared.ids import new_id
-from shared.inbox import LONGEST_STEP
-from shared.set_aside import Record
+from shared.messaging import outbox
+from shared.messaging.handler import Record
+from shared.messaging.inbox import LONGEST_STEP
+from shared.postgres.transaction import transaction
 from tests.shared.records import record_of
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases

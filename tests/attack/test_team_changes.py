@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from services.enrolment.imports.handlers import timers
-from shared.access import Role
 from shared.events import Bucket, TeamsChanged
+from shared.events.vocabulary import Role
 from shared.timers import Timers
 from tests.enrolment.imports.test_importing import export, line
 from tests.enrolment.world import World, ok, opened

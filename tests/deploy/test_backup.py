@@ -23,12 +23,14 @@ from deploy.provision import create_databases, migrate_all
 from deploy.verify import Report, verify
 from services.enrolment.people.domain import state_of
 from services.enrolment.people.store import find_person
-from shared import directory, outbox
-from shared.db import Connection, Pool, transaction
+from shared.directory import handlers as directory
 from shared.events import UnitState
 from shared.ids import new_id, random_id
+from shared.messaging import outbox
+from shared.messaging.topic_admin import ensure_topics
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
-from shared.topics import ensure_topics
 from tests.support.backbone import running, until
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

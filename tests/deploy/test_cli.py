@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.embedded.process import free_port
 from deploy.local import Options, running
-from deploy.stack import NoStack, Stack, find_stack, write_stack
-from shared.topics import load_topics
+from deploy.stack import NoStackError, Stack, find_stack, write_stack
+from shared.events.topics import load_topics
 from tests.support.databases import Databases
 
 
@@ -60,7 +60,7 @@ def test_the_stack_is_found_by_option_environment_or_in_the_working_directory(
 
 def test_a_stack_that_was_killed_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
     write_stack(_stack(tmp_path, pid=2**22 + 1))
-    with pytest.raises(NoStack, match="has ended"):
+    with pytest.raises(NoStackError, match="has ended"):
         find_stack(tmp_path)
 
 

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import Result
 
 from deploy.embedded.process import free_port
-from shared.db import Connection, Pool
 from shared.events import EnrolmentRequested
 from shared.ids import new_id
-from shared.inbox import Handler, Received
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection, Pool
 from shared.settings import Settings
 from tests.support.backbone import publish, requested, running, until
 from tests.support.commands import describe_stack, medled

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy import docs
-from shared.asyncapi import asyncapi
+from shared.events.contract.asyncapi import asyncapi
 
 
 def test_every_document_is_written(tmp_path: Path) -> None:

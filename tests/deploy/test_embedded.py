@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.process import Child, StartFailed, free_port, wait_until_listening
+from deploy.embedded.process import Child, StartFailedError, free_port, wait_until_listening
 from deploy.embedded.tansu import TansuBroker
 from tests.support.databases import Databases
 
@@ -120,7 +120,7 @@ async def test_the_memory_broker_carries_records(broker: str) -> None:
 
 
 async def test_a_wiped_memory_broker_has_forgotten_its_topics(tansu: TansuBroker) -> None:
-    from shared.topics import ensure_topics
+    from shared.messaging.topic_admin import ensure_topics
 
     tansu.wipe()
     report = await ensure_topics(tansu.bootstrap)
@@ -134,7 +134,7 @@ async def test_apache_kafka_carries_records_of_an_idempotent_producer(kafka: str
 
 @pytest.mark.kafka
 async def test_apache_kafka_keeps_its_topics_when_killed_and_forgets_them_when_wiped(kafka_server: KafkaBroker) -> None:
-    from shared.topics import ensure_topics
+    from shared.messaging.topic_admin import ensure_topics
 
     kafka_server.kill()
     kafka_server.start()
@@ -171,7 +171,7 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> No
 def test_a_child_that_does_not_come_up_says_what_it_said(tmp_path: Path) -> None:
     child = Child(name="broken", command=[sys.executable, "-c", "raise SystemExit('no license')"], log=tmp_path / "log")
     child.start()
-    with pytest.raises(StartFailed, match=r"broken ended with status 1.*\n.*no license"):
+    with pytest.raises(StartFailedError, match=r"broken ended with status 1.*\n.*no license"):
         wait_until_listening(child, free_port(), timeout=10)
 
 

@@ -11,8 +11,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import Result
 
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, Event, InvitationRevoked, PrincipalKind
-from shared.events.base import header_lines
-from shared.events.envelope import kafka_headers
+from shared.events.envelope import header_lines, kafka_headers
 from shared.ids import new_id
 from tests.shared.records import record_of
 from tests.support.backbone import requested

@@ -21,7 +21,7 @@ from deploy.issuer.app import DEV_GRANT, create_issuer
 from deploy.issuer.codes import LIVES_SECONDS, Codes
 from deploy.issuer.settings import IssuerSettings
 from deploy.issuer.tokens import Signer
-from shared.oidc import InvalidTokenError, TokenVerifier
+from shared.security.oidc import InvalidTokenError, TokenVerifier
 from tests.support.serving import on_a_port
 
 ORIGIN = "http://127.0.0.1:8080"

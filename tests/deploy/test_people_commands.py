@@ -18,9 +18,9 @@ from deploy.stack import Stack, write_stack
 from services.enrolment.imports.handlers import timers
 from services.enrolment.imports.store import turns
 from services.enrolment.sign_ins.actions import first_sign_in
-from shared.db import transaction
 from shared.events import AccessState
-from shared.oidc import Account
+from shared.postgres.transaction import transaction
+from shared.security.oidc import Account
 from shared.timers import Timers
 from tests.enrolment.world import World, opened
 from tests.support.databases import Databases

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded.process import Child, StartFailed
+from deploy.embedded.process import Child, StartFailedError
 from deploy.supervisor import Member, Supervisor
 
 _SLEEPER = (
@@ -23,7 +23,7 @@ def test_it_says_which_process_did_not_come_up_and_why(tmp_path: Path) -> None:
     supervisor = Supervisor(lambda _: None)
     broken = _member(tmp_path, "broken", "import sys; sys.exit('MEDLED_DATABASE_URL is missing')")
     broken.ready = lambda: False
-    with pytest.raises(StartFailed, match=r"broken ended with status 1:\nMEDLED_DATABASE_URL is missing"):
+    with pytest.raises(StartFailedError, match=r"broken ended with status 1:\nMEDLED_DATABASE_URL is missing"):
         supervisor.start([_member(tmp_path, "fine"), broken], timeout=20)
     supervisor.stop()
 
@@ -32,7 +32,7 @@ def test_it_says_which_process_never_became_ready(tmp_path: Path) -> None:
     supervisor = Supervisor(lambda _: None)
     slow = _member(tmp_path, "slow")
     slow.ready = lambda: False
-    with pytest.raises(StartFailed, match="not ready after 0 s: slow"):
+    with pytest.raises(StartFailedError, match="not ready after 0 s: slow"):
         supervisor.start([slow], timeout=0.3)
     supervisor.stop()
     assert not slow.child.running

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from shared.topics import ensure_topics, load_topics
+from shared.events.topics import load_topics
+from shared.messaging.topic_admin import ensure_topics, new_topic
 
 _TWO = """
 medled.one.v1: {carries: something, partitions: 2}
@@ -48,8 +49,8 @@ async def test_apache_kafka_reports_a_topic_that_should_be_compacted(kafka: str,
 
 def test_with_three_replicas_an_acknowledgement_means_two_and_dead_letters_go_in_time() -> None:
     letters = load_topics()["medled.portal.dead-letters.v1"]
-    assert letters.new(3).topic_configs["min.insync.replicas"] == "2"
-    assert "min.insync.replicas" not in letters.new(1).topic_configs
+    assert new_topic(letters, 3).topic_configs["min.insync.replicas"] == "2"
+    assert "min.insync.replicas" not in new_topic(letters, 1).topic_configs
     assert letters.configuration["retention.ms"] == str(90 * 24 * 3600 * 1000)
     assert load_topics()["medled.enrolment.v1"].configuration["retention.ms"] == "-1"
 

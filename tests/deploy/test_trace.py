@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, Status, StatusCode, Tracer, set_span_in_context
 
-from shared.spans import SpanFile
+from shared.observability.spans import SpanFile
 from tests.support.commands import medled
 
 

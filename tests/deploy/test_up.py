@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy.embedded.process import free_port
-from deploy.local import CannotStart, Options, running
+from deploy.local import CannotStartError, Options, running
 from deploy.stack import SERVICES, Stack, find_stack
 
 pytestmark = pytest.mark.timeout(180)
@@ -147,5 +147,5 @@ def test_a_data_directory_or_an_address_that_cannot_be_used_is_told_in_a_sentenc
         Options(Path("/proc/medled"), port=free_port()),
         Options(tmp_path, port=free_port(), database="no address"),
     ):
-        with pytest.raises(CannotStart), running(options, lambda _: None):
+        with pytest.raises(CannotStartError), running(options, lambda _: None):
             pass

@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaProducer
 from deploy.stack import SERVICES
 from deploy.verify import declared_handlers, declared_timers, verify
 from deploy.verify.report import UNDECODABLE
-from shared import inbox, outbox
-from shared.db import Connection
 from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
 from shared.ids import new_id
-from shared.inbox import Handler, Parked, Received
+from shared.messaging import inbox, outbox
+from shared.messaging.handler import Handler, Parked, Received
+from shared.postgres.pool import Connection
 from tests.support.backbone import publish, requested, until
 from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.stack import SERVICES
 from deploy.verify.subscriptions import declared_handlers
 from shared.events import REGISTRY
-from shared.set_aside import REASONS
+from shared.events.vocabulary import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from deploy.local import Options, running
 from deploy.stack import Stack
 from deploy.verify import declared_handlers, verify
 from shared.clock import Clock
-from shared.topics import load_topics
+from shared.events.topics import load_topics
 from tests.support.skipping import skip
 
 pytestmark = pytest.mark.timeout(240)

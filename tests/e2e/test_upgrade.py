@@ -23,7 +23,7 @@ from deploy.local import Options, running
 from deploy.stack import Stack
 from deploy.verify import declared_handlers, verify
 from shared.clock import Clock
-from shared.links import link, token_for
+from shared.security.invitation_tokens import link, token_for
 from tests.support.released import restore, secret_of
 
 pytestmark = pytest.mark.timeout(240)

@@ -8,11 +8,11 @@ from uuid import UUID
 from opentelemetry.context import Context
 
 from services.enrolment.enrolments import handlers as enrolments
-from shared import inbox
-from shared.db import transaction
 from shared.events import Event, PersonDeactivated, PersonManagerChanged
 from shared.ids import new_id
-from shared.inbox import Received
+from shared.messaging import inbox
+from shared.messaging.handler import Received
+from shared.postgres.transaction import transaction
 from shared.timers import Timers
 from tests.enrolment.world import World
 

@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from services.enrolment.imports.handlers import timers
+from shared.security.session import COOKIE
 from shared.timers import Timers
-from shared.web.session import COOKIE
 from tests.enrolment.world import World, ok
 from tests.support.browser import is_accessible, is_usable
 from tests.support.serving import on_a_port

@@ -13,11 +13,12 @@ from fastapi import FastAPI
 
 from services.enrolment.app import create_api
 from services.enrolment.settings import EnrolmentSettings
-from shared.access import issue_token
-from shared.db import Connection, Pool, transaction
 from shared.events import REGISTRY, Event, Role
 from shared.ids import new_id, random_id
-from shared.web.session import COOKIE
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
+from shared.security.machine_tokens import issue_token
+from shared.security.session import COOKIE
 from tests.support.settings import make_settings
 from tests.support.signing_in import PEOPLE, session_of
 

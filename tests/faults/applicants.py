@@ -11,7 +11,7 @@ import httpx
 from shared.events import EnrolmentRequested
 from tests.enrolment.world import ok, opened
 from tests.faults import traffic
-from tests.faults.stage import PUBLISHER, FaultDidNotHappen, Stage
+from tests.faults.stage import PUBLISHER, FaultDidNotHappenError, Stage
 
 _PEOPLE = 150
 _PATIENCE_SECONDS = 10.0
@@ -28,15 +28,15 @@ class Applicants:
     async def ask_without_broker(self, seconds: float) -> set[UUID]:
         """Each asks once, spread over this time; gives the enrolments. Nothing is asked a second time.
 
-        Raises AssertionError when the API refuses anybody or calls itself not ready, FaultDidNotHappen when it sees a
-        broker.
+        Raises AssertionError when the API refuses anybody or calls itself not ready, FaultDidNotHappenError when it
+        sees a broker.
         """
         accepted = set()
         for session in self.sessions:
             enrolment, _ = await asyncio.gather(self._ask(session), asyncio.sleep(seconds / len(self.sessions)))
             readiness = await ok(self.api.get("/health/ready"))
             if readiness["broker"]["reachable"]:
-                raise FaultDidNotHappen(f"the broker was there: {readiness}")
+                raise FaultDidNotHappenError(f"the broker was there: {readiness}")
             accepted.add(enrolment)
         return accepted
 

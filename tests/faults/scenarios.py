@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from deploy.verify import Report
-from shared import outbox
-from shared.db import transaction
 from shared.events import EnrolmentRequested, UnitState
+from shared.messaging import outbox
+from shared.postgres.transaction import transaction
 from tests.faults import traffic
 from tests.faults.applicants import applicants, must_have_arrived
 from tests.faults.probe.handlers import UNLUCKY
-from tests.faults.stage import CONSUMER, PUBLISHER, FaultDidNotHappen, Stage, some_request, until, until_at_least
+from tests.faults.stage import CONSUMER, PUBLISHER, FaultDidNotHappenError, Stage, some_request, until, until_at_least
 
 EVENTS = 1000
 OUTAGE_SECONDS = 30.0
@@ -59,7 +59,7 @@ async def worker_killed_in_a_batch(stage: Stage) -> Outcome:
     await until("a batch is under way", stage.pause_file.exists)
     victim.kill()
     if await stage.consumer.fetchval("select count(*) from effects"):
-        raise FaultDidNotHappen("the batch had committed")
+        raise FaultDidNotHappenError("the batch had committed")
     stage.resume_batches()
     stage.start(CONSUMER)
     return Outcome(await stage.verdict())
@@ -100,7 +100,7 @@ async def relay_killed_before_the_mark(stage: Stage) -> Outcome:
     outcome = Outcome(await stage.verdict())
     await _states_came_in_order(stage)
     if not outcome.repeated:
-        raise FaultDidNotHappen("nothing was published twice")
+        raise FaultDidNotHappenError("nothing was published twice")
     return outcome
 
 
@@ -134,7 +134,7 @@ async def broker_stopped_while_the_api_accepts(stage: Stage) -> Outcome:
         finally:
             stage.kafka.start()
     if load.refused or written < 100 or backlog < written + len(asked):
-        raise FaultDidNotHappen(f"{load.refused} writes refused, {backlog} rows wait of {written} + {len(asked)}")
+        raise FaultDidNotHappenError(f"{load.refused} writes refused, {backlog} rows wait of {written} + {len(asked)}")
     outcome = Outcome(await stage.verdict(), {"accepted by the API": len(asked), "written beside it": written})
     await must_have_arrived(stage, asked)
     await _states_came_in_order(stage)
@@ -153,7 +153,7 @@ async def broker_wiped_and_filled_again(stage: Stage) -> Outcome:
     stage.kafka.wipe()
     report = await stage.verdict()
     if report.published <= before.published:
-        raise FaultDidNotHappen("nothing was published into the new life")
+        raise FaultDidNotHappenError("nothing was published into the new life")
     return Outcome(report, {"filled again": sum(fact.on_kafka for fact in report.facts)})
 
 
@@ -182,7 +182,7 @@ async def every_record_twice_and_out_of_order(stage: Stage) -> Outcome:
         again += await traffic.publish_again(stage.kafka.bootstrap, *STREAMS)
     outcome = Outcome(await stage.verdict(), {"published again": again})
     if outcome.repeated < again:
-        raise FaultDidNotHappen(f"of {again} repeated records only {outcome.repeated} were found")
+        raise FaultDidNotHappenError(f"of {again} repeated records only {outcome.repeated} were found")
     await _units_are_in_their_last_state(stage)
     return outcome
 

@@ -18,12 +18,14 @@ from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import Child, free_port, wait_until_listening
 from deploy.verify import Report, verify
-from shared import outbox
-from shared.db import UNAVAILABLE, Pool, create_pool, transaction
 from shared.events import EnrolmentRequested, Event, UnitState
 from shared.ids import new_id
+from shared.messaging import outbox
+from shared.messaging.topic_admin import ensure_topics
+from shared.postgres.failures import UNAVAILABLE
+from shared.postgres.pool import Pool, create_pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
-from shared.topics import ensure_topics
 from tests.faults.probe.handlers import PAUSE_FILE, handlers
 from tests.faults.probe.variants import MARK
 from tests.support.databases import Databases
@@ -37,7 +39,7 @@ UNITS = [new_id() for _ in range(20)]
 PATIENCE_SECONDS = 45.0
 
 
-class FaultDidNotHappen(AssertionError):
+class FaultDidNotHappenError(AssertionError):
     """The scenario ran, but what it is about did not take place: its verdict would mean nothing."""
 
 
@@ -48,7 +50,7 @@ async def until(what: str, truth: Callable[[], bool]) -> None:
             while not truth():
                 await asyncio.sleep(0.03)
     except TimeoutError:
-        raise FaultDidNotHappen(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}") from None
+        raise FaultDidNotHappenError(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}") from None
 
 
 async def until_at_least(number: int, count: Callable[[], Awaitable[int]]) -> None:
@@ -58,7 +60,7 @@ async def until_at_least(number: int, count: Callable[[], Awaitable[int]]) -> No
             while await count() < number:
                 await asyncio.sleep(0.03)
     except TimeoutError:
-        raise FaultDidNotHappen(f"{count.__name__} did not reach {number} in {PATIENCE_SECONDS:.0f} s") from None
+        raise FaultDidNotHappenError(f"{count.__name__} did not reach {number} in {PATIENCE_SECONDS:.0f} s") from None
 
 
 @dataclass

@@ -9,8 +9,7 @@ from typing import TypeAlias
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from shared.events import EnrolmentRequested
-from shared.events.base import header_lines
-from shared.events.envelope import kafka_headers
+from shared.events.envelope import header_lines, kafka_headers
 from shared.ids import new_id
 from tests.faults.stage import some_request
 

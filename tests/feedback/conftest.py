@@ -5,7 +5,7 @@ import pytest
 
 from services.feedback.app import create_api
 from services.feedback.settings import FeedbackSettings
-from shared.db import create_pool
+from shared.postgres.pool import create_pool
 from tests.feedback.house import SECRETS, House
 from tests.support.databases import Databases
 from tests.support.serving import client_of

@@ -13,11 +13,12 @@ from services.feedback.responses import actions
 from services.feedback.results.handlers import Closing
 from services.feedback.rounds.handlers import CLOSE, COUNT, RoundHandlers
 from services.feedback.settings import FeedbackSettings
-from shared.db import Pool, transaction
 from shared.events import Event, FeedbackPlan, Group, MilestoneReached, Practice
 from shared.ids import new_id, random_id
-from shared.inbox import Parked, Received
-from shared.links import token_for
+from shared.messaging.handler import Parked, Received
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
+from shared.security.invitation_tokens import token_for
 from shared.timers import Due
 from tests.support.signing_in import PEOPLE
 

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, expect
 
 from services.feedback.app import create_api
 from shared.events import Group, Practice
-from shared.web.session import COOKIE
+from shared.security.session import COOKIE
 from tests.feedback.house import PRACTICES, House, received
 from tests.support.browser import is_usable
 from tests.support.serving import on_a_port

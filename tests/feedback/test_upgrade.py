@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from shared.db import migrate
+from shared.postgres.migrate import migrate
 from tests.support.databases import Databases
 
 

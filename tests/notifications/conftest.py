@@ -15,9 +15,9 @@ from services.notifications.channels.mail.sender import MailSender, SenderSettin
 from services.notifications.channels.mail.smtp import ServerSettings
 from services.notifications.routing.handlers import handlers
 from shared.clock import Clock
-from shared.db import Pool, create_pool
 from shared.ids import new_id
-from shared.inbox import Received
+from shared.messaging.handler import Received
+from shared.postgres.pool import Pool, create_pool
 from shared.settings import Settings
 from tests.notifications.factories import COMPOSER, invitation, received
 from tests.notifications.mail_server import MailServer

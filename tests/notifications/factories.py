@@ -12,7 +12,7 @@ from services.notifications.channels.mail.compose import Composer
 from services.notifications.channels.store import Mail
 from shared.events import Event, Group, InvitationIssued
 from shared.ids import new_id
-from shared.inbox import Received
+from shared.messaging.handler import Received
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 LINK_SECRET = b"a secret that only feedback and notifications hold"

@@ -7,7 +7,7 @@ from datetime import timedelta
 from services.notifications.channels.mail.sender import MailSender, SenderSettings
 from services.notifications.channels.mail.smtp import ServerSettings
 from shared.clock import Clock
-from shared.db import create_pool
+from shared.postgres.pool import create_pool
 from shared.settings import Settings
 from tests.notifications.factories import COMPOSER
 from tests.support.settings import make_settings

@@ -12,7 +12,7 @@ from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.compose import AddressError, envelope_address, one_line, texts, variant_of
 from services.notifications.channels.store import Mail
 from services.notifications.routing.domain import WORTH_TELLING
-from shared.links import token_for
+from shared.security.invitation_tokens import token_for
 from tests.notifications.factories import COMPOSER, LINK_SECRET, NOW, mail
 
 WITH_VARIANTS = (

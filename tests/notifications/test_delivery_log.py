@@ -9,11 +9,11 @@ from httpx import AsyncClient
 
 from services.notifications.app import create_api
 from services.notifications.settings import NotificationsSettings
-from shared.db import Pool
 from shared.events import EnrolmentActivated
-from shared.events.words import Role
+from shared.events.vocabulary import Role
 from shared.ids import new_id
-from shared.web.session import COOKIE
+from shared.postgres.pool import Pool
+from shared.security.session import COOKIE
 from tests.notifications.conftest import Directory, Sending, invite, route, until
 from tests.notifications.factories import NOW, received
 from tests.notifications.mail_server import ACCEPT, MailServer

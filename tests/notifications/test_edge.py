@@ -5,7 +5,7 @@ import sys
 from asyncio.subprocess import Process
 from pathlib import Path
 
-from shared.db import Pool, create_pool
+from shared.postgres.pool import Pool, create_pool
 from shared.settings import Settings
 from tests.notifications.conftest import Directory, Sending, invite, sender_for, statuses, until
 from tests.notifications.mail_server import ACCEPT, MailServer

@@ -8,8 +8,8 @@ from deploy.embedded.process import free_port
 from deploy.verify import verify
 from services.notifications.app import create_api
 from services.notifications.settings import NotificationsSettings
-from shared.db import Pool
-from shared.events.words import Role
+from shared.events.vocabulary import Role
+from shared.postgres.pool import Pool
 from shared.settings import Settings
 from tests.notifications.conftest import Directory, Sending, invite, until
 from tests.notifications.mail_server import MailServer

@@ -10,7 +10,6 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.notifications.routing.handlers import handlers
 from shared.clock import Clock
-from shared.db import Pool
 from shared.events import (
     CohortOpened,
     EnrolmentActivated,
@@ -26,7 +25,8 @@ from shared.events import (
 )
 from shared.events.enrolment import EnrolmentFact
 from shared.ids import new_id
-from shared.links import token_for
+from shared.postgres.pool import Pool
+from shared.security.invitation_tokens import token_for
 from tests.notifications.conftest import Directory, route
 from tests.notifications.factories import LINK_SECRET, NOW, invitation, received
 

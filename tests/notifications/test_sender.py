@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shared import telemetry
-from shared.db import Pool
 from shared.events import InvitationRevoked
-from shared.links import token_for
+from shared.observability import telemetry
+from shared.postgres.pool import Pool
+from shared.security.invitation_tokens import token_for
 from shared.settings import Settings
 from tests.notifications.conftest import Directory, Sending, invite, route, statuses, until
 from tests.notifications.factories import LINK_SECRET, received

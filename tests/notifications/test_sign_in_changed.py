@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from shared.db import Pool
 from shared.events import SignInChanged
 from shared.ids import new_id
+from shared.postgres.pool import Pool
 from tests.notifications.conftest import Directory, Sending, route, until
 from tests.notifications.factories import NOW, received
 from tests.notifications.mail_server import ACCEPT, MailServer

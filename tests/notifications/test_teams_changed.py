@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from services.notifications.channels.domain import Kind
-from shared.db import Pool
 from shared.events import Bucket, TeamsChanged
 from shared.ids import new_id
+from shared.postgres.pool import Pool
 from tests.notifications.conftest import Directory, Sending, route, until
 from tests.notifications.factories import mail, received
 from tests.notifications.mail_server import MailServer

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from deploy.embedded.process import free_port
 from shared.clock import Clock
-from shared.db import Pool
 from shared.events import InvitationIssued, PersonState, PersonStatus
 from shared.ids import new_id
+from shared.postgres.pool import Pool
 from shared.settings import Settings
 from tests.notifications.factories import LINK_SECRET, invitation
 from tests.notifications.mail_server import MailServer

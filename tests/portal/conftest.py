@@ -8,9 +8,10 @@ import pytest
 from services.portal.dashboard import handlers as dashboard_handlers
 from services.portal.settings import PortalSettings
 from services.portal.stream import handlers as stream_handlers
-from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import Event
-from shared.inbox import Received
+from shared.messaging.handler import Received
+from shared.postgres.pool import Connection, Pool, create_pool
+from shared.postgres.transaction import transaction
 from tests.portal.facts import NOW
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

@@ -11,8 +11,8 @@ from opentelemetry.context import Context
 from shared import events
 from shared.events import Event, Practice
 from shared.ids import new_id
-from shared.inbox import Received
-from shared.telemetry import context_from
+from shared.messaging.handler import Received
+from shared.observability.tracing import context_from
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

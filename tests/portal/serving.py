@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from services.portal.app import create_api
 from services.portal.settings import PortalSettings
-from shared.db import Pool
-from shared.web.session import COOKIE
+from shared.postgres.pool import Pool
+from shared.security.session import COOKIE
 from tests.support.directory import add_person
 from tests.support.serving import on_a_port
 from tests.support.signing_in import session_of

@@ -12,8 +12,8 @@ from services.portal.app import create_api, create_worker
 from services.portal.dashboard import handlers as dashboard
 from services.portal.settings import PortalSettings
 from services.portal.stream import handlers as stream
-from shared.access import Role
-from shared.db import Pool
+from shared.events.vocabulary import Role
+from shared.postgres.pool import Pool
 from tests.portal.serving import server_sent
 from tests.support.directory import add_machine
 

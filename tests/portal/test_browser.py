@@ -10,8 +10,8 @@ from playwright.async_api import Browser, Page, expect
 
 from deploy.embedded.process import free_port
 from services.portal.settings import PortalSettings
-from shared.db import Pool
 from shared.events import EnrolmentRequested
+from shared.postgres.pool import Pool
 from tests.portal.conftest import Take
 from tests.portal.facts import Organisation
 from tests.portal.serving import Portal, portal_on_a_port

@@ -8,10 +8,9 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from shared.events import Event
-from shared.events.base import header_lines
-from shared.events.envelope import Header, kafka_headers
+from shared.events.envelope import Header, header_lines, kafka_headers
 from shared.ids import new_id
-from shared.set_aside import Record
+from shared.messaging.handler import Record
 
 _offsets = count()
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.clock import Clock
-from shared.db import Connection, Pool, create_pool, transaction
+from shared.postgres.pool import Connection, Pool, create_pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
 from shared.timers import Due, Singly, Timers, cancel, schedule, schedule_many
 from tests.support.databases import Databases

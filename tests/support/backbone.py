@@ -10,13 +10,14 @@ from uuid import UUID
 
 import structlog
 
-from shared import outbox
-from shared.db import Connection, Pool, create_pool, transaction
 from shared.events import EnrolmentRequested
 from shared.ids import new_id
-from shared.inbox import Handler, Received
+from shared.messaging import outbox
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection, Pool, create_pool
+from shared.postgres.transaction import transaction
+from shared.runtime.worker import Worker
 from shared.settings import Settings
-from shared.worker import Worker
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from itertools import count
 import asyncpg
 
 from deploy.embedded.postgres import EmbeddedPostgres
-from shared.db import migrate
+from shared.postgres.migrate import migrate
 from tests.support.released import load
 
 

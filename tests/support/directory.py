@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from shared.access import Roles, issue_token
-from shared.db import Pool
-from shared.events.words import Role
+from shared.events.vocabulary import Role
 from shared.ids import new_id, random_id
+from shared.postgres.pool import Pool
+from shared.security.machine_tokens import issue_token
+from shared.security.principal import Roles
 from tests.support.signing_in import PEOPLE
 
 

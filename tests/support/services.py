@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.stack import SERVICES
-from shared.db import Pool, create_pool
 from shared.events.envelope import kafka_headers
-from shared.retries import Retries
-from shared.set_aside import Record
-from shared.worker import Worker
+from shared.messaging.handler import Record
+from shared.messaging.retries import Retries
+from shared.postgres.pool import Pool, create_pool
+from shared.runtime.worker import Worker
 from tests.shared.records import raw_record
 from tests.support.databases import Databases
 from tests.support.settings import make_settings

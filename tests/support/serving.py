@@ -9,7 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from shared.slow_requests import protocol
+from shared.http.slow_requests import protocol
 
 ORIGIN = "http://127.0.0.1:8080"
 

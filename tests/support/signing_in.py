@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from shared.db import Pool
+from shared.events.sessions import SESSION_SECONDS
 from shared.ids import random_id
+from shared.postgres.pool import Pool
+from shared.security.session import COOKIE, new_session, seal, unseal
 from shared.settings import Settings
-from shared.web.session import COOKIE, LASTS_SECONDS, new_session, seal, unseal
 
 ISSUER = "http://127.0.0.1:8081"
 """The issuer that settings for tests name."""
@@ -15,7 +16,7 @@ PEOPLE: dict[str, UUID] = {}
 """Who was added last under each login, as helpers of tests add people: tests name them by it."""
 
 
-def session_of(settings: Settings, login: str, *, seconds: int = LASTS_SECONDS, **changes: Any) -> str:
+def session_of(settings: Settings, login: str, *, seconds: int = SESSION_SECONDS, **changes: Any) -> str:
     """The session of the person that was added under this login; of nobody, when there is none."""
     genuine = unseal(settings, "session", new_session(settings, PEOPLE.get(login) or random_id(), login, login)) or {}
     return seal(settings, "session", genuine | changes, seconds=seconds)

@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.embedded.process import free_port
 from deploy.verify import Report, Subscription, verify
-from shared.db import Pool
 from shared.events import EnrolmentRequested
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
+from shared.postgres.pool import Pool
 from shared.settings import Settings
 from tests.support.backbone import count_effects, running
 from tests.support.databases import Databases

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from deploy.verify.store.producer import Stranger
 from deploy.verify.store.tables import STATEMENT_SECONDS, Connection
-from shared.inbox import Handler
+from shared.messaging.handler import Handler
 
 _SAMPLES = 10
 _COLUMN = re.compile(r"[a-z_]+\.[a-z_]+")

@@ -11,11 +11,15 @@ from pydantic import BaseModel, Field
 from services.enrolment.access import actions, store
 from services.enrolment.access.domain import Access, grantors
 from services.enrolment.requests import Who
-from shared.access import Principal, audit_all, require
-from shared.db import Connection, transaction
 from shared.events import PrincipalKind, Role
-from shared.http import Cursor, Limit, Page, change, decode_cursor, now, pool
-from shared.request_body import Id, Named, RequestBody
+from shared.http.idempotency import change
+from shared.http.pagination import Cursor, Limit, Page, decode_cursor
+from shared.http.request import Id, Named, RequestBody, now, pool
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit_all
+from shared.security.authorization import require
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1", tags=["access"])
 

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.enrolment.errors import Refused
+from shared.errors import RuleError
 from shared.events import AccessState, PrincipalKind, Role, SignIn
 
 Held = Mapping[Role, frozenset[UUID] | None]
 """Each role with the units it holds for, and all below them; None: everywhere."""
 
 
-class HeldEverywhere(Refused):
+class HeldEverywhereError(RuleError):
     """The role cannot be taken away for one unit alone."""
 
     type = "held-everywhere"
     title = "The role is held everywhere"
 
 
-class NotHeld(Refused):
+class NotHeldError(RuleError):
     """There is nothing to take away."""
 
     status = 404
@@ -57,20 +57,25 @@ def granted(held: Held, role: Role, unit_id: UUID | None) -> Held:
 
 
 def revoked(held: Held, role: Role, unit_id: UUID | None) -> Held:
-    """`held` without `role` for that unit; without it altogether when None. Raises NotHeld, HeldEverywhere."""
+    """`held` without `role` for that unit; without it altogether when None.
+
+    Raises NotHeldError, HeldEverywhereError.
+    """
     if role not in held:
-        raise NotHeld(f"The role {role.value} is not held.", field="role", remedy="Look at what is held.")
+        raise NotHeldError(f"The role {role.value} is not held.", field="role", remedy="Look at what is held.")
     units = held[role]
     if unit_id is None:
         return {name: where for name, where in held.items() if name is not role}
     if units is None:
-        raise HeldEverywhere(
+        raise HeldEverywhereError(
             f"The role {role.value} is held everywhere, so it cannot end for one unit.",
             field="unit_id",
             remedy="Revoke it everywhere, then grant it for the units where it is to stay.",
         )
     if unit_id not in units:
-        raise NotHeld(f"The role {role.value} is not held for this unit.", field="unit_id", remedy="Name another unit.")
+        raise NotHeldError(
+            f"The role {role.value} is not held for this unit.", field="unit_id", remedy="Name another unit."
+        )
     left = units - {unit_id}
     return {name: left if name is role else where for name, where in held.items() if name is not role or left}
 

@@ -1,14 +1,14 @@
-"""Every SQL statement that changes who holds which role; `shared.access` reads them."""
+"""Every SQL statement that changes who holds which role; `shared.security.authorization` reads them."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from services.enrolment.access.domain import Access
-from shared.access import known_roles
-from shared.db import Connection
 from shared.events import PrincipalKind, SignIn
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
+from shared.security.principal import known_roles
 
 _ACCESS = """
     principal, kind, person_id, name, token_hash, roles, expires_at, sessions_from,

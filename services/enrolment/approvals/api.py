@@ -5,8 +5,8 @@ from pydantic import BaseModel, Field
 
 from services.enrolment.approvals import queries
 from services.enrolment.requests import Who
-from shared.db import transaction
-from shared.http import pool
+from shared.http.request import pool
+from shared.postgres.transaction import transaction
 
 router = APIRouter(prefix="/enrolment/v1/waiting", tags=["enrolments"])
 

@@ -11,9 +11,11 @@ from services.enrolment.enrolments.domain import Change
 from services.enrolment.forms import confirm, submit
 from services.enrolment.milestones import actions as milestones
 from services.enrolment.requests import After, EnrolmentId, Who
-from shared.db import transaction
-from shared.http import Cursor, decode_cursor, instant, now, pool
-from shared.web import form_guard, render
+from shared.http.pagination import Cursor, decode_cursor, instant
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.same_origin import form_guard
+from shared.web.render import render
 
 router = APIRouter(prefix="/enrolment/approvals", include_in_schema=False)
 FORM = [Depends(form_guard)]

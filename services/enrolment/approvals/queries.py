@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from services.enrolment.enrolments import store as enrolments
 from services.enrolment.milestones import store as milestones
-from shared.access import Principal, Role, units_of
-from shared.db import Connection
+from shared.events.vocabulary import Role
+from shared.postgres.pool import Connection
+from shared.security.authorization import units_of
+from shared.security.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,16 @@ from uuid import UUID
 from services.enrolment.cohorts import domain, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus
 from services.enrolment.enrolments import actions as enrolments
-from services.enrolment.errors import Unknown
 from services.enrolment.programmes import store as programmes
 from services.enrolment.programmes.domain import must_be_published
-from shared import outbox
-from shared.access import Role, require
-from shared.auth import Principal
-from shared.db import Connection
+from shared.errors import NotFoundError
 from shared.events import Event
+from shared.events.vocabulary import Role
 from shared.ids import new_id
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
+from shared.security.authorization import require
+from shared.security.principal import Principal
 
 
 async def plan(
@@ -32,19 +33,19 @@ async def plan(
 ) -> Cohort:
     """A planned cohort on a published version, the newest unless one is named.
 
-    Raises Unknown, VersionIsNotPublished, DatesAreWrong.
+    Raises NotFoundError, NotPublishedError, WrongDatesError.
     """
     await require(conn, who, Role.programme_office, unit=unit_id)
     version = await programmes.share_version(conn, programme_id, programme_version)
     if version is None:
-        raise Unknown(
+        raise NotFoundError(
             "There is no such programme, or it has no published version.",
             field="programme_id",
             remedy="Choose a programme from the list, or publish it first.",
         )
     must_be_published(version)
     if unit_id is not None and not await store.unit_exists(conn, unit_id):
-        raise Unknown("There is no unit with this id.", field="unit_id", remedy="Choose one from the list.")
+        raise NotFoundError("There is no unit with this id.", field="unit_id", remedy="Choose one from the list.")
     cohort = domain.plan(
         Cohort(
             id=new_id(),
@@ -63,7 +64,7 @@ async def plan(
 
 
 async def open_(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
-    """Let people ask for a place. Raises Unknown, CohortCannot, VersionIsNotPublished (retired meanwhile)."""
+    """Let people ask for a place. Raises NotFoundError, CohortStateError, NotPublishedError (retired meanwhile)."""
     cohort = await _lock(conn, who, cohort_id)
     opened, events = domain.open_(cohort)
     version = await programmes.share_version(conn, cohort.programme_id, cohort.programme_version)
@@ -74,7 +75,7 @@ async def open_(conn: Connection, who: Principal, cohort_id: UUID, *, now: datet
 
 
 async def start(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
-    """Begin to run. Raises Unknown, CohortCannot."""
+    """Begin to run. Raises NotFoundError, CohortStateError."""
     started, events = domain.start(await _lock(conn, who, cohort_id))
     await _keep(conn, started, events, now)
     return started
@@ -83,7 +84,7 @@ async def start(conn: Connection, who: Principal, cohort_id: UUID, *, now: datet
 async def close(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
     """End the cohort: open requests and the waiting list expire, who is active may finish.
 
-    Raises Unknown, CohortCannot.
+    Raises NotFoundError, CohortStateError.
     """
     closed, events = domain.close(await _lock(conn, who, cohort_id))
     await _keep(conn, closed, events, now)
@@ -94,7 +95,7 @@ async def close(conn: Connection, who: Principal, cohort_id: UUID, *, now: datet
 async def set_capacity(conn: Connection, who: Principal, cohort_id: UUID, capacity: int, *, now: datetime) -> Cohort:
     """Change the number of places; new ones go to who waits, in order.
 
-    Raises Unknown, CohortCannot, CapacityIsTaken.
+    Raises NotFoundError, CohortStateError, CapacityTakenError.
     """
     cohort = await _lock(conn, who, cohort_id)
     places = (await store.places(conn, [cohort_id]))[cohort_id]
@@ -112,6 +113,6 @@ async def _keep(conn: Connection, cohort: Cohort, events: list[Event], now: date
 async def _lock(conn: Connection, who: Principal, cohort_id: UUID) -> Cohort:
     cohort = (await store.lock(conn, [cohort_id])).get(cohort_id)
     if cohort is None:
-        raise Unknown("There is no cohort with this id.", remedy="Choose one from the list.")
+        raise NotFoundError("There is no cohort with this id.", remedy="Choose one from the list.")
     await require(conn, who, Role.programme_office, unit=cohort.unit_id)
     return cohort

@@ -10,14 +10,15 @@ from pydantic import BaseModel, Field
 from services.enrolment.cohorts import actions, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, shown
 from services.enrolment.cohorts.store import Listed
-from services.enrolment.errors import Unknown
 from services.enrolment.requests import SIGNED_IN, After, CohortId, Who
-from shared.access import Principal
-from shared.db import Connection
+from shared.errors import NotFoundError
 from shared.events import Title
-from shared.events.words import CatalogueTitle
-from shared.http import Limit, Page, change, pool
-from shared.request_body import Id, RequestBody, WrittenDay
+from shared.events.vocabulary import CatalogueTitle
+from shared.http.idempotency import change
+from shared.http.pagination import Limit, Page
+from shared.http.request import Id, RequestBody, WrittenDay, pool
+from shared.postgres.pool import Connection
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1/cohorts", tags=["cohorts"])
 
@@ -121,7 +122,7 @@ async def _change(request: Request, who: Principal, action: _Action, *, status: 
 async def _told(conn: Connection, cohort_id: UUID) -> CohortOut:
     found = await store.get(conn, cohort_id)
     if found is None:
-        raise Unknown("There is no cohort with this id.", remedy="Choose one from the list.")
+        raise NotFoundError("There is no cohort with this id.", remedy="Choose one from the list.")
     return CohortOut.of(found)
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from enum import StrEnum
 from uuid import UUID
 
-from services.enrolment.errors import Refused
+from shared.errors import RuleError
 from shared.events import CohortCapacityChanged, CohortClosed, CohortOpened, CohortStarted, Event
 
 
@@ -49,7 +49,7 @@ class Places:
         return max(0, self.capacity - self.taken)
 
 
-class DatesAreWrong(Refused):
+class WrongDatesError(RuleError):
     """A cohort cannot end before it starts."""
 
     status = 422
@@ -57,14 +57,14 @@ class DatesAreWrong(Refused):
     title = "Some of what was sent is not right"
 
 
-class CohortCannot(Refused):
+class CohortStateError(RuleError):
     """The cohort's state does not allow the change."""
 
     type = "cohort-state"
     title = "The cohort's state does not allow this"
 
 
-class CapacityIsTaken(Refused):
+class CapacityTakenError(RuleError):
     """Capacity cannot go below the places already taken."""
 
     type = "capacity-is-taken"
@@ -81,9 +81,9 @@ _POSSIBLE: dict[CohortStatus, tuple[str, ...]] = {
 
 
 def plan(cohort: Cohort) -> Cohort:
-    """A new cohort, checked. Raises DatesAreWrong."""
+    """A new cohort, checked. Raises WrongDatesError."""
     if cohort.ends_on < cohort.starts_on:
-        raise DatesAreWrong(
+        raise WrongDatesError(
             f"The last day, {cohort.ends_on}, is before the first, {cohort.starts_on}.",
             field="ends_on",
             remedy="Choose a later last day.",
@@ -92,19 +92,19 @@ def plan(cohort: Cohort) -> Cohort:
 
 
 def open_(cohort: Cohort) -> tuple[Cohort, list[Event]]:
-    """People can ask for a place from now on. Raises CohortCannot."""
+    """People can ask for a place from now on. Raises CohortStateError."""
     changed = _step(cohort, "open", CohortStatus.open)
     return changed, [_told(CohortOpened, changed)]
 
 
 def start(cohort: Cohort) -> tuple[Cohort, list[Event]]:
-    """The cohort runs; nobody new can ask, but who waits can still get a place. Raises CohortCannot."""
+    """The cohort runs; nobody new can ask, but who waits can still get a place. Raises CohortStateError."""
     changed = _step(cohort, "start", CohortStatus.running)
     return changed, [_told(CohortStarted, changed)]
 
 
 def close(cohort: Cohort) -> tuple[Cohort, list[Event]]:
-    """The cohort is over: active people may finish, nobody gets a place any more. Raises CohortCannot."""
+    """The cohort is over: active people may finish, nobody gets a place any more. Raises CohortStateError."""
     changed = _step(cohort, "close", CohortStatus.closed)
     return changed, [_told(CohortClosed, changed)]
 
@@ -112,11 +112,11 @@ def close(cohort: Cohort) -> tuple[Cohort, list[Event]]:
 def set_capacity(cohort: Cohort, capacity: int, places: Places) -> tuple[Cohort, list[Event]]:
     """More or fewer places; a planned cohort is not public yet, so nothing is told of it.
 
-    Raises CohortCannot, and CapacityIsTaken when more than `capacity` places are taken.
+    Raises CohortStateError, and CapacityTakenError when more than `capacity` places are taken.
     """
     _must_allow(cohort, "capacity")
     if capacity < places.taken:
-        raise CapacityIsTaken(
+        raise CapacityTakenError(
             f"{places.taken} places are taken.", field="capacity", remedy=f"Choose {places.taken} or more."
         )
     changed = replace(cohort, capacity=capacity)
@@ -143,7 +143,7 @@ def _step(cohort: Cohort, change: str, status: CohortStatus) -> Cohort:
 def _must_allow(cohort: Cohort, change: str) -> None:
     possible = _POSSIBLE[cohort.status]
     if change not in possible:
-        raise CohortCannot(
+        raise CohortStateError(
             f"The cohort is {cohort.status}; {change!r} is not possible.",
             remedy=f"Possible now: {', '.join(possible)}." if possible else "A closed cohort stays closed.",
         )

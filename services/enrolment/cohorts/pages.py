@@ -9,13 +9,15 @@ from services.enrolment.cohorts import actions, store
 from services.enrolment.cohorts.domain import possible_for, shown
 from services.enrolment.enrolments import reading
 from services.enrolment.enrolments.domain import Status
-from services.enrolment.errors import Unknown
 from services.enrolment.forms import confirm, submit
 from services.enrolment.requests import After, CohortId, Who
-from shared.access import Role, require
-from shared.db import transaction
-from shared.http import now, pool
-from shared.web import form_guard, render
+from shared.errors import NotFoundError
+from shared.events.vocabulary import Role
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.authorization import require
+from shared.security.same_origin import form_guard
+from shared.web.render import render
 
 router = APIRouter(prefix="/enrolment/cohorts", include_in_schema=False)
 FORM = [Depends(form_guard)]
@@ -34,7 +36,7 @@ async def cohort(
         )
         listed = await store.get(conn, cohort_id)
     if listed is None:
-        raise Unknown("There is no cohort with this id.")
+        raise NotFoundError("There is no cohort with this id.")
     return render(
         request,
         who,
@@ -54,7 +56,7 @@ async def confirm_closing(request: Request, who: Who, cohort_id: CohortId) -> HT
     async with transaction(pool(request)) as conn:
         listed = await store.get(conn, cohort_id)
         if listed is None:
-            raise Unknown("There is no cohort with this id.")
+            raise NotFoundError("There is no cohort with this id.")
         await require(conn, who, Role.programme_office, unit=listed.cohort.unit_id)
     page = f"/enrolment/cohorts/{cohort_id}"
     return confirm(request, who, "close", action=f"{page}/close", back=page, cohort=listed.cohort.name)

@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
-from shared.db import Connection
 from shared.events import Title
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from services.enrolment.cohorts.domain import Cohort
 from services.enrolment.enrolments import authority, domain, store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member, Status
 from services.enrolment.enrolments.store import Listed
-from services.enrolment.errors import NotAllowed, Unknown
-from shared import outbox, timers
-from shared.access import audit
-from shared.auth import Principal
-from shared.db import Connection
+from shared import timers
+from shared.errors import NotAllowedError, NotFoundError
 from shared.ids import new_id
-from shared.inbox import Received
+from shared.messaging import outbox
+from shared.messaging.handler import Received
+from shared.postgres.pool import Connection
+from shared.security.audit import audit
+from shared.security.principal import Principal
 
 APPROVAL_TIMER = "enrolment.approval"
 
@@ -26,20 +27,20 @@ async def request(
 ) -> Enrolment:
     """Ask for a place for oneself; without an answer `answer_within` from now the request expires.
 
-    Raises NotAllowed, Unknown, CohortNotOpen, NotActive, OtherUnit, AlreadyEnrolled.
+    Raises NotAllowedError, NotFoundError, CohortNotOpenError, NotActiveError, OtherUnitError, AlreadyEnrolledError.
     """
     if who.person_id is None:
-        raise NotAllowed("Only a person can ask for a place.", remedy="Sign in as the person who wants it.")
+        raise NotAllowedError("Only a person can ask for a place.", remedy="Sign in as the person who wants it.")
     cohort = await cohorts.share(conn, cohort_id)
     if cohort is None:
-        raise Unknown("There is no cohort with this id.", field="cohort_id", remedy="Choose one from the list.")
+        raise NotFoundError("There is no cohort with this id.", field="cohort_id", remedy="Choose one from the list.")
     member = await _member(conn, who.person_id)
     is_in_unit = cohort.unit_id is None or await store.is_within(conn, member.unit_id, cohort.unit_id)
     enrolment, events = domain.request(
         new_id(), member, cohort, is_in_unit=is_in_unit, now=now, answer_within=answer_within
     )
     if not await store.insert(conn, enrolment):
-        raise domain.AlreadyEnrolled
+        raise domain.AlreadyEnrolledError
     # Never cancelled: the timer finds a request that was answered and does nothing. So answering takes no lock on it.
     await timers.schedule(conn, APPROVAL_TIMER, str(enrolment.id), enrolment.approve_before)
     await outbox.add(conn, *events, now=now)
@@ -49,7 +50,7 @@ async def request(
 async def approve(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Enrolment:
     """Say yes; the cohort's row lock makes approvals queue, so that each counts the places that are really left.
 
-    Raises Unknown, NotAllowed, CannotChange, NotActive.
+    Raises NotFoundError, NotAllowedError, CannotChangeError, NotActiveError.
     """
     enrolment, member, cohort = await _lock_with_cohort(conn, enrolment_id)
     await authority.must_be_manager(conn, who, member)
@@ -63,7 +64,7 @@ async def approve(conn: Connection, who: Principal, enrolment_id: UUID, *, now: 
 
 
 async def decline(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Enrolment:
-    """Say no. Raises Unknown, NotAllowed, CannotChange."""
+    """Say no. Raises NotFoundError, NotAllowedError, CannotChangeError."""
     enrolment, member = await lock(conn, enrolment_id)
     await authority.must_be_manager(conn, who, member)
     decided, events = domain.decline(enrolment, member)
@@ -76,7 +77,7 @@ async def decline(conn: Connection, who: Principal, enrolment_id: UUID, *, now: 
 async def withdraw(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Enrolment:
     """End an enrolment early; who has waited longest gets the place in the same transaction.
 
-    Raises Unknown, NotAllowed, CannotChange.
+    Raises NotFoundError, NotAllowedError, CannotChangeError.
     """
     enrolment, member, cohort = await _lock_with_cohort(conn, enrolment_id)
     await authority.must_be_concerned(conn, who, member)
@@ -113,25 +114,25 @@ async def expire_unanswered(conn: Connection, enrolment_ids: Sequence[UUID], *, 
 
 
 async def lock(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member]:
-    """One enrolment, locked, and its person. Raises Unknown."""
+    """One enrolment, locked, and its person. Raises NotFoundError."""
     found = await store.lock(conn, [enrolment_id])
     if not found:
-        raise Unknown("There is no enrolment with this id.")
+        raise NotFoundError("There is no enrolment with this id.")
     return found[0], await _member(conn, found[0].person_id)
 
 
 async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
-    """The enrolment as it stands, for the one who has just changed it. Raises Unknown."""
+    """The enrolment as it stands, for the one who has just changed it. Raises NotFoundError."""
     found = await store.shown(conn, [enrolment_id])
     if enrolment_id not in found:
-        raise Unknown("There is no enrolment with this id.")
+        raise NotFoundError("There is no enrolment with this id.")
     return found[enrolment_id]
 
 
 async def _lock_with_cohort(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member, Cohort]:
     seen = await store.get(conn, enrolment_id)
     if seen is None:
-        raise Unknown("There is no enrolment with this id.")
+        raise NotFoundError("There is no enrolment with this id.")
     cohort = (await cohorts.lock(conn, [seen.cohort_id]))[seen.cohort_id]
     enrolment, member = await lock(conn, enrolment_id)
     return enrolment, member, cohort
@@ -147,7 +148,7 @@ async def _expire(conn: Connection, enrolments: Sequence[Enrolment], now: dateti
 async def _member(conn: Connection, person_id: UUID) -> Member:
     found = await store.members(conn, [person_id])
     if person_id not in found:
-        raise NotAllowed("You are not among the people the HR platform sent.", remedy="Ask HR to add you.")
+        raise NotAllowedError("You are not among the people the HR platform sent.", remedy="Ask HR to add you.")
     return found[person_id]
 
 

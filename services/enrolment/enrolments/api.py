@@ -13,11 +13,14 @@ from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, St
 from services.enrolment.enrolments.store import Listed
 from services.enrolment.requests import After, EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
-from shared.access import Principal
-from shared.db import Connection, transaction
+from shared.errors import ProblemError
 from shared.events import Title
-from shared.http import Limit, Page, Problem, change, now, pool
-from shared.request_body import Id, RequestBody
+from shared.http.idempotency import change
+from shared.http.pagination import Limit, Page
+from shared.http.request import Id, RequestBody, now, pool
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1/enrolments", tags=["enrolments"])
 
@@ -141,8 +144,8 @@ async def _change(request: Request, who: Principal, action: _Action, *, status: 
         return tx.answer(EnrolmentOut.of(await actions.shown(tx.conn, enrolment.id)))
 
 
-def _choose_one() -> Problem:
-    return Problem(
+def _choose_one() -> ProblemError:
+    return ProblemError(
         422,
         "invalid-request",
         "The request is not valid",

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
-from services.enrolment.errors import Refused
 from shared.clock import end_of_day
+from shared.errors import RuleError
 from shared.events import (
     EnrolmentActivated,
     EnrolmentApproved,
@@ -92,21 +92,21 @@ class Member:
         return self.manager_id is not None and self.manager_is_active
 
 
-class CannotChange(Refused):
+class CannotChangeError(RuleError):
     """The enrolment's state does not allow the change."""
 
     type = "enrolment-state"
     title = "The enrolment's state does not allow this"
 
 
-class CohortNotOpen(Refused):
+class CohortNotOpenError(RuleError):
     """Places can be asked for only while the cohort is open, full or not."""
 
     type = "cohort-not-open"
     title = "The cohort takes no requests"
 
 
-class OtherUnit(Refused):
+class OtherUnitError(RuleError):
     """The cohort is for another part of the organisation."""
 
     status = 403
@@ -114,14 +114,14 @@ class OtherUnit(Refused):
     title = "The cohort is for another unit"
 
 
-class NotActive(Refused):
+class NotActiveError(RuleError):
     """Only active people take part."""
 
     type = "person-not-active"
     title = "The person is not active"
 
 
-class AlreadyEnrolled(Refused):
+class AlreadyEnrolledError(RuleError):
     """One open enrolment for each person and programme, and no cohort twice."""
 
     type = "already-enrolled"
@@ -140,16 +140,18 @@ def request(
 ) -> tuple[Enrolment, list[Event]]:
     """A person asks for a place. `is_in_unit`: the person belongs to the cohort's unit or one below it, if it has one.
 
-    Raises CohortNotOpen, NotActive, OtherUnit.
+    Raises CohortNotOpenError, NotActiveError, OtherUnitError.
     """
     if cohort.status is not CohortStatus.open:
-        raise CohortNotOpen(
+        raise CohortNotOpenError(
             f"The cohort is {cohort.status}.", field="cohort_id", remedy="Ask for a place in an open cohort."
         )
     if member.status is not PersonStatus.active:
-        raise NotActive("Only an active person can ask for a place.")
+        raise NotActiveError("Only an active person can ask for a place.")
     if not is_in_unit:
-        raise OtherUnit("The cohort is for people of another unit.", field="cohort_id", remedy="Choose another cohort.")
+        raise OtherUnitError(
+            "The cohort is for people of another unit.", field="cohort_id", remedy="Choose another cohort."
+        )
     enrolment = Enrolment(
         id=enrolment_id,
         person_id=member.person_id,
@@ -165,11 +167,11 @@ def request(
 def approve(enrolment: Enrolment, member: Member, places: Places) -> tuple[Enrolment, list[Event]]:
     """The decider says yes; the places, counted while the cohort is locked, say active or waitlisted.
 
-    Raises CannotChange, NotActive.
+    Raises CannotChangeError, NotActiveError.
     """
     must_allow(enrolment.status, Change.approve)
     if member.status is PersonStatus.inactive:
-        raise NotActive("The person is no longer active.", remedy="Decline the request.")
+        raise NotActiveError("The person is no longer active.", remedy="Decline the request.")
     has_place = places.free > 0
     decided = replace(
         enrolment, status=Status.active if has_place else Status.waitlisted, approval=places.approvals + 1
@@ -188,13 +190,13 @@ def change_approver(enrolment: Enrolment, member: Member) -> Event:
 
 
 def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
-    """The decider says no. Raises CannotChange."""
+    """The decider says no. Raises CannotChangeError."""
     must_allow(enrolment.status, Change.decline)
     return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, member)]
 
 
 def withdraw(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
-    """The enrolment ends early; whoever held a place frees it. Raises CannotChange."""
+    """The enrolment ends early; whoever held a place frees it. Raises CannotChangeError."""
     must_allow(enrolment.status, Change.withdraw)
     return replace(enrolment, status=Status.withdrawn), [_told(EnrolmentWithdrawn, enrolment, member)]
 
@@ -222,10 +224,10 @@ def promote(
 
 
 def must_allow(status: Status, change: Change) -> None:
-    """Raises CannotChange, naming the state and what is possible, unless `change` is possible in `status`."""
+    """Raises CannotChangeError, naming the state and what is possible, unless `change` is possible in `status`."""
     possible = POSSIBLE[status]
     if change not in possible:
-        raise CannotChange(
+        raise CannotChangeError(
             f"The enrolment is {status}; {change.value!r} is not possible.",
             remedy=f"Possible now: {', '.join(possible)}." if possible else "Ask for a place anew.",
         )

@@ -7,10 +7,10 @@ from uuid import UUID
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.enrolments import actions, domain, store
 from services.enrolment.enrolments.domain import OPEN, Enrolment, Status
-from shared import outbox
-from shared.db import Connection
 from shared.events import PersonDeactivated, PersonManagerChanged
-from shared.inbox import Handler, Received
+from shared.messaging import outbox
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection
 from shared.timers import Due, TimerHandler
 
 Departure = Received[PersonDeactivated]

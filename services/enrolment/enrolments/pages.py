@@ -13,17 +13,20 @@ from services.enrolment.cohorts.domain import shown
 from services.enrolment.enrolments import actions, reading
 from services.enrolment.enrolments.domain import OPEN, Change, Status
 from services.enrolment.enrolments.store import Listed
-from services.enrolment.errors import NotAllowed
 from services.enrolment.forms import confirm, submit
 from services.enrolment.milestones import actions as milestones
 from services.enrolment.milestones.domain import TAKE_BACK_MINUTES, find
 from services.enrolment.milestones.queries import asked_at_most
 from services.enrolment.requests import EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
-from shared.access import Principal
-from shared.db import Connection, transaction
-from shared.http import Cursor, Page, decode_cursor, now, pool
-from shared.web import form_guard, render
+from shared.errors import NotAllowedError
+from shared.http.pagination import Cursor, Page, decode_cursor
+from shared.http.request import now, pool
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
+from shared.security.same_origin import form_guard
+from shared.web.render import render
 
 router = APIRouter(prefix="/enrolment", include_in_schema=False)
 FORM = [Depends(form_guard)]
@@ -136,5 +139,5 @@ async def withdraw(request: Request, who: Who, enrolment_id: EnrolmentId) -> Res
 async def _ones_own(conn: Connection, who: Principal, enrolment_id: UUID, now: datetime) -> Listed:
     listed = await reading.one(conn, who, enrolment_id, now=now)
     if listed.enrolment.person_id != who.person_id:
-        raise NotAllowed("This page is for the co-leader.")
+        raise NotAllowedError("This page is for the co-leader.")
     return listed

@@ -7,15 +7,17 @@ from services.enrolment.cohorts import store as cohorts
 from services.enrolment.enrolments import actions, authority, store
 from services.enrolment.enrolments.domain import Status
 from services.enrolment.enrolments.store import Listed
-from services.enrolment.errors import NotAllowed, Unknown
-from shared.access import Role, audit, audit_all, units_of
-from shared.auth import Principal
-from shared.db import Connection
-from shared.paging import Page
+from shared.errors import NotAllowedError, NotFoundError
+from shared.events.vocabulary import Role
+from shared.http.pagination import Page
+from shared.postgres.pool import Connection
+from shared.security.audit import audit, audit_all
+from shared.security.authorization import units_of
+from shared.security.principal import Principal
 
 
 async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Listed:
-    """One enrolment, for the co-leader, the manager and the programme office. Raises Unknown, NotAllowed."""
+    """One enrolment, for the co-leader, the manager and the programme office. Raises NotFoundError, NotAllowedError."""
     listed = await actions.shown(conn, enrolment_id)
     await authority.must_be_concerned(conn, who, listed.member)
     if not authority.is_self(who, listed.member):
@@ -47,12 +49,15 @@ async def of_cohort(
     limit: int,
     now: datetime,
 ) -> Page[Listed]:
-    """A cohort's enrolments, for the programme office: those of the people in its units. Raises Unknown, NotAllowed."""
+    """A cohort's enrolments, for the programme office: those of the people in its units.
+
+    Raises NotFoundError, NotAllowedError.
+    """
     units = await units_of(conn, who, Role.programme_office)
     if units is not None and not units:
-        raise NotAllowed("Only the programme office sees who is in a cohort.", remedy="Ask for that role.")
+        raise NotAllowedError("Only the programme office sees who is in a cohort.", remedy="Ask for that role.")
     if await cohorts.get(conn, cohort_id) is None:
-        raise Unknown("There is no cohort with this id.", field="cohort", remedy="Choose one from the list.")
+        raise NotFoundError("There is no cohort with this id.", field="cohort", remedy="Choose one from the list.")
     page = await store.of_cohort(conn, cohort_id, units=units, status=status, after=after, limit=limit)
     return await _recorded(conn, who, page, now)
 

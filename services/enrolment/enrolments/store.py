@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 
 from services.enrolment.enrolments.domain import Enrolment, Member, Status
-from shared.db import Connection
 from shared.events import PersonStatus, Title
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 async def insert(conn: Connection, enrolment: Enrolment) -> bool:

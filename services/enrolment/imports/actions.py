@@ -1,36 +1,36 @@
 """What may be done to an import, whoever asks."""
 
 from datetime import datetime
-from typing import ClassVar
 from uuid import UUID
 
-from services.enrolment.errors import Refused, Unknown
 from services.enrolment.imports.store import ledger, turns
-from shared.access import Principal, audit
-from shared.db import Connection
+from shared.errors import NotFoundError, RuleError
 from shared.events import Role
+from shared.postgres.pool import Connection
+from shared.security.audit import audit
+from shared.security.principal import Principal
 
 MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
-class ImportEnded(Refused):
+class ImportEndedError(RuleError):
     """Nothing is left to cancel."""
 
-    type: ClassVar[str] = "import-ended"
-    title: ClassVar[str] = "The import has ended"
+    type = "import-ended"
+    title = "The import has ended"
 
 
 async def find(conn: Connection, import_id: UUID) -> ledger.Import:
     found = await ledger.find_import(conn, import_id)
     if found is None:
-        raise Unknown("There is no import with this id.", remedy="Choose one from the list.")
+        raise NotFoundError("There is no import with this id.", remedy="Choose one from the list.")
     return found
 
 
 async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: datetime) -> ledger.Import:
     """End an import that waits at once, one that is worked on as soon as its worker looks; safe to ask again.
 
-    Nothing of it is kept. Raises Unknown, or ImportEnded when it has ended another way.
+    Nothing of it is kept. Raises NotFoundError, or ImportEndedError when it has ended another way.
     """
     found = await find(conn, import_id)
     # Who works for a source holds it, so what nobody holds nobody works on, whatever the state says.
@@ -40,7 +40,7 @@ async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: date
     )
     found = await find(conn, import_id)
     if found.cancelled_by is None:
-        raise ImportEnded(
+        raise ImportEndedError(
             f"The import has ended already: {found.status}.",
             remedy="What it changed is undone by importing the last good file again.",
         )

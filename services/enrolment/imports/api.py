@@ -15,16 +15,22 @@ from services.enrolment.imports.domain import Cap
 from services.enrolment.imports.handlers import IMPORT
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.mapping import parse_mapping
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
-from services.enrolment.imports.values import Unusable, read_locale, read_time_zone
+from services.enrolment.imports.values import UnusableValueError, read_locale, read_time_zone
 from services.enrolment.requests import After, Who
 from shared import timers
-from shared.access import Principal, audit, require
-from shared.db import transaction
-from shared.http import MIB, Limit, Page, Problem, change, now, pool
+from shared.errors import ProblemError
+from shared.http.app import MIB
+from shared.http.idempotency import change
+from shared.http.pagination import Limit, Page
+from shared.http.request import now, pool
 from shared.ids import new_id
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit
+from shared.security.authorization import require
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
 
@@ -71,7 +77,7 @@ class ImportOptions(BaseModel):
     def _usable(cls, text: str, info: Any) -> str:
         try:
             return read_locale(text) if info.field_name == "default_locale" else read_time_zone(text)
-        except Unusable as problem:
+        except UnusableValueError as problem:
             raise ValueError(f"{problem.sentence.detail()} {problem.sentence.remedy()}") from problem
 
 
@@ -134,7 +140,7 @@ async def send_import(request: Request, who: Who, options: Annotated[ImportOptio
     content, name, options = await _upload(request, options)
     await _must_be_understood(options.mapping)
     if len(content) > LARGEST_FILE:
-        raise Problem(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
+        raise ProblemError(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
     async with change(request, who, status=202) as tx:
         import_id = new_id()
         chosen = Options(**options.model_dump())
@@ -184,8 +190,8 @@ async def _must_be_understood(mapping: str | None) -> None:
         return
     try:
         await asyncio.to_thread(parse_mapping, mapping)
-    except FileRefused as wrong:
-        raise Problem(
+    except FileRefusedError as wrong:
+        raise ProblemError(
             422, "invalid-request", "The request is not valid", wrong.detail, field="mapping", remedy=wrong.remedy
         ) from wrong
 
@@ -202,7 +208,7 @@ async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str 
     async with request.form(max_files=1, max_fields=20) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
-            raise Problem(
+            raise ProblemError(
                 422, "invalid-request", "The request is not valid", "The form has no file.", field="file",
                 remedy="Send the export as the form's `file`.",
             )  # fmt: skip

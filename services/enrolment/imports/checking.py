@@ -14,7 +14,7 @@ from services.enrolment.imports.issues import Issue, Issues, Severity
 from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.records import Record
 from services.enrolment.imports.sentences import Phrase, Sentence
-from services.enrolment.imports.values import Unusable
+from services.enrolment.imports.values import UnusableValueError
 from shared.events import PersonStatus
 
 _LONGEST: dict[FieldName, int] = {
@@ -146,7 +146,7 @@ class _RowReader:
         for name, place in self.header.places.items():
             try:
                 found[name] = self._remembered(name, record.fields[place])
-            except Unusable as problem:
+            except UnusableValueError as problem:
                 costs_row = name in REQUIRED or name == "status"
                 usable = usable and not costs_row
                 self.report("error" if costs_row else "warning", record.line, name, who, problem.sentence)
@@ -168,7 +168,7 @@ class _RowReader:
     def _value(self, name: FieldName, cell: str) -> object:
         text = values.clean(cell, _LONGEST[name])
         if not text and name == "employee_id":
-            raise Unusable("no_employee_id")
+            raise UnusableValueError("no_employee_id")
         if not text and name in {"locale", "time_zone", "login"}:
             return None
         reader = self._readers.get(name)
@@ -182,7 +182,7 @@ class _RowReader:
             return None
         try:
             return values.clean(record.fields[place], _LONGEST[name]) or None
-        except Unusable:
+        except UnusableValueError:
             return None
 
     def _is_header(self, record: Record) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.sentences import Phrase
 
 FieldName = Literal[
@@ -102,12 +102,15 @@ def read_header(names: Sequence[str], told: Mapping[FieldName, Sequence[str]], l
 
 
 def complain_about(header: Header) -> None:
-    """Raises FileRefused, naming columns and what to do, unless every required field has one and each at most one."""
+    """Refuse, naming columns and what to do, unless every required field has one column and each at most one.
+
+    Raises FileRefusedError.
+    """
     _complain_about_missing(header)
     for field, place in header.places.items():
         for same in header.repeated:
             if place in same:
-                raise FileRefused("duplicate_columns.read", columns=header.describe(same), field=field)
+                raise FileRefusedError("duplicate_columns.read", columns=header.describe(same), field=field)
 
 
 def _complain_about_missing(header: Header) -> None:
@@ -119,4 +122,4 @@ def _complain_about_missing(header: Header) -> None:
     if len(named) > 100:
         found = Phrase("and_more", {"some": ", ".join(named[:100]), "more": len(named) - 100})
     expected = tuple(Phrase(f"needed.{field}") for field in missing)
-    raise FileRefused("missing_columns", expected=expected, found=found, first=missing[0])
+    raise FileRefusedError("missing_columns", expected=expected, found=found, first=missing[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from services.enrolment.imports import encodings
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.sentences import Phrase
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
@@ -40,14 +40,14 @@ class Decoded:
 
 
 def decode(content: bytes, encoding: str | None = None) -> Decoded:
-    """The lines of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefused."""
+    """The lines of `content`; an `encoding` from the mapping file ends all guessing. Raises FileRefusedError."""
     if max(content.count(b"\n"), content.count(b"\r")) > _MOST_LINES:
-        raise FileRefused("too_many_lines", most=_MOST_LINES)
+        raise FileRefusedError("too_many_lines", most=_MOST_LINES)
     if encoding is not None:
         return _as_told(content, encoding)
     for start, what in _NOT_TEXT:
         if content.startswith(start):
-            raise FileRefused("not_text.known", what=Phrase(f"what.{what}"))
+            raise FileRefusedError("not_text.known", what=Phrase(f"what.{what}"))
     for mark, name in _MARKS:
         if content.startswith(mark):  # a promise; bytes that break it become U+FFFD, which the row check reports
             return Decoded(_lines(content, name, "replace"), name, guessed=False)
@@ -69,11 +69,11 @@ def _lines(content: bytes, encoding: str, errors: str = "strict") -> list[str]:
 def _as_told(content: bytes, encoding: str) -> Decoded:
     name = encodings.python_name(encoding)
     if name is None:
-        raise FileRefused("encoding.unknown", encoding=encoding, allowed=encodings.ALLOWED)
+        raise FileRefusedError("encoding.unknown", encoding=encoding, allowed=encodings.ALLOWED)
     try:
         lines = _lines(content, name)
     except UnicodeError as error:
-        raise FileRefused("encoding.wrong", encoding=encoding, why=str(error)) from error
+        raise FileRefusedError("encoding.wrong", encoding=encoding, why=str(error)) from error
     if lines:
         lines[0] = lines[0].removeprefix("\ufeff")
     return Decoded(lines, encoding, guessed=False)

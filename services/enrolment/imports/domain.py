@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from shared.events import PersonStatus
 
 
@@ -34,12 +34,12 @@ class Cap:
         return self.number if self.number is not None else int(active * (self.percent or 0) / 100 + 1e-9)
 
     def judge(self, leaving: int, active: int) -> None:
-        """Raises FileRefused when `leaving` of `active` people are more than this cap allows."""
+        """Raises FileRefusedError when `leaving` of `active` people are more than this cap allows."""
         allowed = self.allows(active)
         if leaving <= allowed:
             return
         share = f" ({self.percent:g} %)" if self.number is None else ""
-        raise FileRefused(
+        raise FileRefusedError(
             "deactivation_cap", leaving=leaving, active=active, share=f"{leaving / active * 100:.1f} %",
             allowed=allowed, allowed_share=share, enough=str(leaving),
         )  # fmt: skip
@@ -63,10 +63,10 @@ class Overlap:
     joining: int
 
     def judge(self) -> None:
-        """Raises FileRefused when they are most of those who join: the file is another source's."""
+        """Raises FileRefusedError when they are most of those who join: the file is another source's."""
         if self.alike < _A_HANDFUL or self.alike * 2 < self.joining:
             return
-        raise FileRefused("known_elsewhere", alike=self.alike, joining=self.joining, source=self.source)
+        raise FileRefusedError("known_elsewhere", alike=self.alike, joining=self.joining, source=self.source)
 
 
 def leaving(

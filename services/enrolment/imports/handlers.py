@@ -14,8 +14,9 @@ from services.enrolment.imports.importing import TIME_LIMIT, Options, Run, apply
 from services.enrolment.imports.store import ledger, turns
 from services.enrolment.imports.watch import ImportCancelledError, ImportTooSlowError, Watch
 from shared import timers as timer_rows
-from shared.db import UNAVAILABLE, Connection, Pool, is_outage
-from shared.telemetry import tracer
+from shared.observability.telemetry import tracer
+from shared.postgres.failures import UNAVAILABLE, is_outage
+from shared.postgres.pool import Connection, Pool
 from shared.timers import Due, Singly, TimerHandler
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id

@@ -14,17 +14,17 @@ from services.enrolment.imports.decoding import Decoded, decode
 from services.enrolment.imports.domain import Cap, leaving
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Sheet, open_sheet
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import difference, ledger, teams, writing
 from services.enrolment.imports.suggesting import LoginColumn
 from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
-from shared import outbox
-from shared.db import Connection, Pool
 from shared.events import Bucket, PersonStatus, TeamsChanged
 from shared.ids import new_id, random_id
+from shared.messaging import outbox
+from shared.postgres.pool import Connection, Pool
 
 CHUNK = 2_000  # people announced in one statement
 MOST_UNITS_TOLD = 20
@@ -101,7 +101,7 @@ async def apply(run: Run) -> str:
         await _judge_overlap(run)
         Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
         await _look_at_teams(run, new_units)
-    except FileRefused as problem:
+    except FileRefusedError as problem:
         run.report.refusal = report.refusal(problem)
         return "refused"
     if not run.options.dry_run:
@@ -136,7 +136,7 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
     run.report.tell(checked.issues)
     run.report.suggested_login_column = guess.name()
     if not checked.rows and not checked.left:
-        raise FileRefused("no_usable_row")
+        raise FileRefusedError("no_usable_row")
     return checked, _column_names(sheet)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from services.enrolment.imports import encodings
 from services.enrolment.imports.columns import NAMES, FieldName, folded
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 
 StatusWord = Literal["active", "on_leave", "inactive"]
 
@@ -32,7 +32,10 @@ class MappingFile:
 
 
 def parse_mapping(text: str) -> MappingFile:
-    """The mapping file `text`, TOML or YAML. Raises FileRefused that names key and line, and says what is allowed."""
+    """The mapping file `text`, TOML or YAML.
+
+    Raises FileRefusedError that names key and line, and says what is allowed.
+    """
     told = _toml_or_yaml(text)
     if not isinstance(told, dict):
         raise _wrong(text, None, "the file has no keys", _keys_allowed())
@@ -96,7 +99,7 @@ def _encoding(text: str, told: object) -> str | None:
     if isinstance(told, str) and encodings.python_name(name) is not None:
         return name
     meant = encodings.suggestion(name)
-    raise FileRefused(
+    raise FileRefusedError(
         "encoding.as_said",
         detail=f"{_place(text, 'encoding')}{name[:50]!r} is not an encoding that exports come in.",
         remedy=f"{f'Did you mean {meant}? ' if meant else ''}Use one of {encodings.ALLOWED}; or leave it out, and "
@@ -104,7 +107,7 @@ def _encoding(text: str, told: object) -> str | None:
     )
 
 
-def _unknown_field(text: str, key: str) -> FileRefused:
+def _unknown_field(text: str, key: str) -> FileRefusedError:
     meant = next((name for name, titles in NAMES.items() if folded(key) in map(folded, titles.split(","))), None)
     allowed = ", ".join("language (or locale)" if name == "locale" else name for name in NAMES)
     return _unknown(
@@ -119,14 +122,14 @@ def _keys_allowed() -> str:
 def _unknown(
     text: str, key: str, what: str, known: Iterable[str], allowed: str, *, like: str | None = None,
     meant: str | None = None,
-) -> FileRefused:  # fmt: skip
+) -> FileRefusedError:  # fmt: skip
     close = difflib.get_close_matches((like or key)[:50].lower(), list(known), n=1, cutoff=0.6)
     meant = meant or (close[0] if close else None)
     return _wrong(text, key, f"{_quoted(key)} {what}", f"{f'Did you mean {meant}? ' if meant else ''}{allowed}")
 
 
-def _wrong(text: str, key: str | None, what: str, remedy: str) -> FileRefused:
-    return FileRefused("mapping.as_said", detail=f"In the mapping file, {_place(text, key)}{what}.", remedy=remedy)
+def _wrong(text: str, key: str | None, what: str, remedy: str) -> FileRefusedError:
+    return FileRefusedError("mapping.as_said", detail=f"In the mapping file, {_place(text, key)}{what}.", remedy=remedy)
 
 
 def _quoted(key: str) -> str:
@@ -157,7 +160,7 @@ class _PlainLoader(yaml.SafeLoader):
 def _toml_or_yaml(text: str) -> Any:
     for number, line in enumerate(text.splitlines(), 1):
         if line.count(".") > _MOST_DOTS:
-            raise FileRefused(
+            raise FileRefusedError(
                 "mapping.as_said", detail=f"In the mapping file, line {number} has more than {_MOST_DOTS} dots.",
                 remedy="No column or status needs so many: correct the line.",
             )  # fmt: skip
@@ -168,7 +171,7 @@ def _toml_or_yaml(text: str) -> Any:
         try:
             return yaml.load(text, _PlainLoader) or {}  # noqa: S506 - a SafeLoader with less
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise FileRefused(
+            raise FileRefusedError(
                 "mapping.as_said",
                 detail=f"The mapping file is neither TOML ({_first_line(toml)}) nor YAML ({_first_line(error)}).",
                 remedy="Correct the mapping file. In TOML, a word with other characters than A-Z, digits, - and _ "

@@ -11,10 +11,12 @@ from services.enrolment.imports import actions
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
 from services.enrolment.requests import After, Who
-from shared.access import audit, require
-from shared.db import transaction
-from shared.http import now, pool
-from shared.web import form_guard, render
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit
+from shared.security.authorization import require
+from shared.security.same_origin import form_guard
+from shared.web.render import render
 
 router = APIRouter(prefix="/enrolment/imports", include_in_schema=False)
 FORM = [Depends(form_guard)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from services.enrolment.imports.columns import Header, complain_about, read_header
 from services.enrolment.imports.mapping import MappingFile
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.sentences import Sentence
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -106,21 +106,21 @@ def _single(feed: _Feed, start: int, delimiter: str, width: int) -> Record:
 
 
 def open_sheet(lines: list[str], mapping: MappingFile) -> Sheet:
-    """The sheet in `lines`: delimiter and header found. Raises FileRefused when it is empty or lacks columns."""
+    """The sheet in `lines`: delimiter and header found. Raises FileRefusedError when it is empty or lacks columns."""
     first = next((i for i, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        raise FileRefused("empty.file")
+        raise FileRefusedError("empty.file")
     told = mapping.delimiter
     if lines[first].strip().lower().startswith("sep=") and first + 1 < len(lines):  # Excel's own hint
         told = told or lines[first].strip("\r\n")[4:5] or None
         first += 1
     line = lines[first].rstrip("\r\n")
     if any(unicodedata.category(c) == "Cc" and c != "\t" for c in line[:_LONGEST_HEADER]):
-        raise FileRefused("not_text.unknown")
+        raise FileRefusedError("not_text.unknown")
     header, delimiter = _best_header(line, first + 1, mapping, (told,) if told else _DELIMITERS)
     complain_about(header)
     if not any(line.strip() for line in lines[first + 1 :]):
-        raise FileRefused("empty.rows")
+        raise FileRefusedError("empty.rows")
     return Sheet(header, delimiter, lines, first + 1)
 
 
@@ -136,5 +136,5 @@ def _split(line: str, delimiter: str) -> list[str]:
     while names and not names[-1]:
         names.pop()
     if len(names) > _MOST_COLUMNS:
-        raise FileRefused("too_many_columns", columns=len(names), most=_MOST_COLUMNS)
+        raise FileRefusedError("too_many_columns", columns=len(names), most=_MOST_COLUMNS)
     return names

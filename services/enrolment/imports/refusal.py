@@ -3,7 +3,7 @@
 from services.enrolment.imports.sentences import Sentence, Value
 
 
-class FileRefused(Exception):
+class FileRefusedError(Exception):
     """The file as a whole cannot be imported; nothing of it was applied."""
 
     def __init__(self, key: str, **values: Value) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from services.enrolment.imports.issues import MOST_KEPT, Issue, Issues
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.sentences import Phrase, Sentence, Value
 from services.enrolment.imports.store.teams import Team
 from services.enrolment.people.domain import Person, Unit
@@ -128,7 +128,7 @@ def _told(issue: Issue) -> IssueTold:
     )  # fmt: skip
 
 
-def refusal(problem: FileRefused) -> Refusal:
+def refusal(problem: FileRefusedError) -> Refusal:
     return _why(problem.sentence)
 
 

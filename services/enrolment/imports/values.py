@@ -9,7 +9,7 @@ from functools import cache
 from services.enrolment.imports.columns import folded
 from services.enrolment.imports.sentences import Sentence, Value
 from shared.events import PersonStatus
-from shared.events.words import is_one_line
+from shared.events.vocabulary import is_one_line
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
 _NO_NAME = ("-", "–", "—")
@@ -27,7 +27,7 @@ _STATUSES: dict[PersonStatus, str] = {
 }
 
 
-class Unusable(Exception):
+class UnusableValueError(Exception):
     """A cell's value cannot be used."""
 
     def __init__(self, key: str, **values: Value) -> None:
@@ -36,29 +36,32 @@ class Unusable(Exception):
 
 
 def clean(text: str, longest: int) -> str:
-    """`text` with every run of white space as one space. Raises Unusable for damaged, unprintable or endless text."""
+    """`text` with every run of white space as one space.
+
+    Raises UnusableValueError for damaged, unprintable or endless text.
+    """
     if not text.isascii() or not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
         if len(text) > 4 * longest:  # thousands of accents on one letter take minutes to normalise
             raise _too_long(text, longest)
         text = unicodedata.normalize("NFC", text)
         if "\ufffd" in text:
-            raise Unusable("damaged")
+            raise UnusableValueError("damaged")
         if not is_one_line(text) or any(unicodedata.category(c) in {"Co", "Cn"} for c in text):
-            raise Unusable("unprintable")
+            raise UnusableValueError("unprintable")
     if len(text) > longest:
         raise _too_long(text, longest)
     return text
 
 
-def _too_long(text: str, longest: int) -> Unusable:
-    return Unusable("too_long", length=len(text), most=longest)
+def _too_long(text: str, longest: int) -> UnusableValueError:
+    return UnusableValueError("too_long", length=len(text), most=longest)
 
 
 def read_name(text: str) -> str:
     """A given or family name. Both are needed; somebody who has only one has `-` for the other."""
     if not text:
-        raise Unusable("no_name.empty")
+        raise UnusableValueError("no_name.empty")
     return "" if text in _NO_NAME else text
 
 
@@ -82,13 +85,13 @@ def read_status(text: str, own: tuple[tuple[str, str], ...] = ()) -> PersonStatu
         return PersonStatus.active
     status = _own_words(own).get(word) or _status_words().get(word)
     if status is None:
-        raise Unusable("unknown_status", status=text)
+        raise UnusableValueError("unknown_status", status=text)
     return status
 
 
 def read_email(text: str) -> str:
     if not _EMAIL.fullmatch(text) or len(text) > 254:
-        raise Unusable("bad_email", text=text)
+        raise UnusableValueError("bad_email", text=text)
     return text
 
 
@@ -100,7 +103,7 @@ def read_locale(text: str) -> str:
     language, _, country = text.partition("(")
     known = _LANGUAGES.get(folded(language))
     if known is None:
-        raise Unusable("bad_locale", text=text)
+        raise UnusableValueError("bad_locale", text=text)
     region = _COUNTRIES.get(folded(country))
     return f"{known}-{region}" if region else known
 
@@ -113,7 +116,7 @@ def _zones() -> Mapping[str, str]:
 def read_time_zone(text: str) -> str:
     zone = _zones().get(text.lower())
     if zone is None:
-        raise Unusable("bad_time_zone", text=text)
+        raise UnusableValueError("bad_time_zone", text=text)
     return zone
 
 
@@ -121,7 +124,7 @@ def read_unit(text: str, separator: str) -> tuple[str, ...]:
     """The unit's path from the top: `Head Office - Legal` is Legal within Head Office."""
     path = tuple(part for part in (part.strip() for part in text.split(separator)) if part)
     if not path:
-        raise Unusable("no_unit")
+        raise UnusableValueError("no_unit")
     if len(path) > 20 or any(len(part) > 200 for part in path):
-        raise Unusable("deep_unit")
+        raise UnusableValueError("deep_unit")
     return path

@@ -11,12 +11,12 @@ from services.enrolment.enrolments.domain import Change, Enrolment, Member
 from services.enrolment.enrolments.store import Listed
 from services.enrolment.milestones import domain, store
 from services.enrolment.milestones.domain import Journey, MilestoneStatus
-from shared import outbox
-from shared.access import audit, audit_all
-from shared.auth import Principal
-from shared.db import Connection
 from shared.events import Milestone
-from shared.paging import Page
+from shared.http.pagination import Page
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
+from shared.security.audit import audit, audit_all
+from shared.security.principal import Principal
 
 
 async def change(
@@ -25,7 +25,8 @@ async def change(
     """Reach (the co-leader), attest (the manager), waive or undo (the programme office) one milestone.
 
     The co-leader may undo too, for a short time after reaching it, once.
-    Raises Unknown, NotAllowed, CannotChange, UnknownMilestone, MilestoneCannot, TooLateToTakeBack.
+    Raises NotFoundError, NotAllowedError, CannotChangeError, UnknownMilestoneError, MilestoneStateError,
+    TooLateToUndoError.
     """
     enrolment, member = await enrolments.lock(conn, enrolment_id)
     takes_back = what is Change.undo and authority.is_self(who, member)

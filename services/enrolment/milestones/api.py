@@ -12,10 +12,11 @@ from services.enrolment.enrolments.domain import Change, Status
 from services.enrolment.milestones import actions
 from services.enrolment.milestones.domain import Journey, MilestoneStatus, possible_for
 from services.enrolment.requests import EnrolmentId, Who
-from shared.access import Principal
-from shared.db import transaction
 from shared.events import FeedbackPlan, Practice, Title
-from shared.http import change, now, pool
+from shared.http.idempotency import change
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1/enrolments/{enrolment_id}/milestones", tags=["milestones"])
 

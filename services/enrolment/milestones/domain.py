@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Member, Status, must_allow
-from services.enrolment.errors import Refused, Unknown
+from shared.errors import NotFoundError, RuleError
 from shared.events import (
     EnrolmentCompleted,
     Event,
@@ -69,18 +69,18 @@ class Journey:
         return pending == {key}
 
 
-class UnknownMilestone(Unknown):
+class UnknownMilestoneError(NotFoundError):
     """The programme version has no milestone with this key."""
 
 
-class MilestoneCannot(Refused):
+class MilestoneStateError(RuleError):
     """The milestone's state does not allow the change."""
 
     type = "milestone-state"
     title = "The milestone's state does not allow this"
 
 
-class TooLateToTakeBack(Refused):
+class TooLateToUndoError(RuleError):
     """The co-leader had a short time for it, once."""
 
     type = "too-late-to-take-back"
@@ -90,12 +90,12 @@ class TooLateToTakeBack(Refused):
 def take_back(journey: Journey, key: str, now: datetime) -> tuple[Journey, list[Event]]:
     """The co-leader reached it by mistake: it is pending again, and a round that it opened ends unread.
 
-    Raises UnknownMilestone, CannotChange, MilestoneCannot, TooLateToTakeBack.
+    Raises UnknownMilestoneError, CannotChangeError, MilestoneStateError, TooLateToUndoError.
     """
     undone = change(journey, key, Change.undo)
     before = journey.take_back_before(key)
     if before is None or now >= before:
-        raise TooLateToTakeBack(
+        raise TooLateToUndoError(
             f"A milestone can be taken back by oneself once, within {TAKE_BACK_MINUTES} minutes of reaching it.",
             remedy="Ask the programme office, which can undo it at any time.",
         )
@@ -105,14 +105,14 @@ def take_back(journey: Journey, key: str, now: datetime) -> tuple[Journey, list[
 def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Event]]:
     """Move one milestone; when none is pending any more, the enrolment is completed.
 
-    Raises UnknownMilestone, CannotChange (the enrolment's state), MilestoneCannot (the milestone's).
+    Raises UnknownMilestoneError, CannotChangeError (the enrolment's state), MilestoneStateError (the milestone's).
     """
     milestone = find(journey.plan, key)
     must_allow(journey.enrolment.status, what)
     sources, target = _STEPS[what]
     if journey.status_of(key) not in sources:
         possible = possible_for(journey, key)
-        raise MilestoneCannot(
+        raise MilestoneStateError(
             f"The milestone is {journey.status_of(key)}; {what.value!r} is not possible.",
             remedy=f"Possible now: {', '.join(possible)}." if possible else None,
         )
@@ -146,11 +146,11 @@ def _complete(journey: Journey, events: list[Event]) -> tuple[Journey, list[Even
 
 
 def find(plan: Sequence[Milestone], key: str) -> Milestone:
-    """The milestone with this key. Raises UnknownMilestone."""
+    """The milestone with this key. Raises UnknownMilestoneError."""
     for milestone in plan:
         if milestone.key == key:
             return milestone
-    raise UnknownMilestone(
+    raise UnknownMilestoneError(
         f"This programme has no milestone {key!r}.",
         field="milestone",
         remedy=f"Its milestones: {', '.join(milestone.key for milestone in plan)}.",

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from services.enrolment.enrolments.domain import Member
 from services.enrolment.milestones import store
-from shared.db import Connection
 from shared.events import MOST_PEERS, FeedbackPlan, Group
+from shared.postgres.pool import Connection
 
 
 async def asked_at_most(conn: Connection, member: Member, plan: FeedbackPlan, *, k: int) -> Mapping[Group, int]:

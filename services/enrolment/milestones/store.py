@@ -7,9 +7,9 @@ from uuid import UUID
 
 from services.enrolment.enrolments.domain import Member
 from services.enrolment.milestones.domain import MilestoneStatus
-from shared.db import Connection
 from shared.events import Milestone
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 async def plans(conn: Connection, cohort_ids: Collection[UUID]) -> dict[UUID, list[Milestone]]:

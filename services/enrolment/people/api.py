@@ -6,14 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
-from services.enrolment.errors import Unknown
 from services.enrolment.people import store
 from services.enrolment.people.domain import Person
 from services.enrolment.requests import After, Who
-from shared.access import audit, audit_all, is_manager_of, require
-from shared.db import transaction
+from shared.errors import NotFoundError
 from shared.events import PersonStatus, Role
-from shared.http import Limit, Page, now, pool
+from shared.http.pagination import Limit, Page
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit, audit_all
+from shared.security.authorization import is_manager_of, require
 
 router = APIRouter(prefix="/enrolment/v1/people", tags=["people"])
 
@@ -63,5 +65,5 @@ async def get_person(
                 await require(conn, who, Role.hr_integration, Role.programme_office, unit=unit_id)
             await audit(conn, who, "person.read", person_id, now(request))
     if person is None:
-        raise Unknown("There is no person with this id.", remedy="Choose one from the list.")
+        raise NotFoundError("There is no person with this id.", remedy="Choose one from the list.")
     return PersonOut.of(person)

@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from services.enrolment.people.domain import Person, Unit
-from shared.db import Connection
 from shared.events import PersonStatus
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 PERSON_COLUMNS = (
     "id", "employee_id", "login", "given_name", "family_name", "email", "title", "grade", "unit_id", "manager_id",

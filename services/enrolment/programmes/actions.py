@@ -4,21 +4,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.enrolment.errors import Unknown
 from services.enrolment.programmes import domain, store
 from services.enrolment.programmes.domain import Version, VersionStatus
-from shared import outbox
-from shared.access import Role, require
-from shared.auth import Principal
-from shared.db import Connection
+from shared.errors import NotFoundError
 from shared.events import Milestone, Title
+from shared.events.vocabulary import Role
 from shared.ids import new_id
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
+from shared.security.authorization import require
+from shared.security.principal import Principal
 
 
 async def create(
     conn: Connection, who: Principal, title: Title, milestones: Sequence[Milestone], *, now: datetime
 ) -> Version:
-    """A new programme with version 1 as a draft. Raises PlanIsWrong."""
+    """A new programme with version 1 as a draft. Raises WrongPlanError."""
     await require(conn, who, Role.programme_office)
     version = domain.draft(new_id(), 1, title, milestones)
     await store.insert_programme(conn, version.programme_id, now)
@@ -35,13 +36,13 @@ async def new_version(
     *,
     now: datetime,
 ) -> Version:
-    """The next version of a programme, as a draft. Raises Unknown, DraftExists, PlanIsWrong."""
+    """The next version of a programme, as a draft. Raises NotFoundError, DraftExistsError, WrongPlanError."""
     await require(conn, who, Role.programme_office)
     existing = await store.lock_versions(conn, programme_id)
     if not existing:
         raise _unknown()
     if existing[-1].status is VersionStatus.draft:
-        raise domain.DraftExists(
+        raise domain.DraftExistsError(
             f"Version {existing[-1].version} is a draft.", remedy="Edit that one, or publish it first."
         )
     version = domain.draft(programme_id, existing[-1].version + 1, title, milestones)
@@ -59,14 +60,17 @@ async def edit(
     *,
     now: datetime,
 ) -> Version:
-    """Replace a draft's content. Raises Unknown, VersionIsNotDraft, PlanIsWrong."""
+    """Replace a draft's content. Raises NotFoundError, NotADraftError, WrongPlanError."""
     version = domain.edit(await _lock(conn, who, programme_id, number), title, milestones)
     await store.update_version(conn, version, now)
     return version
 
 
 async def publish(conn: Connection, who: Principal, programme_id: UUID, number: int, *, now: datetime) -> Version:
-    """From now on the version never changes, and cohorts can run it. Raises Unknown, VersionIsNotDraft, PlanIsWrong."""
+    """From now on the version never changes, and cohorts can run it.
+
+    Raises NotFoundError, NotADraftError, WrongPlanError.
+    """
     version, events = domain.publish(await _lock(conn, who, programme_id, number))
     await store.update_version(conn, version, now)
     await outbox.add(conn, *events, now=now)
@@ -74,7 +78,7 @@ async def publish(conn: Connection, who: Principal, programme_id: UUID, number: 
 
 
 async def retire(conn: Connection, who: Principal, programme_id: UUID, number: int, *, now: datetime) -> Version:
-    """No new cohorts on this version. Raises Unknown, VersionIsNotPublished."""
+    """No new cohorts on this version. Raises NotFoundError, NotPublishedError."""
     version, events = domain.retire(await _lock(conn, who, programme_id, number))
     await store.update_version(conn, version, now)
     await outbox.add(conn, *events, now=now)
@@ -89,5 +93,5 @@ async def _lock(conn: Connection, who: Principal, programme_id: UUID, number: in
     return version
 
 
-def _unknown() -> Unknown:
-    return Unknown("There is no programme with this id and version.", remedy="Choose one from the list.")
+def _unknown() -> NotFoundError:
+    return NotFoundError("There is no programme with this id and version.", remedy="Choose one from the list.")

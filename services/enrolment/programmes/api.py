@@ -6,14 +6,15 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from services.enrolment.errors import Unknown
 from services.enrolment.programmes import actions, store
 from services.enrolment.programmes.domain import Version, VersionStatus
 from services.enrolment.programmes.store import Summary
 from services.enrolment.requests import SIGNED_IN, After, Who
+from shared.errors import NotFoundError
 from shared.events import Milestone, Title
-from shared.http import Limit, Page, change, pool
-from shared.request_body import RequestBody
+from shared.http.idempotency import change
+from shared.http.pagination import Limit, Page
+from shared.http.request import RequestBody, pool
 
 router = APIRouter(prefix="/enrolment/v1/programmes", tags=["programmes"])
 
@@ -97,7 +98,7 @@ async def get_programme(request: Request, programme_id: ProgrammeId) -> Programm
     async with pool(request).acquire() as conn:
         found = await store.versions(conn, programme_id)
     if not found:
-        raise Unknown("There is no programme with this id.", remedy="Choose one from the list.")
+        raise NotFoundError("There is no programme with this id.", remedy="Choose one from the list.")
     return ProgrammeOut(id=programme_id, versions=[VersionOut.of(version) for version in found])
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
 
-from services.enrolment.errors import Refused
+from shared.errors import RuleError
 from shared.events import Event, FeedbackPlan, Milestone, ProgrammePublished, ProgrammeRetired, Title
 
 
@@ -28,7 +28,7 @@ class Version:
     milestones: tuple[Milestone, ...]
 
 
-class PlanIsWrong(Refused):
+class WrongPlanError(RuleError):
     """The plan cannot be kept as it is."""
 
     status = 422
@@ -36,21 +36,21 @@ class PlanIsWrong(Refused):
     title = "Some of what was sent is not right"
 
 
-class VersionIsNotDraft(Refused):
+class NotADraftError(RuleError):
     """Published and retired versions never change."""
 
     type = "version-is-not-a-draft"
     title = "This version can no longer be changed"
 
 
-class VersionIsNotPublished(Refused):
+class NotPublishedError(RuleError):
     """Only a published version can run or retire."""
 
     type = "version-is-not-published"
     title = "This version is not published"
 
 
-class DraftExists(Refused):
+class DraftExistsError(RuleError):
     """A programme has one draft at a time."""
 
     type = "draft-exists"
@@ -61,23 +61,23 @@ _T = TypeVar("_T", bound=Hashable)
 
 
 def draft(programme_id: UUID, version: int, title: Title, milestones: Sequence[Milestone]) -> Version:
-    """A new draft. Raises PlanIsWrong; a draft may still lack milestones."""
+    """A new draft. Raises WrongPlanError; a draft may still lack milestones."""
     _check(milestones)
     return Version(programme_id, version, VersionStatus.draft, title, tuple(milestones))
 
 
 def edit(version: Version, title: Title, milestones: Sequence[Milestone]) -> Version:
-    """The draft with other content. Raises VersionIsNotDraft, PlanIsWrong."""
+    """The draft with other content. Raises NotADraftError, WrongPlanError."""
     _must_be_draft(version, "changed")
     _check(milestones)
     return replace(version, title=title, milestones=tuple(milestones))
 
 
 def publish(version: Version) -> tuple[Version, list[Event]]:
-    """The version as it will stay. Raises VersionIsNotDraft, and PlanIsWrong when it has no milestones."""
+    """The version as it will stay. Raises NotADraftError, and WrongPlanError when it has no milestones."""
     _must_be_draft(version, "published")
     if not version.milestones:
-        raise PlanIsWrong(
+        raise WrongPlanError(
             "A programme needs at least one milestone.", field="milestones", remedy="Add a milestone to the draft."
         )
     published = replace(version, status=VersionStatus.published)
@@ -92,16 +92,16 @@ def publish(version: Version) -> tuple[Version, list[Event]]:
 
 
 def retire(version: Version) -> tuple[Version, list[Event]]:
-    """No new cohorts on this version; those that exist go on. Raises VersionIsNotPublished."""
+    """No new cohorts on this version; those that exist go on. Raises NotPublishedError."""
     must_be_published(version)
     retired = replace(version, status=VersionStatus.retired)
     return retired, [ProgrammeRetired(programme_id=version.programme_id, version=version.version)]
 
 
 def must_be_published(version: Version) -> None:
-    """Raises VersionIsNotPublished unless cohorts can be made on this version."""
+    """Raises NotPublishedError unless cohorts can be made on this version."""
     if version.status is not VersionStatus.published:
-        raise VersionIsNotPublished(
+        raise NotPublishedError(
             f"Version {version.version} is {version.status}.",
             field="programme_version",
             remedy="Publish it first." if version.status is VersionStatus.draft else "Choose a published version.",
@@ -110,7 +110,7 @@ def must_be_published(version: Version) -> None:
 
 def _must_be_draft(version: Version, done: str) -> None:
     if version.status is not VersionStatus.draft:
-        raise VersionIsNotDraft(
+        raise NotADraftError(
             f"Version {version.version} is {version.status}; only a draft can be {done}.",
             remedy="Make a new version.",
         )
@@ -118,7 +118,7 @@ def _must_be_draft(version: Version, done: str) -> None:
 
 def _check(milestones: Sequence[Milestone]) -> None:
     for key in _repeated(milestone.key for milestone in milestones):
-        raise PlanIsWrong(
+        raise WrongPlanError(
             f"The key {key!r} is used by more than one milestone.", field="milestones", remedy="Give each its own key."
         )
     for nth, milestone in enumerate(milestones):
@@ -134,9 +134,9 @@ def _check_feedback(feedback: FeedbackPlan, where: str) -> None:
 
 def _check_set(values: Sequence[_T], where: str, word: str) -> None:
     if not values:
-        raise PlanIsWrong(f"At least one {word} must be named.", field=where, remedy=f"Name a {word}.")
+        raise WrongPlanError(f"At least one {word} must be named.", field=where, remedy=f"Name a {word}.")
     for value in _repeated(values):
-        raise PlanIsWrong(f"The {word} {value} is named twice.", field=where, remedy="Name each once.")
+        raise WrongPlanError(f"The {word} {value} is named twice.", field=where, remedy="Name each once.")
 
 
 def _repeated(values: Iterable[_T]) -> list[_T]:

@@ -7,9 +7,9 @@ from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import shown
 from services.enrolment.programmes import store
 from services.enrolment.requests import After, Who
-from shared.access import Role
-from shared.http import pool
-from shared.web import render
+from shared.events.vocabulary import Role
+from shared.http.request import pool
+from shared.web.render import render
 
 router = APIRouter(prefix="/enrolment/programmes", include_in_schema=False)
 PER_PAGE = 20

@@ -7,9 +7,9 @@ from uuid import UUID
 import asyncpg
 
 from services.enrolment.programmes.domain import Version, VersionStatus
-from shared.db import Connection
 from shared.events import Milestone, Title
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from uuid import UUID
 from services.enrolment.access.actions import announce
 from services.enrolment.access.actions import of_person as access_of
 from services.enrolment.sign_ins import store
-from services.enrolment.sign_ins.domain import InUse, NoSuchSignIn, Reason, choose
+from services.enrolment.sign_ins.domain import InUseError, NoSuchSignInError, Reason, choose
 from services.enrolment.sign_ins.store import SignIn
-from shared import outbox, timers
-from shared.access import Principal, audit
-from shared.db import Connection
+from shared import timers
 from shared.events import PersonStatus, SignInChanged
 from shared.events import SignIn as Announced
 from shared.ids import new_id
-from shared.oidc import Account
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
+from shared.security.audit import audit
+from shared.security.oidc import Account
+from shared.security.principal import Principal
 
 REFUSED_KEPT = timedelta(days=90)
 FORGET_REFUSED = "sign_ins.forget_refused"  # a timer's kind; its key is the account's digest
@@ -61,15 +63,15 @@ def _digest(account: Account) -> str:
 async def bind(conn: Connection, who: Principal, person_id: UUID, issuer: str, subject: str, *, now: datetime) -> None:
     """An operator says that this account is this person, instead of the one they had. Safe to repeat.
 
-    Their sessions end, and every address they had when an account was bound to them is to hear of it. Raises Unknown,
-    InUse when it signs in somebody else who is at work.
+    Their sessions end, and every address they had when an account was bound to them is to hear of it. Raises
+    NotFoundError, InUseError when it signs in somebody else who is at work.
     """
     await access_of(conn, person_id)
     held = await store.find(conn, issuer, subject)
     if held is not None and held.person_id == person_id:
         return
     if held is not None and held.person_status != PersonStatus.inactive:
-        raise InUse(
+        raise InUseError(
             f"This account signs in {held.person_name}, who is at work.",
             field="subject",
             remedy="End that sign-in first, if it is wrong.",
@@ -89,11 +91,13 @@ async def bind(conn: Connection, who: Principal, person_id: UUID, issuer: str, s
 async def end(conn: Connection, who: Principal, person_id: UUID, issuer: str, *, now: datetime) -> None:
     """The person's account at this issuer signs them in no longer; only an operator can bind one again.
 
-    Raises NoSuchSignIn.
+    Raises NoSuchSignInError.
     """
     held = await store.of_person(conn, person_id, issuer)
     if held is None:
-        raise NoSuchSignIn("No account of this issuer signs this person in.", remedy="Look at the list of sign-ins.")
+        raise NoSuchSignInError(
+            "No account of this issuer signs this person in.", remedy="Look at the list of sign-ins."
+        )
     told = await store.emails_known(conn, person_id)
     await _end(conn, who, held, now=now)
     await _tell(conn, person_id, "ended", told, now=now)

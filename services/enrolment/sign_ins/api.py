@@ -11,11 +11,13 @@ from services.enrolment.requests import Who
 from services.enrolment.sign_ins import actions, store
 from services.enrolment.sign_ins.domain import Reason
 from services.enrolment.sign_ins.store import RefusedSignIn, SignIn
-from shared.access import audit_all, require
-from shared.db import transaction
 from shared.events import Role
-from shared.http import Cursor, Limit, Page, change, decode_cursor, now, pool
-from shared.request_body import Id, RequestBody
+from shared.http.idempotency import change
+from shared.http.pagination import Cursor, Limit, Page, decode_cursor
+from shared.http.request import Id, RequestBody, now, pool
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit_all
+from shared.security.authorization import require
 
 router = APIRouter(prefix="/enrolment/v1/sign-ins", tags=["access"])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from services.enrolment.errors import Refused
+from shared.errors import RuleError
 
 
 class Reason(StrEnum):
@@ -24,7 +24,7 @@ class Reason(StrEnum):
     LOGIN_CHANGED = "login_changed"
 
 
-class NotBound(Refused):
+class NotBoundError(RuleError):
     """The account was not bound to anybody."""
 
     status = 403
@@ -32,7 +32,7 @@ class NotBound(Refused):
     title = "An operator has to confirm who you are"
 
 
-class NotInRegister(Refused):
+class NotInRegisterError(RuleError):
     """Nobody has this login."""
 
     status = 403
@@ -40,14 +40,14 @@ class NotInRegister(Refused):
     title = "You are not in the people register"
 
 
-class InUse(Refused):
+class InUseError(RuleError):
     """The account signs in somebody else who is at work."""
 
     type = "account-in-use"
     title = "The account signs in somebody else"
 
 
-class NoSuchSignIn(Refused):
+class NoSuchSignInError(RuleError):
     """There is nothing to end."""
 
     status = 404
@@ -93,15 +93,15 @@ def choose(candidates: Sequence[Candidate], *, account_is_anothers: bool = False
     return one.person_id
 
 
-def refusal(reason: Reason) -> Refused:
+def refusal(reason: Reason) -> RuleError:
     """What whoever signs in is told. It does not say whom else the login could belong to."""
     if reason in (Reason.UNKNOWN_LOGIN, Reason.NO_LOGIN):
-        return NotInRegister(
+        return NotInRegisterError(
             "You are signed in, but no active person in the organisation has this login.",
             remedy="The login is what HR's file says, or the employee id where it says none. Sign in with that one, or "
             "ask the programme office whether HR has reported you yet.",
         )
-    return NotBound(
+    return NotBoundError(
         "You are signed in, but Medled cannot tell by the login alone that you are the person HR gives it to.",
         remedy="Ask an operator of Medled to bind your account (medled sign-ins).",
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.enrolment.sign_ins import store
 from services.enrolment.sign_ins.actions import FORGET_REFUSED, REFUSED_KEPT
-from shared.db import Connection
+from shared.postgres.pool import Connection
 from shared.timers import Due, TimerHandler
 
 

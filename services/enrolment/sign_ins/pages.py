@@ -9,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from services.enrolment.sign_ins import actions
 from services.enrolment.sign_ins.domain import Reason, refusal
-from shared.db import transaction
-from shared.http import now, pool
-from shared.oidc import Account
-from shared.web.session import set_session, take_arrival
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.security.oidc import Account
+from shared.security.session import set_session, take_arrival
 
 log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -33,7 +33,7 @@ async def sign_in(request: Request) -> Response:
 
 
 async def first_sign_in(request: Request, account: Account) -> UUID:
-    """The person the account signs in from now on. Raises NotBound, NotInRegister."""
+    """The person the account signs in from now on. Raises NotBoundError, NotInRegisterError."""
     moment: datetime = now(request)
     async with transaction(pool(request)) as conn:
         found = await actions.first_sign_in(conn, account, now=moment)

@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.sign_ins.domain import Candidate
-from shared.db import Connection
-from shared.oidc import Account
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
+from shared.security.oidc import Account
 
 
 @dataclass(frozen=True, slots=True)

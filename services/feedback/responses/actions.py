@@ -14,7 +14,7 @@ from services.feedback.responses.domain import (
     admit,
     check_answers,
 )
-from shared.db import Connection
+from shared.postgres.pool import Connection
 
 
 async def look(conn: Connection, token: str, now: datetime) -> Invited:

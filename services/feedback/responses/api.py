@@ -14,10 +14,10 @@ from services.feedback.ballots import ATTRIBUTABLE
 from services.feedback.instrument import HIGHEST, LOWEST
 from services.feedback.responses import actions
 from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkRefusedError, Refusal
-from shared.db import transaction
+from shared.errors import FieldFault, ProblemError
 from shared.events import Group, Practice
-from shared.http import FieldError, Problem, now, pool
-from shared.request_body import RequestBody
+from shared.http.request import RequestBody, now, pool
+from shared.postgres.transaction import transaction
 
 router = APIRouter(prefix="/feedback/v1/responses", tags=["responses"])
 
@@ -110,9 +110,11 @@ def status_of(reason: Refusal) -> int:
     return 404 if reason is Refusal.unknown else 410
 
 
-def problem(refused: LinkRefusedError) -> Problem:
+def problem(refused: LinkRefusedError) -> ProblemError:
     title, detail, remedy = _REFUSALS[refused.reason]
-    return Problem(status_of(refused.reason), f"link-{refused.reason}", title, detail, field="token", remedy=remedy)
+    return ProblemError(
+        status_of(refused.reason), f"link-{refused.reason}", title, detail, field="token", remedy=remedy
+    )
 
 
 _NOTHING_TO_DO = "There is nothing to do."
@@ -128,18 +130,18 @@ _REFUSALS = {
 }  # fmt: skip
 
 
-def _invalid(refused: AnswersRefusedError) -> Problem:
-    return Problem(
+def _invalid(refused: AnswersRefusedError) -> ProblemError:
+    return ProblemError(
         422, "invalid-answers", "The answers do not fit the questions", "The link is not used up.",
         remedy="Answer every question of the form and send all of them again.",
         errors=[_error(fault) for fault in refused.faults],
     )  # fmt: skip
 
 
-def _error(fault: Fault) -> FieldError:
+def _error(fault: Fault) -> FieldFault:
     detail, remedy = {
         "missing": ("There is no answer.", f"Add a rating from {LOWEST} to {HIGHEST}, or null."),
         "off_scale": ("The rating is not on the scale.", f"Send a whole number from {LOWEST} to {HIGHEST}, or null."),
         "unknown_question": ("The form has no such question.", "Leave it out."),
     }[fault.code]
-    return FieldError(field=f"answers.{fault.question_id}", detail=detail, remedy=remedy)
+    return FieldFault(field=f"answers.{fault.question_id}", detail=detail, remedy=remedy)

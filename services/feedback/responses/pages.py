@@ -18,9 +18,9 @@ from services.feedback.responses.domain import (
     LinkRefusedError,
     from_form,
 )
-from shared.db import transaction
-from shared.http import now, pool
-from shared.web import render
+from shared.http.request import now, pool
+from shared.postgres.transaction import transaction
+from shared.web.render import render
 
 router = APIRouter(prefix="/feedback/r", include_in_schema=False)
 

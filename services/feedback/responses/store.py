@@ -6,9 +6,9 @@ No statement names or finds the person whom a link was mailed to (ADR 0004).
 from uuid import UUID, uuid4
 
 from services.feedback.responses.domain import InvitationState, Invited
-from shared.db import Connection
 from shared.events import Group, Practice
-from shared.links import revocation_hash, token_hash
+from shared.postgres.pool import Connection
+from shared.security.invitation_tokens import revocation_hash, token_hash
 
 # `for share of r` lets many answer at once and holds off closing, which takes the row for itself; whoever comes after
 # closing sees the round closed. What was taken back is compared here and not there, so that no log of statements shows

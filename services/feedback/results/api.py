@@ -13,9 +13,12 @@ from services.feedback.results import store
 from services.feedback.results.domain import METHOD, Cell, CellState
 from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
-from shared.auth import Principal, principal
+from shared.errors import ProblemError
 from shared.events import Bucket, Group, Practice
-from shared.http import Cursor, Limit, Page, Problem, decode_cursor, pool
+from shared.http.pagination import Cursor, Limit, Page, decode_cursor
+from shared.http.request import pool
+from shared.security.authentication import principal
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/feedback/v1/rounds", tags=["results"])
 
@@ -96,11 +99,14 @@ async def own_rounds(request: Request, who: Principal, limit: int, cursor: str |
 
 
 async def own_report(request: Request, round_id: UUID, who: Principal) -> tuple[OwnRound, list[Cell]]:
-    """The round and its cells. Raises Problem 404 unless it is about `who`, so that nobody learns that it exists."""
+    """The round and its cells.
+
+    Raises ProblemError 404 unless it is about `who`, so that nobody learns that it exists.
+    """
     async with pool(request).acquire() as conn:
         own = await store.round_of_subject(conn, round_id, who.person_id) if who.person_id else None
         if own is None:
-            raise Problem(404, "not-found", "Not found", "There is no such round about you.")
+            raise ProblemError(404, "not-found", "Not found", "There is no such round about you.")
         cells = await store.cells_of(conn, round_id) if own.state is RoundState.released else []
     return own, cells
 

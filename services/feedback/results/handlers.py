@@ -14,9 +14,9 @@ from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
 from services.feedback.rounds.store import invitations
 from services.feedback.rounds.store import rounds as rounds_store
 from services.feedback.settings import Secrets
-from shared import outbox
-from shared.db import Connection
 from shared.events import CloseReason, Event, ResultsReleased, RoundClosed, RoundWithheld
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
 from shared.timers import Due, TimerHandler
 
 TOO_FEW = "too_few_answers"

@@ -15,8 +15,8 @@ from services.feedback.results.api import PURPOSE, Who, hidden_because, own_repo
 from services.feedback.results.domain import Cell
 from services.feedback.results.store import OwnRound
 from shared.events import Practice
-from shared.http import Cursor
-from shared.web import render
+from shared.http.pagination import Cursor
+from shared.web.render import render
 
 router = APIRouter(prefix="/feedback", include_in_schema=False)
 

@@ -11,9 +11,9 @@ import asyncpg
 
 from services.feedback.results.domain import Cell, CellState
 from services.feedback.rounds.domain import RoundState
-from shared.db import Connection
 from shared.events import Bucket, Group, Practice
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

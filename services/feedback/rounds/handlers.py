@@ -27,8 +27,7 @@ from services.feedback.rounds.store.surroundings import Look
 from services.feedback.rounds.store.surroundings import around as look_around
 from services.feedback.settings import Secrets
 from services.feedback.teams import handlers as teams
-from shared import outbox, timers
-from shared.db import Connection
+from shared import timers
 from shared.events import (
     EnrolmentWithdrawn,
     Event,
@@ -44,8 +43,10 @@ from shared.events import (
     RoundWithheld,
 )
 from shared.ids import new_id, random_id
-from shared.inbox import Handler, Parked, Received
-from shared.links import revocation_hash, token_for, token_hash
+from shared.messaging import outbox
+from shared.messaging.handler import Handler, Parked, Received
+from shared.postgres.pool import Connection
+from shared.security.invitation_tokens import revocation_hash, token_for, token_hash
 from shared.timers import Due, TimerHandler
 
 CLOSE, COUNT, PRUNE = "feedback.rounds.close", "feedback.rounds.count", "feedback.rounds.prune"

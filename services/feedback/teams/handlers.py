@@ -7,9 +7,9 @@ from uuid import UUID
 
 from services.feedback.teams import store
 from services.feedback.teams.domain import Standing, Told, changes, digest
-from shared.db import Connection
 from shared.events import PersonState
-from shared.inbox import Received
+from shared.messaging.handler import Received
+from shared.postgres.pool import Connection
 
 
 async def follow_people(

@@ -7,8 +7,8 @@ from uuid import UUID
 import asyncpg
 
 from services.feedback.teams.domain import Standing
-from shared.db import Connection
 from shared.events import PersonStatus
+from shared.postgres.pool import Connection
 
 _STANDING = """
     select s.person_id, s.manager_id, s.unit_id, s.status, s.address, s.until,

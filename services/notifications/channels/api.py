@@ -14,11 +14,18 @@ from starlette.responses import Response
 from services.notifications.channels import store
 from services.notifications.channels.domain import Attempt, Kind, NotFailedError, Reason, Status, event_of, retried
 from services.notifications.channels.store import Delivery, MailServerState
-from shared import outbox
-from shared.access import Role, audit, audit_all, require
-from shared.auth import Principal, principal
-from shared.db import Connection, transaction
-from shared.http import Change, Cursor, Limit, Page, Problem, change, decode_cursor, now, pool
+from shared.errors import ProblemError
+from shared.events.vocabulary import Role
+from shared.http.idempotency import Change, change
+from shared.http.pagination import Cursor, Limit, Page, decode_cursor
+from shared.http.request import now, pool
+from shared.messaging import outbox
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.audit import audit, audit_all
+from shared.security.authentication import principal
+from shared.security.authorization import require
+from shared.security.principal import Principal
 
 router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
 
@@ -140,13 +147,13 @@ def _mail_server(state: MailServerState) -> MailServerBody:
 
 
 async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
-    """Queue a failed message again, on record and announced. Raises Problem 403, 404, 409."""
+    """Queue a failed message again, on record and announced. Raises ProblemError 403, 404, 409."""
     await require(tx.conn, who, Role.operator)
     failed = found(await store.lock_delivery(tx.conn, notification_id))
     try:
         verdict = retried(failed.status, now=tx.now)
     except NotFailedError as error:
-        raise Problem(
+        raise ProblemError(
             409, "not-failed", "The message has not failed", str(error), remedy="Look at its status first."
         ) from error
     await store.queue_again(tx.conn, notification_id, verdict)
@@ -158,14 +165,14 @@ async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
 
 
 async def may_read(conn: Connection, who: Principal) -> None:
-    """The log concerns the whole organisation. Raises Problem 403."""
+    """The log concerns the whole organisation. Raises ProblemError 403."""
     await require(conn, who, Role.operator, Role.programme_office)
 
 
 def found(delivery: Delivery | None) -> Delivery:
-    """The delivery. Raises Problem 404 when there is none."""
+    """The delivery. Raises ProblemError 404 when there is none."""
     if delivery is None:
-        raise Problem(404, "not-found", "Not found", "There is no such message.", remedy="Check the id.")
+        raise ProblemError(404, "not-found", "Not found", "There is no such message.", remedy="Check the id.")
     return delivery
 
 

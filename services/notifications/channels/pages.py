@@ -10,9 +10,11 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from services.notifications.channels.api import Who, log_page, retry, summary
 from services.notifications.channels.domain import Kind, Status
 from services.notifications.settings import NotificationsSettings
-from shared.access import Role
-from shared.http import Cursor, change
-from shared.web import form_guard, render
+from shared.events.vocabulary import Role
+from shared.http.idempotency import change
+from shared.http.pagination import Cursor
+from shared.security.same_origin import form_guard
+from shared.web.render import render
 
 router = APIRouter(prefix="/notifications", include_in_schema=False)
 

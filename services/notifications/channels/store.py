@@ -9,8 +9,8 @@ from uuid import UUID
 from asyncpg import Record
 
 from services.notifications.channels.domain import Attempt, Kind, Reason, ServerFault, Status, Verdict
-from shared.db import Connection
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 from services.notifications.routing import store
 from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
-from shared.db import Connection
 from shared.events import (
     CohortOpened,
     EnrolmentApproverChanged,
@@ -16,10 +15,11 @@ from shared.events import (
     InvitationRevoked,
     ProgrammePublished,
 )
+from shared.events.vocabulary import CONFLICT
 from shared.ids import new_id
-from shared.inbox import Answer, Handler, Parked, Received, Refused
-from shared.set_aside import CONFLICT
-from shared.telemetry import traceparent_of
+from shared.messaging.handler import Answer, Handler, Parked, Received, Refused
+from shared.observability.tracing import traceparent_of
+from shared.postgres.pool import Connection
 
 Pair = tuple[Received[Any], Message]
 

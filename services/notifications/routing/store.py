@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.notifications.channels.domain import Kind, Reason, Status
 from services.notifications.routing.domain import Recipient
-from shared.db import Connection
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shared.events.codes import code_sets
-from shared.web import render
+from shared.web.render import render
 
 router = APIRouter(include_in_schema=False)
 

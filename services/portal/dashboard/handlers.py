@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from services.portal.dashboard import domain, store
-from shared.db import Connection
 from shared.events import ProgrammePublished
-from shared.inbox import Handler, Received
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection
 
 
 async def project_enrolments(conn: Connection, events: Sequence[Received[Any]], _now: datetime) -> None:

@@ -10,11 +10,12 @@ from services.portal.dashboard.domain import ENDED, FUNNEL, Figures, Within
 from services.portal.stream import store
 from services.portal.stream.live import live
 from services.portal.stream.wording import collapse
-from shared.auth import Principal, principal
-from shared.db import transaction
-from shared.http import pool
-from shared.web import render
+from shared.http.request import pool
+from shared.postgres.transaction import transaction
+from shared.security.authentication import principal
+from shared.security.principal import Principal
 from shared.web.navigation import ENTRIES
+from shared.web.render import render
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,7 +7,8 @@ from pydantic import TypeAdapter
 
 from services.portal.dashboard import store
 from services.portal.dashboard.domain import Figures, Within, figures
-from shared.db import Pool, transaction
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 
 _FIGURES = TypeAdapter(Figures)
 _FRESH_SECONDS = 1.0

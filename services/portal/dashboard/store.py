@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.portal.dashboard.domain import Counts, Within
-from shared.db import Connection
+from shared.postgres.pool import Connection
 
 
 class EnrolmentRow(NamedTuple):

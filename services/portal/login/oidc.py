@@ -13,7 +13,14 @@ from urllib.parse import urlencode
 import httpx
 
 from services.portal.login.domain import Attempt
-from shared.oidc import Account, InvalidTokenError, IssuerUnavailableError, TokenVerifier, discover, issuer_client
+from shared.security.oidc import (
+    Account,
+    InvalidTokenError,
+    IssuerUnavailableError,
+    TokenVerifier,
+    discover,
+    issuer_client,
+)
 
 _KEEP_SECONDS = 600
 

@@ -10,17 +10,17 @@ from starlette.responses import RedirectResponse, Response
 from services.portal.login.domain import Attempt, new_attempt
 from services.portal.login.oidc import LoginRejectedError, OidcClient
 from services.portal.settings import PortalSettings
-from shared import outbox
-from shared.access import Principal
-from shared.credentials import holders
-from shared.db import transaction
-from shared.directory import end_sessions
+from shared.directory.handlers import end_sessions
+from shared.errors import ProblemError
 from shared.events import SessionEnded
-from shared.http import now, pool
-from shared.oidc import IssuerUnavailableError
-from shared.problems import Problem
-from shared.web import form_guard, render
-from shared.web.session import (
+from shared.http.request import now, pool
+from shared.messaging import outbox
+from shared.postgres.transaction import transaction
+from shared.security.credentials import holders
+from shared.security.oidc import IssuerUnavailableError
+from shared.security.principal import Principal
+from shared.security.same_origin import form_guard
+from shared.security.session import (
     Arrival,
     Session,
     clear_session,
@@ -31,6 +31,7 @@ from shared.web.session import (
     set_session,
     unseal,
 )
+from shared.web.render import render
 
 log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -137,9 +138,9 @@ def _cookie(state: str) -> str:
     return f"medled_login_{safe}"
 
 
-def _unavailable(error: IssuerUnavailableError) -> Problem:
+def _unavailable(error: IssuerUnavailableError) -> ProblemError:
     log.warning("issuer unavailable", reason=str(error))
-    return Problem(
+    return ProblemError(
         503, "issuer-unavailable", "Signing in is not possible right now", "The identity provider does not answer.",
         remedy="Try again shortly.", headers={"Retry-After": "5"},
     )  # fmt: skip

@@ -5,8 +5,8 @@ import re
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from shared.http import Problem
-from shared.web import render
+from shared.errors import ProblemError
+from shared.web.render import render
 
 router = APIRouter(include_in_schema=False)
 
@@ -16,5 +16,7 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+){0,11}")
 @router.get("/problems/{type}")
 async def problem(request: Request, type: str) -> Response:  # noqa: A002 - as problem details call it
     if len(type) > 64 or not _SLUG.fullmatch(type):
-        raise Problem(404, "not-found", "Not found", "There is no such kind of problem.", remedy="Check the address.")
+        raise ProblemError(
+            404, "not-found", "Not found", "There is no such kind of problem.", remedy="Check the address."
+        )
     return render(request, None, "problem.html", slug=type)

@@ -15,8 +15,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.portal.proxy.answers import unreachable
-from shared.problems import Problem, respond
-from shared.telemetry import traceparent_of
+from shared.errors import ProblemError
+from shared.http.problem_response import respond
+from shared.observability.tracing import traceparent_of
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class Proxy:
         self._app = app
         self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
         # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
-        # Idle connections end well before the services end them, lest a request meets a closing one (shared/run.py).
+        # Idle connections end well before the services end them, lest a request meets a closing one.
         # Without a bound on those in use: requests that arrive slowly hold one each, and would hold what others need.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=30)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
@@ -79,7 +80,7 @@ class Proxy:
             response = await self._forward(request, self._upstreams[_service(scope)])
         except ClientDisconnect:
             return
-        except Problem as problem:  # its body did not come in time
+        except ProblemError as problem:  # its body did not come in time
             response = respond(request, problem)
         await response(scope, receive, send)
 

@@ -17,9 +17,11 @@ from services.portal.stream.live import live
 from services.portal.stream.places import AllTakenError, OneReadersTakenError, Place, Places
 from services.portal.stream.reading import Greeting, LiveResponse, greet, read
 from services.portal.stream.wording import as_json
-from shared.auth import Principal, principal
-from shared.db import transaction
-from shared.http import Problem, pool
+from shared.errors import ProblemError
+from shared.http.request import pool
+from shared.postgres.transaction import transaction
+from shared.security.authentication import principal
+from shared.security.principal import Principal
 
 _FURTHEST = 10**18 - 1  # positions are 64-bit numbers; like `Last-Event-ID`, none has more than 18 digits
 _TYPES = frozenset(event.type for event in PUBLIC)
@@ -46,7 +48,7 @@ async def wanted(
     asked = {_IN_FULL.get(name, name) for name in type or ()}
     unknown = asked - _TYPES
     if unknown:
-        raise Problem(
+        raise ProblemError(
             422, "unknown-event-type", "Unknown event type", f"{min(unknown)} is not a public event type.",
             field="type", remedy="See /asyncapi.json for the types there are.",
         )  # fmt: skip
@@ -115,14 +117,14 @@ def _place(places: Places, who: Principal) -> Place:
     try:
         return places.take(who.id)
     except OneReadersTakenError as taken:
-        raise Problem(
+        raise ProblemError(
             429, "too-many-streams", "Too many streams of yours", f"You read {taken.most} streams here already.",
             remedy="Close one, or read what you need through one of them: without `type`, `unit` and `programme` it "
             "has everything that you may see.",
             headers={"Retry-After": "10"},
         ) from None  # fmt: skip
     except AllTakenError:
-        raise Problem(
+        raise ProblemError(
             503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
             remedy="Try again in some seconds.", headers={"Retry-After": "10"},
         ) from None  # fmt: skip
@@ -132,15 +134,15 @@ def _position(last_event_id: str | None, after: int | None) -> int | None:
     if not last_event_id:
         return after
     if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 18:
-        raise Problem(
+        raise ProblemError(
             422, "invalid-position", "Not a position", "Last-Event-ID is not a position of this stream.",
             field="Last-Event-ID", remedy="Send the id of the last event you got, or leave it out.",
         )  # fmt: skip
     return int(last_event_id)
 
 
-def _gone(kept_after: int) -> Problem:
-    return Problem(
+def _gone(kept_after: int) -> ProblemError:
+    return ProblemError(
         410, "position-too-old", "The position is no longer in the stream",
         f"Events are kept after position {kept_after}; some after yours may be gone.", field="after",
         remedy=f"Read /portal/v1/overview for how things stand, then go on with after={kept_after}.",

@@ -15,7 +15,9 @@ from services.portal.stream import store
 from services.portal.stream.domain import Entry, Wanted, admits
 from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.wording import Translate, as_json
-from shared.db import UNAVAILABLE, Pool, transaction
+from shared.postgres.failures import UNAVAILABLE
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 
 log = structlog.get_logger(__name__)
 

@@ -8,9 +8,10 @@ from datetime import datetime
 
 import structlog
 
-from shared.access import Principal
-from shared.credentials import Credential, Held, holders
-from shared.db import UNAVAILABLE, Pool
+from shared.postgres.failures import UNAVAILABLE
+from shared.postgres.pool import Pool
+from shared.security.credentials import Credential, Held, holders
+from shared.security.principal import Principal
 
 log = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from opentelemetry import trace
 
 from services.portal.stream import store
 from shared import timers as durable
-from shared.db import Connection
 from shared.events import REGISTRY
-from shared.inbox import Handler, Received
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection
 
 PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
 

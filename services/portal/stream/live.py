@@ -18,7 +18,7 @@ from services.portal.stream.door import Door
 from services.portal.stream.places import Places
 from services.portal.stream.reading import Pace
 from services.portal.stream.wording import Translate
-from shared.web import Web
+from shared.web.render import Web
 
 
 @dataclass(frozen=True, slots=True)

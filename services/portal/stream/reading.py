@@ -18,8 +18,10 @@ from services.portal.stream.domain import Wanted, gap
 from services.portal.stream.door import Visit
 from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.places import Place
-from shared.db import UNAVAILABLE, Pool, transaction
-from shared.methods import is_head
+from shared.http.methods import is_head
+from shared.postgres.failures import UNAVAILABLE
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 
 _PAGE = 50  # entries of about 3 kB: a reader that takes nothing holds one page, and the buffer's limit
 _RETRY_MS = 1000

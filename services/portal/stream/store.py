@@ -9,7 +9,7 @@ import asyncpg
 
 from services.portal.dashboard.domain import Within
 from services.portal.stream.domain import Entry, Wanted
-from shared.db import Connection
+from shared.postgres.pool import Connection
 
 _ORDER_LOCK = 0x706F7274  # "port"; nothing else in this database takes an advisory lock with this key
 

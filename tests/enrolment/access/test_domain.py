@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.access.domain import Held, HeldEverywhere, NotHeld, granted, grantors, revoked
+from services.enrolment.access.domain import Held, HeldEverywhereError, NotHeldError, granted, grantors, revoked
 from shared.events import Role
 
 NORTH, SOUTH = UUID(int=1), UUID(int=2)
@@ -29,9 +29,9 @@ def test_a_role_ends_for_one_unit_or_altogether() -> None:
 def test_what_is_not_held_cannot_be_taken_away() -> None:
     cases: list[tuple[Held, UUID | None]] = [({}, None), ({OFFICE: frozenset({NORTH})}, SOUTH)]
     for held, unit in cases:
-        with pytest.raises(NotHeld):
+        with pytest.raises(NotHeldError):
             revoked(held, OFFICE, unit)
-    with pytest.raises(HeldEverywhere):
+    with pytest.raises(HeldEverywhereError):
         revoked({OFFICE: None}, OFFICE, NORTH)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from services.enrolment.cohorts import domain
 from services.enrolment.cohorts.domain import (
-    CapacityIsTaken,
+    CapacityTakenError,
     Cohort,
-    CohortCannot,
+    CohortStateError,
     CohortStatus,
-    DatesAreWrong,
     Places,
+    WrongDatesError,
 )
 from shared.events import CohortCapacityChanged, CohortClosed, CohortOpened, CohortStarted, Event
 
@@ -64,7 +64,7 @@ def test_a_cohort_moves_on(status: CohortStatus, step: Step, outcome: CohortStat
 
 @pytest.mark.parametrize(("status", "step"), FORBIDDEN)
 def test_any_other_step_is_refused_naming_the_state(status: CohortStatus, step: Step) -> None:
-    with pytest.raises(CohortCannot, match=f"The cohort is {status}"):
+    with pytest.raises(CohortStateError, match=f"The cohort is {status}"):
         step(replace(PLANNED, status=status))
 
 
@@ -79,7 +79,7 @@ def test_each_step_tells_all_of_the_cohort() -> None:
 
 
 def test_a_cohort_cannot_end_before_it_starts() -> None:
-    with pytest.raises(DatesAreWrong) as refused:
+    with pytest.raises(WrongDatesError) as refused:
         domain.plan(replace(PLANNED, ends_on=date(2026, 3, 1)))
     assert refused.value.field == "ends_on"
 
@@ -87,7 +87,7 @@ def test_a_cohort_cannot_end_before_it_starts() -> None:
 def test_capacity_never_goes_below_the_places_taken() -> None:
     running = replace(PLANNED, status=CohortStatus.running)
     places = Places(capacity=40, taken=12, waiting=0, approvals=12)
-    with pytest.raises(CapacityIsTaken):
+    with pytest.raises(CapacityTakenError):
         domain.set_capacity(running, 11, places)
     changed, events = domain.set_capacity(running, 12, places)
     assert changed.capacity == 12

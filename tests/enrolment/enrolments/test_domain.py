@@ -10,12 +10,12 @@ import pytest
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
 from services.enrolment.enrolments import domain
 from services.enrolment.enrolments.domain import (
-    CannotChange,
-    CohortNotOpen,
+    CannotChangeError,
+    CohortNotOpenError,
     Enrolment,
     Member,
-    NotActive,
-    OtherUnit,
+    NotActiveError,
+    OtherUnitError,
     Status,
 )
 from shared.events import (
@@ -61,18 +61,18 @@ def test_a_request_says_by_when_it_must_be_answered() -> None:
 
 @pytest.mark.parametrize("status", [CohortStatus.planned, CohortStatus.running, CohortStatus.closed])
 def test_only_an_open_cohort_takes_requests(status: CohortStatus) -> None:
-    with pytest.raises(CohortNotOpen, match=status):
+    with pytest.raises(CohortNotOpenError, match=status):
         ask(replace(COHORT, status=status))
 
 
 @pytest.mark.parametrize("status", [PersonStatus.on_leave, PersonStatus.inactive])
 def test_only_active_people_ask(status: PersonStatus) -> None:
-    with pytest.raises(NotActive):
+    with pytest.raises(NotActiveError):
         ask(member=replace(MEMBER, status=status))
 
 
 def test_people_of_another_unit_cannot_ask() -> None:
-    with pytest.raises(OtherUnit):
+    with pytest.raises(OtherUnitError):
         ask(is_in_unit=False)
 
 
@@ -94,7 +94,7 @@ def test_an_approval_in_a_full_cohort_says_the_place_in_the_waiting_list() -> No
 
 def test_who_left_cannot_be_approved_but_declined() -> None:
     gone = replace(MEMBER, status=PersonStatus.inactive)
-    with pytest.raises(NotActive):
+    with pytest.raises(NotActiveError):
         domain.approve(REQUESTED, gone, ROOM)
     declined, [event] = domain.decline(REQUESTED, gone)
     assert declined.status is Status.declined
@@ -119,7 +119,7 @@ def test_every_other_change_is_refused_naming_state_and_possibilities(status: St
     if (status.value, change) in POSSIBLE:
         assert CHANGES[change](enrolment)[0].status is not status
         return
-    with pytest.raises(CannotChange, match=f"The enrolment is {status}; '{change}'") as refused:
+    with pytest.raises(CannotChangeError, match=f"The enrolment is {status}; '{change}'") as refused:
         CHANGES[change](enrolment)
     assert refused.value.remedy
     for possible in domain.POSSIBLE[status]:

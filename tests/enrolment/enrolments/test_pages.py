@@ -10,7 +10,7 @@ import pytest
 from services.enrolment.approvals import pages as approvals
 from services.enrolment.enrolments import pages as enrolments
 from shared.events import EnrolmentApproved, MilestoneReached
-from shared.http import encode_cursor
+from shared.http.pagination import encode_cursor
 from shared.ids import new_id
 from tests.enrolment.world import World, ok
 

@@ -13,8 +13,9 @@ from services.enrolment.imports.handlers import IMPORT, timers
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.store import ledger
 from shared.clock import Clock
-from shared.db import Pool, create_pool, transaction
 from shared.ids import new_id
+from shared.postgres.pool import Pool, create_pool
+from shared.postgres.transaction import transaction
 from shared.settings import Settings
 from shared.timers import Timers, schedule
 from tests.support.databases import Databases

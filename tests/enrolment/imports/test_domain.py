@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from services.enrolment.imports import logins, reporting_lines
 from services.enrolment.imports.checking import Known, Row
 from services.enrolment.imports.domain import Cap, leaving
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from shared.events import PersonStatus
 
 ACTIVE, ON_LEAVE, INACTIVE = PersonStatus.active, PersonStatus.on_leave, PersonStatus.inactive
@@ -48,7 +48,7 @@ def test_a_cap_that_is_neither_is_refused(text: str) -> None:
 
 def test_the_cap_lets_through_what_it_allows_and_names_the_numbers_of_what_it_refuses() -> None:
     Cap.parse("25%").judge(2_613, 13_094)
-    with pytest.raises(FileRefused) as refused:
+    with pytest.raises(FileRefusedError) as refused:
         Cap.parse("10%").judge(2_613, 13_094)
     assert "2,613 of 13,094 people (20.0 %)" in refused.value.detail
     assert "2613" in refused.value.remedy

@@ -11,7 +11,7 @@ from services.enrolment.imports import handlers, importing
 from services.enrolment.imports.handlers import IMPORT, timers
 from services.enrolment.imports.store import ledger, writing
 from shared.clock import Clock
-from shared.db import transaction
+from shared.postgres.transaction import transaction
 from shared.timers import Timers, schedule
 from tests.enrolment.imports.conftest import NOW, Importer
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.enrolment.imports.handlers import timers
-from shared.access import Role
+from shared.events.vocabulary import Role
 from shared.timers import Timers
 from tests.enrolment.world import World, ok, opened
 from tests.support.databases import Databases

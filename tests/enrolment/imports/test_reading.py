@@ -8,7 +8,7 @@ from services.enrolment.imports.checking import Checked, Known, check
 from services.enrolment.imports.decoding import decode
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import open_sheet
-from services.enrolment.imports.refusal import FileRefused
+from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.suggesting import LoginColumn
 from shared.events import PersonStatus
 
@@ -31,8 +31,8 @@ def people(*names: str) -> dict[str, Known]:
     return {who: Known(PersonStatus.active, f"{who}@example.org", None, who) for who in names}
 
 
-def refusal(content: bytes | str, mapping: str = "") -> FileRefused:
-    with pytest.raises(FileRefused) as refused:
+def refusal(content: bytes | str, mapping: str = "") -> FileRefusedError:
+    with pytest.raises(FileRefusedError) as refused:
         read(content, mapping=mapping)
     return refused.value
 

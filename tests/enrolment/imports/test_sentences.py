@@ -11,11 +11,14 @@ from services.enrolment.imports.sentences import Phrase, Sentence
 from shared.web.texts import Texts
 
 HOUSE = Path(services.enrolment.imports.__file__).parent
+_CALL = re.compile(r'(Sentence|UnusableValueError|FileRefusedError|Phrase)\(\s*"([a-z_.]+)"')
 NAMED = sorted(
     {
         (kind, key)
         for path in HOUSE.glob("*.py")
-        for kind, key in re.findall(r'(Sentence|Unusable|FileRefused|Phrase)\(\s*"([a-z_.]+)"', path.read_text())
+        for kind, key in re.findall(
+            r'(Sentence|UnusableValueError|FileRefusedError|Phrase)\(\s*"([a-z_.]+)"', path.read_text()
+        )
     }
 )
 TEXTS = Texts.load([HOUSE / "texts.toml"])

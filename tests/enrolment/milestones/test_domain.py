@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.enrolments.domain import CannotChange, Change, Enrolment, Member, Status
+from services.enrolment.enrolments.domain import CannotChangeError, Change, Enrolment, Member, Status
 from services.enrolment.milestones import domain
-from services.enrolment.milestones.domain import Journey, MilestoneCannot, MilestoneStatus, UnknownMilestone
+from services.enrolment.milestones.domain import Journey, MilestoneStateError, MilestoneStatus, UnknownMilestoneError
 from shared.events import (
     EnrolmentCompleted,
     Milestone,
@@ -81,7 +81,7 @@ def test_each_step_follows_its_rules(status: MilestoneStatus, what: Change) -> N
         assert isinstance(domain.change(journey, "meeting", what)[1][0], fact)
         assert what in domain.possible_for(journey, "meeting")
         return
-    with pytest.raises(MilestoneCannot, match=f"The milestone is {status}"):
+    with pytest.raises(MilestoneStateError, match=f"The milestone is {status}"):
         domain.change(journey, "meeting", what)
     assert what not in domain.possible_for(journey, "meeting")
 
@@ -89,7 +89,7 @@ def test_each_step_follows_its_rules(status: MilestoneStatus, what: Change) -> N
 @pytest.mark.parametrize("status", set(Status) - {Status.active, Status.completed})
 @pytest.mark.parametrize("what", STEPS)
 def test_only_an_active_enrolment_has_steps_to_take(status: Status, what: Change) -> None:
-    with pytest.raises(CannotChange, match=f"The enrolment is {status}"):
+    with pytest.raises(CannotChangeError, match=f"The enrolment is {status}"):
         domain.change(at(MilestoneStatus.pending, status), "meeting", what)
 
 
@@ -106,7 +106,7 @@ def test_a_completed_enrolment_can_still_be_attested_but_not_undone() -> None:
     done = replace(at(MilestoneStatus.reached, Status.completed), plan=PLAN[:1])
     _, events = domain.change(done, "meeting", Change.attest)
     assert [type(event) for event in events] == [MilestoneAttested]
-    with pytest.raises(CannotChange, match="completed"):
+    with pytest.raises(CannotChangeError, match="completed"):
         domain.change(done, "meeting", Change.undo)
 
 
@@ -116,6 +116,6 @@ def test_an_undone_milestone_can_be_reached_again() -> None:
 
 
 def test_an_unknown_milestone_is_said_with_those_there_are() -> None:
-    with pytest.raises(UnknownMilestone) as refused:
+    with pytest.raises(UnknownMilestoneError) as refused:
         domain.change(START, "nonsense", Change.reach)
     assert refused.value.remedy == "Its milestones: meeting, group."

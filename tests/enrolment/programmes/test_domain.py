@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from services.enrolment.programmes import domain
-from services.enrolment.programmes.domain import PlanIsWrong, Version, VersionIsNotDraft, VersionIsNotPublished
+from services.enrolment.programmes.domain import NotADraftError, NotPublishedError, Version, WrongPlanError
 from shared.events import Milestone, ProgrammePublished, ProgrammeRetired, Title
 
 PROGRAMME = UUID("0198c0de-0000-7000-8000-000000000004")
@@ -23,7 +23,7 @@ def a_draft(*milestones: Milestone) -> Version:
 
 def test_a_draft_may_lack_milestones_but_cannot_be_published_without() -> None:
     empty = domain.draft(PROGRAMME, 1, TITLE, [])
-    with pytest.raises(PlanIsWrong) as refused:
+    with pytest.raises(WrongPlanError) as refused:
         domain.publish(empty)
     assert refused.value.field == "milestones"
 
@@ -42,10 +42,10 @@ def test_a_draft_may_lack_milestones_but_cannot_be_published_without() -> None:
     ],
 )
 def test_a_wrong_plan_is_refused_and_the_field_named(milestones: list[Milestone], field: str) -> None:
-    with pytest.raises(PlanIsWrong) as refused:
+    with pytest.raises(WrongPlanError) as refused:
         domain.draft(PROGRAMME, 1, TITLE, milestones)
     assert refused.value.field == field
-    with pytest.raises(PlanIsWrong) as refused:
+    with pytest.raises(WrongPlanError) as refused:
         domain.edit(a_draft(), TITLE, milestones)
     assert refused.value.field == field
 
@@ -59,19 +59,19 @@ def test_publishing_tells_the_whole_plan() -> None:
 
 def test_a_published_version_never_changes() -> None:
     published, _ = domain.publish(a_draft())
-    with pytest.raises(VersionIsNotDraft):
+    with pytest.raises(NotADraftError):
         domain.edit(published, TITLE, [])
-    with pytest.raises(VersionIsNotDraft):
+    with pytest.raises(NotADraftError):
         domain.publish(published)
 
 
 def test_only_a_published_version_retires_and_it_retires_once() -> None:
-    with pytest.raises(VersionIsNotPublished):
+    with pytest.raises(NotPublishedError):
         domain.retire(a_draft())
     retired, events = domain.retire(domain.publish(a_draft())[0])
     assert retired.status == "retired"
     assert events == [ProgrammeRetired(programme_id=PROGRAMME, version=1)]
-    with pytest.raises(VersionIsNotPublished):
+    with pytest.raises(NotPublishedError):
         domain.retire(retired)
-    with pytest.raises(VersionIsNotDraft):
+    with pytest.raises(NotADraftError):
         domain.publish(retired)

@@ -9,10 +9,11 @@ import os
 
 from fastapi import FastAPI
 
-from shared import epoch, relay, run, subscription
-from shared.db import Pool
+from shared.messaging import epoch, relay, subscription
+from shared.postgres.pool import Pool
+from shared.runtime import main
+from shared.runtime.worker import Worker
 from shared.settings import Settings
-from shared.worker import Worker
 from tests.faults.probe.handlers import handlers
 from tests.faults.probe.variants import VARIANTS
 
@@ -36,4 +37,4 @@ def create_api(settings: Settings) -> FastAPI:
 
 
 if __name__ == "__main__":
-    run.main(SERVICE, Settings, create_api, create_worker)
+    main.main(SERVICE, Settings, create_api, create_worker)

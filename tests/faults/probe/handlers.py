@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from shared import outbox
-from shared.db import Connection
 from shared.events import EnrolmentRequested, NotificationSent, UnitState
 from shared.ids import new_id
-from shared.inbox import Handler, Received
+from shared.messaging import outbox
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection
 
 UNLUCKY = UUID(int=13)
 """A cohort whose enrolments fail in the handler, however often they are tried."""

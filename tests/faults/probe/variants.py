@@ -8,16 +8,16 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from shared import inbox
-from shared.bursts import Burst, Row
-from shared.consumer import Consumer
-from shared.db import Connection, transaction
-from shared.inbox import Handler, Received
-from shared.offsets import remember_offsets
-from shared.relay import Direct, Relay
-from shared.set_aside import Record
-from shared.subscription import Subscription
-from shared.worker import Worker
+from shared.messaging import inbox
+from shared.messaging.consumer import Consumer
+from shared.messaging.handler import Handler, Received, Record
+from shared.messaging.offsets import remember_offsets
+from shared.messaging.record_batches import Burst, Row
+from shared.messaging.relay import Direct, Relay
+from shared.messaging.subscription import Subscription
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.runtime.worker import Worker
 
 MARK = "PROBE_MARK"
 """Environment: the file that remembers, beyond death, that the point was reached: a process dies there once."""

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from services.feedback.responses.domain import InvitationState
-from shared import telemetry
 from shared.events import Group
+from shared.observability import telemetry
 from shared.settings import Settings
 from tests.feedback.house import House, answers, received
 from tests.support.settings import make_settings

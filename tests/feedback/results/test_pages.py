@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from shared.events import Group, Practice
+from shared.security.session import COOKIE
 from shared.web.locale import COOKIE as LANGUAGE
-from shared.web.session import COOKIE
 from tests.feedback.house import House
 from tests.support.signing_in import session_of
 

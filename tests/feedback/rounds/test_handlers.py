@@ -7,8 +7,7 @@ import pytest
 
 from services.feedback.responses.domain import LinkRefusedError
 from services.feedback.rounds.handlers import CLOSE, COUNT, PRUNE
-from shared import directory
-from shared.db import transaction
+from shared.directory import handlers as directory
 from shared.events import (
     EnrolmentWithdrawn,
     Group,
@@ -18,8 +17,9 @@ from shared.events import (
     Practice,
 )
 from shared.ids import new_id
-from shared.inbox import Received
-from shared.links import token_for, token_hash
+from shared.messaging.handler import Received
+from shared.postgres.transaction import transaction
+from shared.security.invitation_tokens import token_for, token_hash
 from tests.feedback.house import NOW, PRACTICES, House, due, received
 
 CLOSES = datetime(2026, 3, 16, 22, 59, 59, tzinfo=UTC)  # the end of a day in Stockholm, two weeks on

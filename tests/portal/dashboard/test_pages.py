@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.portal.settings import PortalSettings
-from shared.db import Pool
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, PersonProvisioned
 from shared.events.codes import code_sets
 from shared.ids import new_id
+from shared.postgres.pool import Pool
 from tests.portal.conftest import Take
 from tests.portal.facts import TRACE_ID, Organisation
 from tests.portal.serving import Portal, portal_on_a_port

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from services.portal.dashboard import store
 from services.portal.dashboard.domain import EVERYTHING, Figures, Within, figures
-from shared.db import Pool, transaction
 from shared.events import (
     EnrolmentActivated,
     EnrolmentApproved,
@@ -32,6 +31,8 @@ from shared.events import (
     Title,
 )
 from shared.ids import new_id
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 from tests.portal.conftest import Take
 from tests.portal.facts import Organisation
 

@@ -17,9 +17,9 @@ from deploy.issuer.app import create_issuer
 from deploy.issuer.settings import IssuerSettings
 from services.portal.login.domain import safe_next
 from services.portal.settings import PortalSettings
-from shared.db import Pool
 from shared.events import SessionEnded
-from shared.web.session import COOKIE
+from shared.postgres.pool import Pool
+from shared.security.session import COOKIE
 from tests.portal.serving import Portal, portal_on_a_port
 from tests.support.directory import add_person
 from tests.support.serving import on_a_port

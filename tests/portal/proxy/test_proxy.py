@@ -18,7 +18,7 @@ from deploy.embedded.process import free_port
 from services.portal.app import create_api
 from services.portal.proxy.proxy import add_proxy
 from services.portal.settings import PortalSettings
-from shared.db import Pool
+from shared.postgres.pool import Pool
 from tests.portal.serving import portal_on_a_port
 from tests.support.serving import exchange, on_a_port
 

@@ -14,9 +14,9 @@ from services.portal.stream.broadcast import Broadcaster
 from services.portal.stream.domain import Wanted
 from services.portal.stream.door import Visit
 from services.portal.stream.reading import Pace, greet, read
-from shared.access import Principal
-from shared.credentials import MachineToken
-from shared.db import Pool
+from shared.postgres.pool import Pool
+from shared.security.credentials import MachineToken
+from shared.security.principal import Principal
 
 
 @dataclass(frozen=True)

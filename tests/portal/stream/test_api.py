@@ -10,11 +10,12 @@ import pytest
 from services.portal.dashboard.api import Overview
 from services.portal.settings import PortalSettings
 from services.portal.stream import door, store
-from shared.access import Role
-from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent
+from shared.events.vocabulary import Role
 from shared.ids import new_id
-from shared.web.session import COOKIE
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
+from shared.security.session import COOKIE
 from tests.portal.conftest import Take
 from tests.portal.facts import NOW, Organisation
 from tests.portal.serving import Portal, portal_on_a_port, server_sent

@@ -15,9 +15,10 @@ from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.handlers import append_entries
 from services.portal.stream.places import Places
 from services.portal.stream.reading import LiveResponse
-from shared.db import Pool, transaction
 from shared.events import EnrolmentActivated, EnrolmentDeclined, EnrolmentRequested
 from shared.ids import new_id
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 from tests.portal.conftest import Take
 from tests.portal.facts import NOW, TRACE_ID, Organisation
 from tests.portal.stream.conftest import Stream, running

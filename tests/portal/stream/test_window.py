@@ -7,8 +7,9 @@ from opentelemetry.context import Context
 from services.portal.stream import store
 from services.portal.stream.domain import Wanted
 from services.portal.stream.handlers import PRUNE, PUBLIC, append_entries, timers
-from shared.db import Connection, Pool, transaction
 from shared.events import EnrolmentRequested, InvitationIssued, PersonState
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
 from shared.timers import Due
 from tests.portal.facts import NOW, Organisation
 

@@ -22,9 +22,9 @@ from shared.events import (
     Practice,
     Role,
 )
-from shared.events.schema import example_of
+from shared.events.contract.schema import example_of
+from shared.events.topics import load_topics
 from shared.ids import new_id
-from shared.topics import load_topics
 
 EVENTS = pytest.mark.parametrize("event", REGISTRY.values(), ids=REGISTRY)
 

@@ -18,9 +18,20 @@ from shared.events import (
     PersonState,
     UnitState,
 )
-from shared.events.base import Foreign, Undecodable, UnknownType, WrongTopicError, decode, header_lines, parse_headers
-from shared.events.envelope import MOST_FACTS, Header, SequenceJumpError, kafka_headers
-from shared.events.schema import example_of
+from shared.events.contract.schema import example_of
+from shared.events.envelope import (
+    MOST_FACTS,
+    ForeignError,
+    Header,
+    SequenceJumpError,
+    UndecodableError,
+    UnknownTypeError,
+    WrongTopicError,
+    header_lines,
+    kafka_headers,
+    parse_headers,
+)
+from shared.events.event import decode
 from shared.ids import new_id
 
 EVENTS = pytest.mark.parametrize("event", REGISTRY.values(), ids=REGISTRY)
@@ -111,7 +122,7 @@ def test_a_record_becomes_the_event_it_was(event: type[Event]) -> None:
 )
 @pytest.mark.parametrize("value", [b"", None, b"\xff\xfe"])
 def test_a_required_header_that_is_missing_null_or_not_utf8_is_named(name: str, value: bytes | None) -> None:
-    with pytest.raises(Undecodable, match=name):
+    with pytest.raises(UndecodableError, match=name):
         parse_headers(headers(**{name: value}))
 
 
@@ -126,14 +137,14 @@ def test_a_required_header_that_is_missing_null_or_not_utf8_is_named(name: str, 
     ],
 )  # fmt: skip
 def test_a_header_that_does_not_hold_what_it_should_is_refused(wrong: dict[str, bytes | None]) -> None:
-    with pytest.raises(Undecodable) as refusal:
+    with pytest.raises(UndecodableError) as refusal:
         parse_headers(headers(**wrong))
-    assert not isinstance(refusal.value, Foreign)
+    assert not isinstance(refusal.value, ForeignError)
 
 
 @pytest.mark.parametrize("year", [b"0001", b"1969", b"2201", b"9999"])
 def test_a_time_that_arithmetic_would_lead_out_of_the_calendar_is_refused_without_being_quoted(year: bytes) -> None:
-    with pytest.raises(Undecodable, match="ce_time") as refusal:
+    with pytest.raises(UndecodableError, match="ce_time") as refusal:
         parse_headers(headers(ce_time=year + b"-12-31T23:59:59.999999+14:00"))
     assert year.decode() not in str(refusal.value)
 
@@ -149,7 +160,7 @@ def test_a_time_that_arithmetic_would_lead_out_of_the_calendar_is_refused_withou
 )
 def test_a_moment_outside_the_calendar_is_no_event(wrong: dict[str, str]) -> None:
     value = json.dumps(json.loads(example_of(EnrolmentRequested).encode()) | wrong).encode()
-    with pytest.raises(Undecodable, match="approve_before"):
+    with pytest.raises(UndecodableError, match="approve_before"):
         read(EnrolmentRequested, value)
 
 
@@ -158,12 +169,12 @@ def test_a_name_that_no_table_and_no_page_takes_is_no_event(name: str) -> None:
     example = example_of(CohortOpened)
     assert isinstance(example, CohortOpened)
     value = example.encode().replace(example.name.encode(), name.encode())
-    with pytest.raises(Undecodable):
+    with pytest.raises(UndecodableError):
         read(CohortOpened, value)
     person = example_of(PersonState)
     assert isinstance(person, PersonState)
     value = person.encode().replace(person.given_name.encode(), b"a\\u0000b")
-    with pytest.raises(Undecodable, match="NUL"):
+    with pytest.raises(UndecodableError, match="NUL"):
         read(PersonState, value)
     backslash = person.encode().replace(person.given_name.encode(), b"a\\\\u0000b")
     known = read(PersonState, backslash, subject=person.subject)
@@ -180,7 +191,7 @@ def test_the_first_and_the_last_moment_of_an_event_are_read(time: bytes) -> None
     "wrong", [{"ce_type": b"com.example.thing.v1"}, {"ce_source": b"/other/system"}, {"ce_type": b"medledx.a.v1"}]
 )
 def test_an_event_of_somebody_else_is_foreign(wrong: dict[str, bytes | None]) -> None:
-    with pytest.raises(Foreign):
+    with pytest.raises(ForeignError):
         parse_headers(headers(**wrong))
 
 
@@ -191,20 +202,20 @@ def test_broken_trace_headers_and_unknown_headers_cost_nothing(value: bytes | No
 
 
 def test_a_record_without_any_headers_is_refused() -> None:
-    with pytest.raises(Undecodable, match="header missing: ce_specversion"):
+    with pytest.raises(UndecodableError, match="header missing: ce_specversion"):
         parse_headers([])
 
 
 def test_a_type_of_ours_that_is_not_known_here_is_told_apart() -> None:
     envelope = parse_headers(headers(ce_type=b"medled.mandate.granted.v9"))
-    with pytest.raises(UnknownType) as unknown:
+    with pytest.raises(UnknownTypeError) as unknown:
         decode(envelope, b"{}", topic="medled.mandates.v1", key=None)
     assert unknown.value.type == "medled.mandate.granted.v9"
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b"\xff", b"{}", b'{"promoted": "Anna Berg"}', None])
 def test_a_value_that_is_not_what_its_type_says_is_refused_without_being_quoted(value: bytes | None) -> None:
-    with pytest.raises(Undecodable) as refusal:
+    with pytest.raises(UndecodableError) as refusal:
         decode(parse_headers(headers()), value, topic=EnrolmentActivated.topic, key=None)
     assert "Anna" not in str(refusal.value)
     assert refusal.value.__cause__ is None
@@ -214,7 +225,7 @@ def test_only_a_compacted_topic_carries_tombstones() -> None:
     person = str(new_id())
     gone = parse_headers(kafka_headers(lines(PersonState, subject=person)))
     assert decode(gone, None, topic=PersonState.topic, key=person.encode()) is None
-    with pytest.raises(Undecodable, match="not compacted"):
+    with pytest.raises(UndecodableError, match="not compacted"):
         decode(parse_headers(headers()), None, topic=EnrolmentActivated.topic, key=None)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from shared.events import REGISTRY, schema
-from shared.events.words import CODE
+from shared.events import REGISTRY
+from shared.events.contract import schema
+from shared.events.vocabulary import CODE
 
 Schema = dict[str, Any]
 

@@ -9,7 +9,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from shared.events import REGISTRY, Event, generate, release, schema
+from shared.events import REGISTRY, Event
+from shared.events.contract import generate, release, schema
 from tests.shared.events.compatibility import Schema, problems
 
 EVENTS = pytest.mark.parametrize("event", REGISTRY.values(), ids=REGISTRY)
@@ -20,7 +21,7 @@ def current() -> dict[str, Schema]:
 
 
 def test_the_committed_schemas_are_those_of_the_code() -> None:
-    assert generate.outdated() == [], "run python -m shared.events.generate"
+    assert generate.outdated() == [], "run python -m shared.events.contract.generate"
 
 
 def test_the_schemas_can_follow_the_last_release() -> None:

@@ -11,14 +11,16 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.access import Principal, Role, Roles
-from shared.http import Problem, create_app
+from shared.errors import ProblemError
+from shared.events.vocabulary import Role
+from shared.http.app import create_app
 from shared.ids import new_id
+from shared.security.principal import Principal, Roles
+from shared.security.same_origin import form_guard
 from shared.settings import Settings
-from shared.web import Web, form_guard, render
 from shared.web.locale import Formats
 from shared.web.navigation import current, entries_for
-from shared.web.render import STATIC
+from shared.web.render import STATIC, Web, render
 from shared.web.texts import LANGUAGES, Texts, TextsError
 from tests.support.serving import client_of
 from tests.support.settings import make_settings
@@ -36,7 +38,7 @@ async def who_page(request: Request, kind: str) -> Response:
 
 @router.get("/problem/{status}")
 async def problem(status: int) -> None:
-    raise Problem(status, "some-kind", "Title", "Detail")
+    raise ProblemError(status, "some-kind", "Title", "Detail")
 
 
 @router.post("/form", dependencies=[Depends(form_guard)])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.events.words import Practice
+from shared.events.vocabulary import Practice
 from shared.web.texts import LANGUAGES, Texts, TextsError
 
 SHARED = Path(__file__).parents[3] / "shared" / "web" / "texts.toml"

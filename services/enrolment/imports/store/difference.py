@@ -9,8 +9,8 @@ from services.enrolment.imports.checking import Known
 from services.enrolment.imports.domain import Overlap
 from services.enrolment.people.domain import Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
-from shared.db import Connection
 from shared.events import PersonStatus
+from shared.postgres.pool import Connection
 
 # Temporary tables of one import: what the file says, and the people it changes as they will be.
 _WANTED = (

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.db import Connection
-from shared.paging import Page, fetch_page
+from shared.http.pagination import Page, fetch_page
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

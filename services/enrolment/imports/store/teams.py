@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.imports.domain import FEWEST_CHANGED, LATELY, SHARE
-from shared.db import Connection
+from shared.postgres.pool import Connection
 
 # Who joins or leaves a team, or has another status or unit in it; whoever moves counts in both.
 _HITS = """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shared.db import Connection, Pool
+from shared.postgres.pool import Connection, Pool
 
 _SOURCES = 0x6D65_646C  # first half of the advisory locks of sources; the second is a hash of the source's name
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from services.enrolment.people.domain import Before, Change
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
-from shared.db import Connection
 from shared.events import PersonStatus
+from shared.postgres.pool import Connection
 
 
 async def write(conn: Connection) -> None:

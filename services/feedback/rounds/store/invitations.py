@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.db import Connection
 from shared.events import Group
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

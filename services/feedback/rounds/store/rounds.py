@@ -9,8 +9,8 @@ import asyncpg
 
 from services.feedback.ballots import RoundKeys
 from services.feedback.rounds.domain import Count, Ending, NotOpened, Round, RoundState, coarse_date
-from shared.db import Connection
 from shared.events import Bucket, Group, Practice
+from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

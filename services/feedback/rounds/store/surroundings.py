@@ -11,8 +11,8 @@ import asyncpg
 from services.feedback.rounds.domain import Colleague, Known, Surroundings, is_small_team
 from services.feedback.teams import store as teams
 from services.feedback.teams.domain import Standing, digest, known
-from shared.db import Connection
 from shared.events import PersonStatus
+from shared.postgres.pool import Connection
 
 _ONE_AT_A_TIME = 0x6665_6564  # the locks of subjects, apart from all others
 

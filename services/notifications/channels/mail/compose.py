@@ -22,7 +22,7 @@ from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.smtp import Envelope
 from services.notifications.channels.store import Mail
 from shared.clock import DEFAULT_ZONE
-from shared.links import link, token_for
+from shared.security.invitation_tokens import link, token_for
 from shared.web.locale import Formats
 from shared.web.texts import Texts
 

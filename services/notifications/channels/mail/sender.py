@@ -36,9 +36,12 @@ from services.notifications.channels.mail.compose import AddressError, Composer
 from services.notifications.channels.mail.gate import Gate
 from services.notifications.channels.mail.smtp import MailConnection, ServerSettings, ServerUnavailableError
 from services.notifications.channels.store import Mail
-from shared import outbox, telemetry
 from shared.clock import Clock
-from shared.db import UNAVAILABLE, Pool, transaction
+from shared.messaging import outbox
+from shared.observability import telemetry, tracing
+from shared.postgres.failures import UNAVAILABLE
+from shared.postgres.pool import Pool
+from shared.postgres.transaction import transaction
 
 log = structlog.get_logger()
 
@@ -176,8 +179,8 @@ class MailSender:
             "medled.kind": mail.attempt.kind.value,
             "medled.attempt": mail.attempt.number,
         }
-        cause = telemetry.context_from(mail.traceparent, mail.tracestate)
-        with telemetry.span("deliver mail", parent=cause, kind=SpanKind.CLIENT, attributes=attributes) as span:
+        cause = tracing.context_from(mail.traceparent, mail.tracestate)
+        with tracing.span("deliver mail", parent=cause, kind=SpanKind.CLIENT, attributes=attributes) as span:
             try:
                 outcome = await self._attempt(connection, mail)
             except Exception as error:  # noqa: BLE001 - one message must not end the process that sends all others
@@ -279,7 +282,7 @@ def _cause(done: _Done) -> outbox.Cause:
     mail = done.mail
     if not mail.attempt.kind.is_round_mail:
         return _Cause(mail.caused_by, mail.correlation_id, done.context)
-    with telemetry.span("announce mail", parent=Context(), links=[done.context]):
+    with tracing.span("announce mail", parent=Context(), links=[done.context]):
         return outbox.Undisclosed(mail.caused_by, mail.attempt.public_id.hex, get_current())
 
 

@@ -1,0 +1,1 @@
+"""The event streams' contract, as it is served."""

@@ -1,0 +1,1 @@
+"""What outsiders build on: JSON Schemas, their releases, and the AsyncAPI document."""

@@ -1,0 +1,144 @@
+"""`Idempotency-Key`: the same request a second time is answered like the first and does nothing (DESIGN rule 4)."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi.encoders import jsonable_encoder
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.errors import ProblemError
+from shared.http.body_digest import HEADER, body_digest
+from shared.observability.tracing import traceresponse
+from shared.postgres.pool import Connection
+from shared.postgres.transaction import transaction
+from shared.security.principal import Principal
+
+KEPT_FOR = timedelta(days=7)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(slots=True)
+class Change:
+    """A change being made: the transaction's connection, the time it happens at, and what the client is told."""
+
+    conn: Connection
+    now: datetime
+    status: int
+    response: Response | None = field(default=None, init=False)
+
+    def answer(
+        self, body: BaseModel | Any | None, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """The response to the request, kept for its Idempotency-Key. None has no body."""
+        content = None if body is None else _json(body)
+        self.response = Response(
+            content, status or self.status, dict(headers or {}), None if content is None else "application/json"
+        )
+        return self.response
+
+
+def _json(body: Any) -> str:
+    return body.model_dump_json() if isinstance(body, BaseModel) else json.dumps(jsonable_encoder(body))
+
+
+class AlreadyAnsweredError(Exception):
+    """Not a fault: the way out of a change that was made before. Carries the answer given then."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+async def on_replay(_: Request, exc: AlreadyAnsweredError) -> Response:
+    """Handler that gives the first answer again."""
+    return exc.response
+
+
+@asynccontextmanager
+async def change(request: Request, who: Principal, *, status: int = 200) -> AsyncIterator[Change]:
+    """One request, one transaction, committed when the block ends.
+
+        async with change(request, who, status=201) as tx:
+            ...
+            return tx.answer(model)
+
+    With an Idempotency-Key the answer is stored in the same transaction; the same request again gets it without
+    entering the block, two at once wait for each other. A refused request leaves nothing and may be tried again.
+    Raises ProblemError 400 for a key that is none, 422 for one that was used with another body.
+    """
+    key = request.headers.get(HEADER)
+    now: datetime = request.app.state.clock.now()
+    if key is not None and not _KEY.fullmatch(key):
+        raise ProblemError(
+            400, "invalid-idempotency-key", "The Idempotency-Key is not valid", "A key is 1 to 255 visible characters.",
+            field="Idempotency-Key", remedy="Send a UUID.",
+        )  # fmt: skip
+    digest = await body_digest(request) if key is not None else b""
+    async with transaction(request.app.state.pool) as conn:
+        if key is None:
+            yield Change(conn, now, status)
+            return
+        place = (who.id, f"{request.method} {request.url.path}", key)
+        if (before := await _claim(conn, place, digest, now)) is not None:
+            raise AlreadyAnsweredError(before)
+        tx = Change(conn, now, status)
+        yield tx
+        await _remember(conn, place, tx.response or Response(status_code=status))
+
+
+_Place = tuple[str, str, str]
+
+
+async def _claim(conn: Connection, place: _Place, digest: bytes, now: datetime) -> Response | None:
+    """Take the key, or find what was answered; waits for who holds the same key now. Drops a few old ones."""
+    while True:
+        taken = await conn.fetchval(
+            """
+            with old as (
+                delete from idempotency_keys where ctid = any(array(
+                    select ctid from idempotency_keys where created_at < $6 order by created_at limit 10
+                    for update skip locked))
+            )
+            insert into idempotency_keys (principal, route, key, body_sha256, created_at) values ($1, $2, $3, $4, $5)
+            on conflict do nothing returning true
+            """,
+            *place, digest, now, now - KEPT_FOR,
+        )  # fmt: skip
+        if taken:
+            return None
+        row = await conn.fetchrow(
+            """
+            select body_sha256, status, headers, body from idempotency_keys
+            where principal = $1 and route = $2 and key = $3
+            """,
+            *place,
+        )
+        if row is None:
+            continue  # it was old, and dropped by the statement before
+        if row["body_sha256"] != digest:
+            raise ProblemError(
+                422, "idempotency-key-reused", "This Idempotency-Key was used for another request",
+                "The key came before with another body.", field="Idempotency-Key",
+                remedy="Use a new key for a new request, the same key only to repeat one unchanged.",
+            )  # fmt: skip
+        return Response(row["body"], row["status"], {**row["headers"], "idempotent-replayed": "true"})
+
+
+async def _remember(conn: Connection, place: _Place, response: Response) -> None:
+    kept = {name: value for name, value in response.headers.items() if name != "content-length"}
+    if (trace := traceresponse()) is not None:
+        kept["traceresponse"] = trace  # of the request that did it, which a repetition is not
+    await conn.execute(
+        """
+        update idempotency_keys set status = $4, headers = $5, body = $6
+        where principal = $1 and route = $2 and key = $3
+        """,
+        *place, response.status_code, kept, bytes(response.body).decode() or None,
+    )  # fmt: skip

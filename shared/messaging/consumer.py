@@ -1,0 +1,265 @@
+"""From Kafka to a service's handlers, exactly once in effect (DESIGN rule 3, ADR 0003).
+
+One batch is one database transaction: inbox ids, effects, offsets, new events. Whatever delivers a record again (a
+republishing relay, a broker filled anew, a rebalance while a batch is under way) finds its id in the inbox.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import zip_longest
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared.clock import Clock
+from shared.events.envelope import UndecodableError, UnknownTypeError
+from shared.messaging import dead_letters, inbox
+from shared.messaging.dead_letters import Place
+from shared.messaging.dispatch import WHOLE_RECORD, HandlerFailedError, Handlers, apply
+from shared.messaging.handler import Answer, Handler, Parked, Received, Record, Refused
+from shared.messaging.offsets import remember_offsets
+from shared.observability.tracing import batch_span
+from shared.postgres.failures import UNAVAILABLE, is_outage, is_unavailable
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.transaction import transaction
+
+log = structlog.get_logger(__name__)
+
+AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
+_PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
+PATIENCE = 3  # times that a batch's statements may time out although the database answers
+ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch of records holds for this service."""
+
+    events: dict[str, list[Received[Any]]] = field(default_factory=lambda: defaultdict(list))  # by handler
+    records: list[Record] = field(default_factory=list)  # those that hold the events
+    undecodable: list[tuple[Record, str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def record_of(self, event: Received[Any]) -> Record:
+        """What an event came in; looked for, since hardly any is ever asked for."""
+        place = event.topic, event.partition, event.offset
+        return next(each for each in self.records if (each.topic, each.partition, each.offset) == place)
+
+
+class Consumer:
+    """Handles batches of records for one service. Knows nothing of how they are fetched."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta,
+        batch_size: int = 1000,
+    ) -> None:  # fmt: skip
+        self.service = service
+        self.handlers = Handlers(service, handlers)
+        self.topics = self.handlers.topics
+        self.park_timeout = park_timeout
+        self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
+        self.handled = 0
+        self._timeouts = 0  # of the batch at hand, while the database answered others
+        self._pool = pool
+        self._clock = clock
+        self._batch_size = batch_size
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Handle these records, which are in log order per partition, and return once that is committed.
+
+        Waits as long as it takes while the database is away. A record that fails by itself is found by halving and
+        becomes a dead letter after a few attempts, alone.
+        """
+        with batch_span(f"{self.service} process", records):
+            parts = [records[start : start + self._batch_size] for start in range(0, len(records), self._batch_size)]
+            batch = await self._sort_ahead(parts[0]) if parts else None
+            for part, following in zip_longest(parts, parts[1:], fillvalue=()):
+                batch = await self._handle_while_sorting(part, batch, following)
+        self.handled += len(records)
+
+    async def _handle_while_sorting(
+        self, records: Sequence[Record], batch: _Batch | None, following: Sequence[Record]
+    ) -> _Batch | None:
+        """Commit one batch; the next one is decoded while the database works."""
+        handling = asyncio.create_task(self._with_patience(records, batch))
+        try:
+            ready = await self._sort_ahead(following)
+            await handling
+        finally:
+            if not handling.done():
+                handling.cancel()
+                await asyncio.wait([handling])
+        return ready
+
+    async def _sort_ahead(self, records: Sequence[Record]) -> _Batch | None:
+        """None when a record is at fault in a way nobody thought of: halving will find which."""
+        try:
+            return await self._sort(records)
+        except Exception:
+            log.exception("batch cannot be decoded: looking for the record at fault")
+            return None
+
+    async def _with_patience(self, records: Sequence[Record], batch: _Batch | None) -> None:
+        pause, self._timeouts = 0.1, 0
+        while True:
+            try:
+                return await self._halving(records, {}, batch)
+            except UNAVAILABLE as error:
+                if not await is_outage(self._pool, error):
+                    self._timeouts += 1
+                log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5)
+
+    async def _outage(self, error: BaseException | None) -> BaseException | None:
+        """The error, when it is to be waited for. A statement that keeps timing out is some record's fault instead."""
+        if self._timeouts >= PATIENCE and not await is_outage(self._pool, error):
+            return None
+        return error if is_unavailable(error) else None
+
+    async def _halving(
+        self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
+    ) -> None:
+        try:
+            await self._in_one_transaction(records, given_up, batch)
+        except HandlerFailedError as failure:
+            if outage := await self._outage(failure.__cause__):
+                raise outage from None
+            if len(records) > 1:
+                middle = len(records) // 2
+                await self._halving(records[:middle], given_up)
+                await self._halving(records[middle:], given_up)
+            else:
+                await self._last_attempts(records[0], failure, given_up)
+
+    async def _last_attempts(self, record: Record, failure: HandlerFailedError, given_up: Mapping[str, str]) -> None:
+        for attempt in range(2, ATTEMPTS + 1):
+            await asyncio.sleep(0.05 * attempt)
+            try:
+                await self._in_one_transaction([record], given_up)
+            except HandlerFailedError as again:
+                failure = again
+                if outage := await self._outage(failure.__cause__):
+                    raise outage from None
+            else:
+                return
+        log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
+                  error=type(failure.__cause__).__name__)  # fmt: skip
+        await self._halving([record], {**given_up, failure.handler: failure.detail})
+
+    async def _in_one_transaction(
+        self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
+    ) -> None:
+        try:
+            if WHOLE_RECORD in given_up:
+                await self._bury_whole(records, given_up[WHOLE_RECORD])
+            else:
+                await self._handle_all(records, given_up, batch or await self._sort(records))
+        except HandlerFailedError:
+            raise
+        except Exception as error:
+            if await self._outage(error):
+                raise
+            raise HandlerFailedError(WHOLE_RECORD) from error
+
+    async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
+        async with transaction(self._pool) as conn:
+            now = self._clock.now()
+            for record, reason, detail in batch.undecodable:
+                place = Place(self.service, self.epoch)
+                await dead_letters.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
+            for name, events in batch.events.items():
+                handler = self.handlers.by_name[name]
+                admitted = await inbox.admit(conn, handler, events)
+                answers: Sequence[Answer] = admitted.refused
+                if admitted.fresh and name in given_up:
+                    await self._bury(conn, handler, admitted.fresh, batch, given_up[name])
+                elif admitted.fresh:
+                    answers = [*answers, *await apply(conn, handler, admitted.fresh, self._clock.now())]
+                if answers:
+                    await self._set_aside(conn, handler, answers, batch)
+            await _count_skipped(conn, self.service, batch.skipped)
+            await remember_offsets(conn, self.service, self.epoch, records)
+        _tell(batch.undecodable)
+
+    async def _bury_whole(self, records: Sequence[Record], cause: str) -> None:
+        """Set records aside as they came, for no handler in particular, and without another look at what they hold."""
+        async with transaction(self._pool) as conn:
+            for record in records:
+                place, now = Place(self.service, self.epoch), self._clock.now()
+                await dead_letters.bury(conn, record, place, reason="handler_failed", detail=cause, attempts=1, now=now)
+            await remember_offsets(conn, self.service, self.epoch, records)
+
+    async def _sort(self, records: Sequence[Record]) -> _Batch:
+        batch = _Batch()
+        for nth, record in enumerate(records, 1):
+            if nth % _PAUSE_AFTER == 0:
+                await asyncio.sleep(0)
+            try:
+                received = self.handlers.decode(record)
+            except (UnknownTypeError, UndecodableError) as fault:
+                if isinstance(fault, UnknownTypeError):
+                    batch.skipped[fault.type] += 1
+                else:
+                    batch.undecodable.append((record, fault.reason, str(fault)))
+                continue
+            batch.records.append(record)
+            for handler in self.handlers.by_type[received.type]:
+                batch.events[handler.name].append(received)
+        return batch
+
+    async def _set_aside(self, conn: Connection, handler: Handler, answers: Sequence[Answer], batch: _Batch) -> None:
+        """Park what has to wait, and bury what was refused."""
+        now = self._clock.now()
+        events = {event.id: event for event in batch.events[handler.name]}
+        for kind, outcome in ((Parked, "parked"), (Refused, "dead")):
+            ids = [answer.event_id for answer in answers if isinstance(answer, kind)]
+            if ids:
+                await inbox.mark(conn, handler.name, ids, outcome)
+        for answer in answers:
+            record = batch.record_of(events[answer.event_id])
+            place = Place(self.service, self.epoch, handler.name, answer.event_id)
+            if isinstance(answer, Parked):
+                await dead_letters.park(
+                    conn, record, place, waiting_for=answer.waiting_for, now=now, timeout=self.park_timeout
+                )
+            else:
+                await dead_letters.bury(
+                    conn, record, place, reason=answer.reason, detail=answer.detail, attempts=1, now=now
+                )
+                log.error("dead letter", handler=handler.name, topic=record.topic, offset=record.offset,
+                          reason=answer.reason)  # fmt: skip
+
+    async def _bury(
+        self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch, cause: str
+    ) -> None:
+        await inbox.mark(conn, handler.name, [event.id for event in events], "dead")
+        for event in events:
+            await dead_letters.bury(
+                conn, batch.record_of(event),
+                Place(self.service, self.epoch, handler.name, event.id),
+                reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
+            )  # fmt: skip
+
+
+def _tell(undecodable: Sequence[tuple[Record, str, str]]) -> None:
+    """One line for each reason and topic, however many records: whoever floods a topic must not flood the log too."""
+    counted = Counter((record.topic, reason) for record, reason, _ in undecodable)
+    for (topic, reason), records in counted.items():
+        log.error("dead letters", topic=topic, reason=reason, records=records)
+
+
+async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str]) -> None:
+    if skipped:
+        await conn.execute(
+            """
+            insert into inbox_skipped as s (consumer, type, records)
+            select $1, type, records from unnest($2::text[], $3::bigint[]) as t(type, records) order by type
+            on conflict (consumer, type) do update set records = s.records + excluded.records
+            """,
+            consumer, list(skipped), list(skipped.values()),
+        )  # fmt: skip

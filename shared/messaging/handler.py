@@ -1,0 +1,91 @@
+"""Consuming, as a service sees it: what a handler receives, how it answers and how it declares itself (ADR 0003)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+from opentelemetry.context import Context
+
+from shared.events.event import Event
+from shared.postgres.pool import Connection
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(slots=True)  # not frozen: one is made for every record, and a frozen one costs three times as much
+class Received(Generic[E]):
+    """One event as it came from Kafka. Handlers read it and leave it as it is.
+
+    `data` is None only for a tombstone, which only compacted topics carry: there the key is `subject`.
+    `context` is the trace context of handling this record; what is caused by it continues its trace.
+    """
+
+    id: UUID
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    sequence: int
+    unit: UUID | None
+    programme: UUID | None
+    correlation_id: str
+    causation_id: UUID | None
+    data: E
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A handler's answer for an event whose parent is not known yet: keep it, and try again until it is."""
+
+    event_id: UUID
+    waiting_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer for an event that cannot be true, given what is known: it becomes a dead letter, without another try.
+
+    reason: one of `set_aside.REASONS`; detail: what it contradicts, never what it holds.
+    """
+
+    event_id: UUID
+    reason: str
+    detail: str
+
+
+Answer = Parked | Refused
+
+
+Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Answer] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a service does with events of some types.
+
+    name: unique and lasting, since the inbox is kept under it: `feedback.rounds.open_rounds`.
+    events: all types it takes; they reach `apply` in one list, in log order.
+    apply: set-wise, on the batch's transaction; it raises to have exactly the faulty record dead-lettered, and returns
+        what must wait for its parent or is refused. It runs again with the same events when the transaction fails.
+    mode: `latest_state` skips an event older than one already applied to the same aggregate; `every_fact` takes each
+        once, in no order that it may rely on after a replay.
+    effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; None where the
+        effect is an upsert by key, which cannot double.
+    """
+
+    name: str
+    events: tuple[type[Event], ...]
+    apply: Apply
+    mode: Literal["latest_state", "every_fact"]
+    effect: str | None = None
+
+
+Record: TypeAlias = ConsumerRecord[bytes, bytes]

@@ -1,0 +1,1 @@
+"""The database: pools, the unit of work, its failures, migrations."""

@@ -1,0 +1,1 @@
+"""What a process is made of, and how it starts."""

@@ -1,0 +1,55 @@
+"""A worker process as a whole: when it begins, and what it says of itself. Real Postgres, no broker."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import httpx
+
+from deploy.embedded.process import free_port
+from shared.clock import Clock
+from shared.postgres.pool import Connection, create_pool
+from shared.runtime.worker import Worker
+from shared.settings import Settings
+from shared.timers import Due, schedule
+from tests.support.backbone import until
+from tests.support.databases import Databases
+from tests.support.settings import make_settings
+
+
+async def test_a_worker_begins_once_its_database_is_migrated_and_says_what_it_waits_for(database: Databases) -> None:
+    settings = make_settings(Settings, await database("portal"), port=free_port())
+    pool = await create_pool(settings, name="test")
+    rows = await pool.fetch("delete from schema_migrations_portal returning version")
+    applied = sorted(row["version"] for row in rows)
+    ran = asyncio.Event()
+
+    async def note(conn: Connection, due: Sequence[Due], now: datetime) -> None:
+        ran.set()
+
+    async with pool.acquire() as conn:
+        await schedule(conn, "test.note", "k", Clock(None).now())
+    worker = asyncio.create_task(
+        Worker(settings, pool, service="portal", handlers=[], timers={"test.note": note}).run()
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.port}") as client:
+
+            async def answers() -> bool:
+                try:
+                    return (await client.get("/health/live")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await until(answers)
+            await asyncio.sleep(0.5)  # two ticks of a timer, if it ticked
+            ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
+        assert ready.json()["database"]["pending_migrations"] == applied
+        assert not ran.is_set()
+        await pool.execute("insert into schema_migrations_portal select unnest($1::text[])", applied)
+        await asyncio.wait_for(ran.wait(), 10)
+    finally:
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+        await pool.close()
