@@ -13,6 +13,7 @@ import asyncpg
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.services import find_service
 from shared.messaging.topic_admin import ensure_topics
 from shared.postgres.migrate import migrate
 from shared.settings import Settings
@@ -34,7 +35,7 @@ class Servers:
         """A new database with that service's migrations, to be filled and then cloned for each round; its name."""
         name = f"bench_{service}_{next(self._numbers)}"
         await self.execute(f"create database {name}")
-        await asyncio.to_thread(migrate, self.dsn(name), service)
+        await asyncio.to_thread(migrate, self.dsn(name), find_service(service))
         return name
 
     async def clone(self, template: str) -> str:

@@ -28,7 +28,8 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import Child, free_port
 from deploy.embedded.tansu import TansuBroker
 from deploy.provision import create_databases, migrate_all
-from deploy.stack import SERVICES, Ports, Stack, settings_for, write_private, write_stack
+from deploy.services import SERVICES
+from deploy.stack import Ports, Stack, settings_for, write_private, write_stack
 from deploy.supervisor import Member, Supervisor, answers_on, healthy_on
 from shared.messaging.topic_admin import ensure_topics
 

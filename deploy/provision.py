@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
+from deploy.services import find_service
 from shared.postgres.migrate import migrate
 
 
@@ -42,7 +43,9 @@ def migrate_all(databases: Mapping[str, str]) -> None:
     Raises `MigrationFailedError` with dbmate's own words.
     """
     with ThreadPoolExecutor(len(databases)) as threads:
-        for service, running in [(name, threads.submit(migrate, dsn, name)) for name, dsn in databases.items()]:
+        for service, running in [
+            (name, threads.submit(migrate, dsn, find_service(name))) for name, dsn in databases.items()
+        ]:
             try:
                 running.result()
             except subprocess.CalledProcessError as error:

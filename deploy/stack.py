@@ -9,7 +9,6 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 DEFAULT_DATA = Path(".medled")
-SERVICES = ("enrolment", "feedback", "notifications", "portal")
 # Nobody else can open a ballot, or make a respondent's link. docker-compose.yml gives them to the same processes.
 _HOLDERS = {
     "MEDLED_BALLOT_SECRET": {"feedback-worker"},

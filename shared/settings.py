@@ -1,4 +1,4 @@
-"""What a deployment may set. Read once, in a service's `app.py`; frozen afterwards."""
+"""What a deployment may set. Read once, when a process starts; frozen afterwards."""
 
 from collections.abc import Sequence
 from functools import lru_cache

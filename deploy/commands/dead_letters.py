@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, note, say, show_json, table
-from deploy.stack import SERVICES
+from deploy.services import SERVICES
 
 if TYPE_CHECKING:
     from deploy.dead_letters import Letter

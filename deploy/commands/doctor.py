@@ -89,13 +89,14 @@ async def _stack(stack: Stack) -> list[Finding]:
 async def _database(service: str, dsn: str) -> list[Finding]:
     import asyncpg
 
+    from deploy.services import find_service
     from shared.postgres.migrate import pending_migrations
 
     what = f"{service} database"
     try:
         conn = await asyncpg.connect(dsn, timeout=5)
         try:
-            pending = await pending_migrations(conn, service)
+            pending = await pending_migrations(conn, find_service(service))
             if not pending:
                 return [Finding(what, "ok", "up to date"), *await _backlog(conn, service)]
         finally:

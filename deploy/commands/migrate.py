@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json
-from deploy.stack import SERVICES, NoStackError, find_stack, named_databases
+from deploy.services import SERVICES, find_service
+from deploy.stack import NoStackError, find_stack, named_databases
 
 
 def migrate(
@@ -31,7 +32,7 @@ def migrate(
     targets = _targets(service, database or os.environ.get("MEDLED_DATABASE_URL"), data)
     for name, dsn in targets.items():
         try:
-            bring_up_to_date(dsn, name)
+            bring_up_to_date(dsn, find_service(name))
         except subprocess.CalledProcessError as error:
             fail(f"{name}: {(error.stderr or error.stdout).strip()}")
     if as_json:

@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
-from deploy.stack import SERVICES
+from deploy.services import SERVICES, find_service
 
 if TYPE_CHECKING:
     from deploy.repair import Copy
@@ -161,12 +161,11 @@ async def _do(
 async def _copies(what: str, service: str, subject: str, data: Path | None) -> "list[Copy]":
     from deploy import repair
     from deploy.console import database_of
-    from deploy.verify.subscriptions import declared_handlers
     from shared.postgres.transaction import transaction
 
     taking = [
         handler
-        for handler in await declared_handlers(service)
+        for handler in find_service(service).handlers
         if handler.mode == "latest_state" and repair.KINDS[what] in handler.events
     ]
     if not taking:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, show_json
-from deploy.stack import SERVICES, NoStackError, find_stack
+from deploy.services import SERVICES, find_service
+from deploy.stack import NoStackError, find_stack
 
 if TYPE_CHECKING:
     from deploy.verify import Report
@@ -60,8 +61,8 @@ async def _verify(named: Sequence[str], data: DataOption, wait: float, *, quiet:
         except NoStackError as reason:
             fail(f"{reason} For another deployment, use --database and MEDLED_KAFKA_*.")
         databases, kafka, clock = stack.databases, stack.kafka_bootstrap, Clock(stack.clock_file)
-    handlers = {service: await verify.declared_handlers(service) for service in databases}
-    timers = {service: await verify.declared_timers(service) for service in databases}
+    handlers = {service: find_service(service).handlers for service in databases}
+    timers = {service: list(find_service(service).timers) for service in databases}
     progress = Progress()
     printer = Printer(handlers, progress)
     listener = verify.Listener(progress.tell)

@@ -12,8 +12,9 @@ from deploy.demo.record import Record
 from deploy.demo.sample import Cast, load_organisation
 from deploy.demo.signing_in import write_people
 from deploy.demo.stage import Stage
+from deploy.services import find_service
 from deploy.stack import Stack
-from deploy.verify import Report, declared_handlers, declared_timers, verify
+from deploy.verify import Report, verify
 from shared.clock import Clock
 
 Say = Callable[[str], None]
@@ -109,7 +110,7 @@ async def _settled(stage: Stage, *, with_played: bool) -> list[Line]:
 
 async def _verify(stack: Stack) -> Report:
     """What `medled verify` says of this stack."""
-    handlers = {service: await declared_handlers(service) for service in stack.databases}
-    timers = {service: await declared_timers(service) for service in stack.databases}
+    handlers = {service: find_service(service).handlers for service in stack.databases}
+    timers = {service: list(find_service(service).timers) for service in stack.databases}
     clock = Clock(stack.clock_file)
     return await verify(stack.databases, stack.kafka_bootstrap, handlers, timers=timers, clock=clock)

@@ -71,7 +71,7 @@ class _Issuer:
         self._people = PeopleList(settings.issuer_people)
         self._signer = Signer(settings)
         self._codes = Codes()
-        self._web = Web(Path(__file__).parent)
+        self._web = Web([Path(__file__).parent])
 
     async def discovery(self, _: Request) -> Response:
         """OpenID Connect Discovery 1.0, section 3."""

@@ -1,4 +1,4 @@
-"""Does every event arrive once? What `medled verify` asks, and what the fault tests end with (DESIGN rule 9).
+"""Does every event arrive once? What `medled verify` asks, and what the fault tests end with.
 
 `verify` waits until nothing is under way, then lays three accounts side by side, topic by topic: what the producers'
 outboxes say was published, what lies on Kafka, and what the consumers' inboxes and effect tables say became of it. Then
@@ -7,7 +7,6 @@ it compares the services' copies of people, units and access with their owner's.
 
 from deploy.verify.report import Copy, Fact, Foreign, Report, Subscription, Verdict
 from deploy.verify.session import CannotVerifyError
-from deploy.verify.subscriptions import declared_handlers, declared_timers
 from deploy.verify.verify import Listener, verify
 
 __all__ = [
@@ -19,7 +18,5 @@ __all__ = [
     "Report",
     "Subscription",
     "Verdict",
-    "declared_handlers",
-    "declared_timers",
     "verify",
 ]

@@ -1,7 +1,6 @@
 """`python -m services.enrolment api|worker`"""
 
-from services.enrolment.app import SERVICE, create_api, create_worker
-from services.enrolment.settings import EnrolmentSettings
+from services.enrolment.service import SERVICE
 from shared.runtime.main import main
 
-main(SERVICE, EnrolmentSettings, create_api, create_worker)
+main(SERVICE)

@@ -1,7 +1,6 @@
 """`python -m services.feedback api|worker`"""
 
-from services.feedback.app import SERVICE, create_api, create_worker
-from services.feedback.settings import FeedbackSettings
+from services.feedback.service import SERVICE
 from shared.runtime.main import main
 
-main(SERVICE, FeedbackSettings, create_api, create_worker)
+main(SERVICE)

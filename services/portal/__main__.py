@@ -1,7 +1,6 @@
 """`python -m services.portal api|worker`"""
 
-from services.portal.app import SERVICE, create_api, create_worker
-from services.portal.settings import PortalSettings
+from services.portal.service import SERVICE
 from shared.runtime.main import main
 
-main(SERVICE, PortalSettings, create_api, create_worker)
+main(SERVICE)

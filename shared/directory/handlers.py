@@ -6,6 +6,7 @@ Elsewhere a page, a mail or a permission is decided from here, without asking an
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,10 @@ from shared.events.sessions import SESSION_SECONDS, SessionEnded
 from shared.events.units import UnitState
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection
+from shared.service import Migrations
+
+MIGRATIONS = Migrations("schema_migrations_directory", Path(__file__).parent / "migrations")
+"""A service that keeps a copy stands on these."""
 
 TABLES = ("people", "units", "access")
 """What is kept, under the names that the owner's tables have: `medled verify` compares them, column by column."""

@@ -1,9 +1,8 @@
 """The HTTP side that all services share: the app they build on, and what their endpoints need at hand."""
 
-import importlib.resources
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -36,6 +35,7 @@ from shared.http.slow_requests import SlowBodies
 from shared.observability import telemetry
 from shared.postgres.pool import create_pool
 from shared.security.oidc import TokenVerifier
+from shared.service import Service
 from shared.settings import Settings
 from shared.web.render import STATIC, Web
 
@@ -43,36 +43,50 @@ MIB = 1024 * 1024
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(
-    settings: Settings,
-    *,
-    service: str,
-    title: str,
-    description: str,
-    routers: Sequence[APIRouter],
-    version: str = "1",
-    lifespan: Lifespan | None = None,
-) -> FastAPI:
-    """An API process: `routers` with problem details, limits, tracing, health, OpenAPI and the shared look around them.
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """What an API process serves, as its service declares it.
+
+    lifespan: runs inside the pool's, for what else is held open. prepare: is given the app and its settings when a
+    process builds it, for what is not a router.
+    """
+
+    title: str
+    description: str
+    routers: Sequence[APIRouter]
+    version: str = "1"
+    lifespan: Lifespan | None = None
+    prepare: Callable[[FastAPI, Any], None] | None = None
+
+    def openapi(self) -> dict[str, Any]:
+        """The document that its processes serve, without any settings."""
+        app = FastAPI(title=self.title, description=self.description, version=self.version)
+        for router in self.routers:
+            app.include_router(router)
+        return _openapi(app)
+
+
+def create_app(settings: Settings, service: Service, api: Api) -> FastAPI:
+    """An API process: `api` with problem details, limits, tracing, health, OpenAPI and the shared look around it.
 
     `app.state` holds `settings`, `pool`, `clock`, `web` and `token_verifier`. A body may have 1 MiB; a route that takes
-    more says so itself (`max_body_size=64 * MIB`). `lifespan` runs inside the pool's, for what else is held open.
+    more says so itself (`max_body_size=64 * MIB`).
     """
 
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.pool = await create_pool(settings, name=f"medled-{service}-api")
+            app.state.pool = await create_pool(settings, name=f"medled-{service.name}-api")
             stack.push_async_callback(app.state.pool.close)
-            if lifespan is not None:
-                await stack.enter_async_context(lifespan(app))
+            if api.lifespan is not None:
+                await stack.enter_async_context(api.lifespan(app))
             yield
 
     app = _App(
-        title=title,
-        description=description,
-        version=version,
-        openapi_url=f"/{service}/openapi.json",
+        title=api.title,
+        description=api.description,
+        version=api.version,
+        openapi_url=f"/{service.name}/openapi.json",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         lifespan=alive,
@@ -84,17 +98,19 @@ def create_app(
     )  # fmt: skip
     app.state.settings = settings
     app.state.clock = Clock(settings.clock_file)
-    app.state.web = Web(_package(service))
+    app.state.web = Web(service.page_folders)
     app.state.token_verifier = TokenVerifier(settings.oidc_issuer, settings.oidc_audience)
     app.exception_handler(ProblemError)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.exception_handler(RequestValidationError)(on_validation_error)
     app.exception_handler(AlreadyAnsweredError)(on_replay)
     app.include_router(health_router(service))
-    for router in routers:
+    for router in api.routers:
         app.include_router(router)
     app.mount("/static", _Static(directory=STATIC), name="static")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # the way FastAPI documents
+    if api.prepare is not None:
+        api.prepare(app, settings)
     return app
 
 
@@ -110,11 +126,6 @@ class _App(FastAPI):
         in_time = SlowBodies(super().build_middleware_stack(), seconds=settings.body_seconds)
         inner = OneHost(OwnRedirects(TooLarge(in_time)))
         return LinksForeignTrace(SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer))
-
-
-def _package(service: str) -> Path | None:
-    folder = Path(str(importlib.resources.files("services"))) / service
-    return folder if folder.is_dir() else None
 
 
 def _is_health(scope: Scope) -> bool:

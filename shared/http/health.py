@@ -1,6 +1,6 @@
-"""Whether an API process lives, and whether it can serve (DESIGN section 2).
+"""Whether an API process lives, and whether it can serve .
 
-Only the database and its migrations decide: with Kafka away the API goes on accepting (rule 5). The broker and what
+Only the database and its migrations decide: with Kafka away the API goes on accepting. The broker and what
 waits for it are told beside it, for people.
 """
 
@@ -15,12 +15,13 @@ from shared.messaging.outbox import outbox_backlog
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.migrate import pending_migrations
 from shared.postgres.pool import Pool
+from shared.service import Service
 from shared.settings import Settings
 
 _PATIENCE_SECONDS = 2.0
 
 
-def health_router(service: str) -> APIRouter:
+def health_router(service: Service) -> APIRouter:
     """`/health/live` and `/health/ready`, also under the service's prefix, by which the reverse proxy reaches them."""
     router = APIRouter(include_in_schema=False)
 
@@ -32,25 +33,25 @@ def health_router(service: str) -> APIRouter:
         report = await readiness(state.pool, state.settings, service)
         return JSONResponse(report, 200 if report["status"] == "ready" else 503)
 
-    for prefix in ("", f"/{service}"):
+    for prefix in ("", f"/{service.name}"):
         router.add_api_route(f"{prefix}/health/live", live, methods=["GET"])
         router.add_api_route(f"{prefix}/health/ready", ready, methods=["GET"])
     return router
 
 
-async def readiness(pool: Pool, settings: Settings, service: str) -> dict[str, Any]:
+async def readiness(pool: Pool, settings: Settings, service: Service) -> dict[str, Any]:
     """`status` is `ready` or `not_ready`; the rest says why, and how Kafka does."""
     database, broker = await asyncio.gather(_database(pool, service), _is_reachable(settings.kafka_bootstrap))
     is_ready = database["reachable"] and not database["pending_migrations"]
     return {
         "status": "ready" if is_ready else "not_ready",
-        "service": service,
+        "service": service.name,
         "database": database,
         "broker": {"reachable": broker},
     }
 
 
-async def _database(pool: Pool, service: str) -> dict[str, Any]:
+async def _database(pool: Pool, service: Service) -> dict[str, Any]:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS), pool.acquire() as conn:
             pending = await pending_migrations(conn, service)

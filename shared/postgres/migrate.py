@@ -1,6 +1,5 @@
 """Migrations, applied with dbmate: what every service stands on, then what is its own."""
 
-import importlib.resources
 import os
 import subprocess
 import sys
@@ -9,31 +8,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.postgres.pool import Connection
+from shared.service import Migrations, Service
+
+_KERNEL = Migrations("schema_migrations_shared", Path(__file__).parent / "migrations")
 
 
-def migration_folders(service: str) -> list[tuple[str, Path]]:
-    """Every (dbmate table, folder) that makes this service's database, in order.
-
-    Services other than enrolment, which owns people and units, also get the directory's projection tables.
-    """
-    shared = Path(str(importlib.resources.files("shared")))
-    own = Path(str(importlib.resources.files("services"))) / service / "migrations"
-    folders = [("schema_migrations_shared", shared / "postgres" / "migrations")]
-    if service != "enrolment":
-        folders.append(("schema_migrations_directory", shared / "directory" / "migrations"))
-    folders.append((f"schema_migrations_{service}", own))
-    return [(table, folder) for table, folder in folders if folder.is_dir()]
-
-
-def migrate(database_url: str, service: str) -> None:
+def migrate(database_url: str, service: Service) -> None:
     """Bring one service's database up to date with dbmate; safe to run again, and by two at once.
 
     Raises subprocess.CalledProcessError, with dbmate's own words in `stderr`, when a migration fails.
     """
     url = database_url if "sslmode=" in database_url else _without_tls_on_loopback(database_url)
-    for table, folder in migration_folders(service):
+    for each in (_KERNEL, *service.migrations):
+        folder = ["--migrations-dir", str(each.folder), "--migrations-table", each.table]
         subprocess.run(
-            [_dbmate(), "--migrations-dir", str(folder), "--migrations-table", table, "--no-dump-schema", "migrate"],
+            [_dbmate(), *folder, "--no-dump-schema", "migrate"],
             env={**os.environ, "DATABASE_URL": url, "DBMATE_MIGRATION_LOCK": "true"},
             check=True,
             capture_output=True,
@@ -52,12 +41,12 @@ def _without_tls_on_loopback(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}sslmode=disable"
 
 
-async def pending_migrations(conn: Connection, service: str) -> list[str]:
+async def pending_migrations(conn: Connection, service: Service) -> list[str]:
     """Versions that ship with this code but are not in the database yet, oldest first."""
     pending: list[str] = []
-    for table, folder in migration_folders(service):
-        shipped = {path.name.split("_", 1)[0] for path in folder.glob("*.sql")}
-        known = await conn.fetchval("select to_regclass($1) is not null", table)
-        rows: list[Any] = await conn.fetch(f"select version from {table}") if known else []  # noqa: S608 - ours
+    for each in (_KERNEL, *service.migrations):
+        shipped = {path.name.split("_", 1)[0] for path in each.folder.glob("*.sql")}
+        known = await conn.fetchval("select to_regclass($1) is not null", each.table)
+        rows: list[Any] = await conn.fetch(f"select version from {each.table}") if known else []  # noqa: S608 - ours
         pending += sorted(shipped - {row["version"] for row in rows})
     return pending

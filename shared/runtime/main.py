@@ -5,7 +5,6 @@ import gc
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from typing import TypeVar
 
 import uvicorn
@@ -15,8 +14,8 @@ from pydantic import ValidationError
 
 from shared.http.slow_requests import protocol
 from shared.observability import telemetry
-from shared.postgres.pool import Pool, create_pool
-from shared.runtime.worker import Worker
+from shared.postgres.pool import create_pool
+from shared.runtime.declaration import DeclaredService
 from shared.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -26,28 +25,23 @@ S = TypeVar("S", bound=Settings)
 _KEEP_ALIVE_SECONDS = 130
 
 
-def main(
-    service: str,
-    settings_type: Callable[[], S],
-    create_api: Callable[[S], FastAPI],
-    create_worker: Callable[[S, Pool], Worker],
-) -> None:
+def main(service: DeclaredService[S]) -> None:
     """Run one process of a service until SIGTERM or SIGINT. Exit status 2 when called or set up wrongly."""
     role = sys.argv[1] if len(sys.argv) == 2 else ""
     if role not in ("api", "worker"):
-        sys.exit(f"usage: python -m services.{service} api|worker")
+        sys.exit(f"usage: python -m services.{service.name} api|worker")
     try:
-        settings = settings_type()
+        settings = service.settings()
     except ValidationError as error:
         sys.stderr.write(what_is_wrong(error))
         sys.exit(2)
-    telemetry.setup(settings, f"{service}-{role}")
+    telemetry.setup(settings, f"{service.name}-{role}")
     try:
         if role == "api":
-            _serve(create_api(settings), settings)
+            _serve(service.create_api(settings), settings)
         else:
             collect_rarely()
-            uvloop.run(_work(service, settings, create_worker))
+            uvloop.run(_work(service, settings))
     finally:
         telemetry.teardown()
 
@@ -77,10 +71,10 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _work(service: str, settings: S, create_worker: Callable[[S, Pool], Worker]) -> None:
-    pool = await create_pool(settings, name=f"medled-{service}-worker")
+async def _work(service: DeclaredService[S], settings: S) -> None:
+    pool = await create_pool(settings, name=f"medled-{service.name}-worker")
     try:
-        running = asyncio.create_task(create_worker(settings, pool).run())
+        running = asyncio.create_task(service.create_worker(settings, pool).run())
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
         try:

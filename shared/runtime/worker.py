@@ -26,6 +26,7 @@ from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.migrate import pending_migrations
 from shared.postgres.pool import Pool
 from shared.runtime.metrics import Gauges
+from shared.service import Service
 from shared.settings import Settings
 from shared.timers import TimerHandler, Timers
 
@@ -46,15 +47,15 @@ class Worker:
         settings: Settings,
         pool: Pool,
         *,
-        service: str,
+        service: Service,
         handlers: Sequence[Handler],
         timers: Mapping[str, TimerHandler],
         loops: Sequence[Loop] = (),
     ) -> None:
         self.clock = Clock(settings.clock_file)
-        self.relay = Relay(settings, service=service)
+        self.relay = Relay(settings, service=service.name)
         self.consumer = Consumer(
-            pool, self.clock, service=service, handlers=handlers,
+            pool, self.clock, service=service.name, handlers=handlers,
             park_timeout=timedelta(hours=settings.park_timeout_hours), batch_size=settings.batch_size,
         )  # fmt: skip
         self.subscription = Subscription(settings, pool, self.consumer)

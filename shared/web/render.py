@@ -1,7 +1,7 @@
 """Rendering: Jinja2 templates of a service over the shared ones, in the reader's language."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -40,10 +40,9 @@ _view: ContextVar[_View] = ContextVar("view")
 
 
 class Web:
-    """A process's templates and texts: those of its package (and of each capability in it) over the shared ones."""
+    """A process's templates and texts: those of the given folders (`templates/`, `texts.toml`) over the shared ones."""
 
-    def __init__(self, package: Path | None) -> None:
-        rooms = [package, *sorted(path for path in package.iterdir() if path.is_dir())] if package else []
+    def __init__(self, rooms: Sequence[Path] = ()) -> None:
         folders = [room / "templates" for room in rooms] + [HERE / "templates"]
         texts = [CODES, *(room / "texts.toml" for room in [HERE, *rooms])]
         self.texts = Texts.load(path for path in texts if path.is_file())

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from deploy.stack import SERVICES
+from deploy.services import SERVICES
 from services.portal.settings import PortalSettings
 from shared.events.vocabulary import Role
 from shared.http.slow_requests import SLOWEST
@@ -26,19 +25,16 @@ from tests.portal.serving import portal_on_a_port
 from tests.support.databases import Databases
 from tests.support.directory import add_machine
 from tests.support.openapi import fitting, json_bodies, of_wrong_type, replaced
+from tests.support.services import api_of
 from tests.support.serving import client_of, on_a_port
 from tests.support.settings import make_settings
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
-SECRETS = {"link_secret": "l" * 32, "ballot_secret": "b" * 32, "mail_sender": "m@example.org", "smtp_host": "127.0.0.1"}
 
 
-def api_of(service: str, **settings: Any) -> FastAPI:
+def open_to_anybody(service: str, **settings: Any) -> FastAPI:
     """A service's API without its database; whoever asks holds every role."""
-    kind: type[Settings] = getattr(import_module(f"services.{service}.settings"), f"{service.capitalize()}Settings")
-    app: FastAPI = import_module(f"services.{service}.app").create_api(
-        make_settings(kind, NOWHERE, **SECRETS, **settings)
-    )
+    app = api_of(service, **settings)
     anybody = Principal("person", "person:x", new_id(), "X", roles=dict.fromkeys(Role))
     app.dependency_overrides |= {principal: lambda: anybody, optional_principal: lambda: anybody}
     return app
@@ -55,7 +51,7 @@ def wrong_bodies(app: FastAPI) -> Iterator[tuple[str, str, str, Any]]:
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_no_api_takes_a_value_of_one_json_type_for_another(service: str) -> None:
-    app = api_of(service)
+    app = open_to_anybody(service)
     taken: list[tuple[str, str, Any]] = []
     async with client_of(app) as client:
         for method, path, schema in json_bodies(app.openapi()):
@@ -91,7 +87,7 @@ FORGED = {"traceparent": f"00-{0xBAD:032x}-{0xBAD:016x}-01", "tracestate": "evil
 async def test_a_forged_trace_is_linked_to_and_joined_only_from_a_trusted_proxy(
     spans: Callable[[], list[dict[str, Any]]], trusted: str
 ) -> None:
-    app = api_of("portal", trusted_proxies=trusted)
+    app = open_to_anybody("portal", trusted_proxies=trusted)
     async with on_a_port(app) as origin, httpx.AsyncClient(base_url=origin, trust_env=False) as client:
         answer = await client.get("/login", headers=FORGED | {"x-forwarded-for": "127.0.0.1"})
 
@@ -106,8 +102,8 @@ async def test_a_forged_trace_is_linked_to_and_joined_only_from_a_trusted_proxy(
 async def test_a_service_behind_the_portal_joins_the_portals_trace_and_never_a_visitors(
     spans: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    async with on_a_port(api_of("feedback", trusted_proxies="127.0.0.1")) as upstream:
-        portal = api_of("portal", upstreams={"feedback": upstream})
+    async with on_a_port(open_to_anybody("feedback", trusted_proxies="127.0.0.1")) as upstream:
+        portal = open_to_anybody("portal", upstreams={"feedback": upstream})
         async with on_a_port(portal) as origin, httpx.AsyncClient(base_url=origin, trust_env=False) as client:
             answer = await client.head("/feedback/openapi.json", headers=FORGED)
 
@@ -134,8 +130,8 @@ SLOW_BODY = (
 
 
 async def test_slow_bodies_take_nothing_from_others_and_end_in_a_problem() -> None:
-    async with on_a_port(api_of("feedback", body_seconds=1.5)) as upstream:
-        portal = api_of("portal", upstreams={"feedback": upstream}, body_seconds=1.5)
+    async with on_a_port(open_to_anybody("feedback", body_seconds=1.5)) as upstream:
+        portal = open_to_anybody("portal", upstreams={"feedback": upstream}, body_seconds=1.5)
         async with on_a_port(portal) as origin, httpx.AsyncClient(base_url=origin, trust_env=False) as client:
             slow = [await open_and_say(origin, SLOW_BODY) for _ in range(250)]
             try:
@@ -159,7 +155,10 @@ async def test_a_body_that_comes_at_a_fair_pace_has_the_time_it_needs() -> None:
             yield b" " * SLOWEST  # a second's worth
             await asyncio.sleep(0.1)
 
-    async with on_a_port(api_of("feedback", body_seconds=0.3)) as origin, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        on_a_port(open_to_anybody("feedback", body_seconds=0.3)) as origin,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
         answer = await client.post(
             f"{origin}/feedback/v1/responses/x", content=steadily(), headers={"content-type": "application/json"}
         )
@@ -173,7 +172,7 @@ async def test_a_body_that_comes_at_a_fair_pace_has_the_time_it_needs() -> None:
     ids=["nothing", "a line", "a head", "an empty line", "a body that nobody reads"],
 )  # fmt: skip
 async def test_a_connection_that_brings_no_whole_request_is_closed(said: bytes) -> None:
-    async with on_a_port(api_of("feedback"), head_seconds=0.3) as origin:
+    async with on_a_port(open_to_anybody("feedback"), head_seconds=0.3) as origin:
         reader, writer = await open_and_say(origin, said)
         try:
             async with asyncio.timeout(30):  # the server would wait for ever
@@ -186,7 +185,7 @@ async def test_a_connection_that_brings_no_whole_request_is_closed(said: bytes) 
 
 
 async def test_a_whole_head_in_time_is_not_hurried_afterwards() -> None:
-    async with on_a_port(api_of("feedback"), head_seconds=0.3) as origin:
+    async with on_a_port(open_to_anybody("feedback"), head_seconds=0.3) as origin:
         reader, writer = await open_and_say(origin, b"GET /health/live HTTP/1.1\r\nHost: here\r\n")
         writer.write(b"\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")

@@ -20,7 +20,7 @@ from deploy.embedded.process import free_port
 from services.enrolment.imports import actions, importing, logins, reporting_lines
 from services.enrolment.imports.checking import Checked, Known, Row, check
 from services.enrolment.imports.decoding import decode
-from services.enrolment.imports.handlers import IMPORT, timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Record, Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefusedError
@@ -226,7 +226,7 @@ async def _until(importer: Importer, import_id: UUID, holds: Callable[[ledger.Im
 
 
 def _timers(importer: Importer, **options: Any) -> Timers:
-    return Timers(importer.pool, Clock(), timers(importer.pool, **options))
+    return Timers(importer.pool, Clock(), {IMPORT: run_imports(importer.pool, **options)})
 
 
 async def _ask_to_end(importer: Importer, import_id: UUID) -> None:

@@ -20,7 +20,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.feedback.settings import FeedbackSettings
-from services.notifications.routing.handlers import handlers
+from services.notifications.routing.handlers import handlers, queue_mail
 from shared.clock import Clock
 from shared.events import REGISTRY, Group
 from shared.events.envelope import kafka_headers
@@ -98,7 +98,7 @@ class Organisation:
 
     async def mail(self) -> None:
         """Everything that feedback has announced reaches notifications, and its mail goes out."""
-        routing = Handlers("notifications", handlers(message_id_domain="example.org"))
+        routing = Handlers("notifications", [replace(each, apply=queue_mail("example.org")) for each in handlers()])
         rows = await self.house.pool.fetch("select * from outbox order by seq offset $1", self.mailed)
         self.mailed += len(rows)
         queue = routing.by_name["notifications.routing.queue_mail"]

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from shared.events import Bucket, TeamsChanged
 from shared.events.vocabulary import Role
 from shared.timers import Timers
@@ -41,7 +41,7 @@ class Office:
         sent = await ok(
             client.post(API, content=content, params=query, headers=headers | {"content-type": "text/csv"}), 202
         )
-        await Timers(self.world.pool, self.world.app.state.clock, timers(self.world.pool)).tick()
+        await Timers(self.world.pool, self.world.app.state.clock, {IMPORT: run_imports(self.world.pool)}).tick()
         ended: dict[str, Any] = await ok(client.get(f"{API}/{sent['id']}", headers=headers))
         assert ended["status"] == "done", ended
         return ended

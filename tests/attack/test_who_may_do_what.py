@@ -16,11 +16,12 @@ import pytest
 from deploy.demo.house import House, entered, until
 from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, Organisation, load_organisation
 from deploy.demo.signing_in import write_people
-from deploy.docs import api_of
 from deploy.embedded.process import free_port
 from deploy.local import Options, running
-from deploy.stack import SERVICES, Stack
+from deploy.services import SERVICES
+from deploy.stack import Stack
 from tests.support.released import restore
+from tests.support.services import api_of
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -17,19 +17,15 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from deploy.issuer.settings import IssuerSettings
-from deploy.stack import SERVICES, named_databases
-from services.enrolment.settings import EnrolmentSettings
+from deploy.services import SERVICES, find_service
+from deploy.stack import named_databases
 from services.feedback.settings import FeedbackSettings
 from services.notifications.settings import NotificationsSettings
-from services.portal.settings import PortalSettings
 from tests.support.databases import Databases
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS: Mapping[str, type[BaseSettings]] = {
-    "enrolment": EnrolmentSettings,
-    "feedback": FeedbackSettings,
-    "notifications": NotificationsSettings,
-    "portal": PortalSettings,
+    **{service: find_service(service).settings for service in SERVICES},
     "issuer": IssuerSettings,
 }
 REQUIRED = {

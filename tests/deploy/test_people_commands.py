@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.stack import Stack, write_stack
-from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from services.enrolment.imports.store import turns
 from services.enrolment.sign_ins.actions import first_sign_in
 from shared.events import AccessState
@@ -62,7 +62,7 @@ async def world(database: Databases, tmp_path: Path) -> AsyncIterator[World]:
 
 async def _work(world: World) -> None:
     while True:
-        await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+        await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
         await asyncio.sleep(0.05)
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from deploy.embedded.process import free_port
 from deploy.local import CannotStartError, Options, running
-from deploy.stack import SERVICES, Stack, find_stack
+from deploy.services import SERVICES
+from deploy.stack import Stack, find_stack
 
 pytestmark = pytest.mark.timeout(180)
 _ROOT = Path(__file__).resolve().parents[2]

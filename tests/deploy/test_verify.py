@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from deploy.stack import SERVICES
-from deploy.verify import declared_handlers, declared_timers, verify
+from deploy.services import SERVICES, find_service
+from deploy.verify import verify
 from deploy.verify.report import UNDECODABLE
 from shared.events import EnrolmentDeclined, EnrolmentRequested, UnitState
 from shared.ids import new_id
@@ -236,7 +236,7 @@ async def test_the_command_prints_the_verdict_and_ends_with_it(
     broker: str, database: Databases, tmp_path: Path
 ) -> None:
     """Enrolment's own handlers work here; those of the portal do not, so what it passes by is lost to them."""
-    async with house(database, broker, producing=await declared_handlers("enrolment")) as all_:
+    async with house(database, broker, producing=find_service("enrolment").handlers) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify()
         describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
@@ -254,10 +254,10 @@ async def test_the_command_prints_the_verdict_and_ends_with_it(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_every_service_declares_what_it_takes_without_being_set_up(service: str) -> None:
-    handlers = await declared_handlers(service)
+    handlers = find_service(service).handlers
     assert handlers
     assert all(handler.name.count(".") >= 1 for handler in handlers)
-    assert await declared_timers(service) is not None
+    assert all(kind.count(".") >= 1 for kind in find_service(service).timers)
 
 
 async def test_a_database_that_lets_nobody_in_is_not_waited_for(database: Databases, tmp_path: Path) -> None:

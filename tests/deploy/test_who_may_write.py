@@ -4,8 +4,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from deploy.stack import SERVICES
-from deploy.verify.subscriptions import declared_handlers
+from deploy.services import SERVICES, find_service
 from shared.events import REGISTRY
 from shared.events.vocabulary import REASONS
 
@@ -17,7 +16,7 @@ async def test_the_guide_says_who_writes_and_who_reads_each_topic_and_the_rules_
     written = {event.topic: event.source.rpartition("/")[2] for event in REGISTRY.values()}
     read: dict[str, set[str]] = defaultdict(set)
     for service in SERVICES:
-        for handler in await declared_handlers(service):
+        for handler in find_service(service).handlers:
             for event in handler.events:
                 read[event.topic].add(service)
     rows = re.findall(r"^\| `(medled\.[\w-]+\.v1)` \| (\w+) \| ([\w, ]+) \| (yes|no)\b", OPERATIONS, re.MULTILINE)

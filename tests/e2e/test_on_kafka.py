@@ -20,8 +20,9 @@ from deploy.demo.play import Outcome, play
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.process import Child, free_port
 from deploy.local import Options, running
+from deploy.services import find_service
 from deploy.stack import Stack
-from deploy.verify import declared_handlers, verify
+from deploy.verify import verify
 from shared.clock import Clock
 from shared.events.topics import load_topics
 from tests.support.skipping import skip
@@ -160,7 +161,7 @@ def test_a_rebalance_while_events_flow_loses_and_doubles_nothing(played: Outcome
 
 
 async def _verified(stack: Stack) -> Any:
-    handlers = {service: await declared_handlers(service) for service in stack.databases}
+    handlers = {service: find_service(service).handlers for service in stack.databases}
     return await verify(stack.databases, stack.kafka_bootstrap, handlers, clock=Clock(stack.clock_file), wait=60)
 
 

@@ -20,8 +20,9 @@ from deploy.demo.sample import CO_LEADER, Organisation, load_organisation
 from deploy.demo.signing_in import write_people
 from deploy.embedded.process import free_port
 from deploy.local import Options, running
+from deploy.services import find_service
 from deploy.stack import Stack
-from deploy.verify import declared_handlers, verify
+from deploy.verify import verify
 from shared.clock import Clock
 from shared.security.invitation_tokens import link, token_for
 from tests.support.released import restore, secret_of
@@ -58,7 +59,7 @@ async def test_what_was_begun_with_0_1_0_goes_on(stack: Stack) -> None:
 
 
 async def _is_clean(stack: Stack) -> bool:
-    handlers = {service: await declared_handlers(service) for service in stack.databases}
+    handlers = {service: find_service(service).handlers for service in stack.databases}
     report = await verify(stack.databases, stack.kafka_bootstrap, handlers, clock=Clock(stack.clock_file), wait=60)
     assert report.published > 600
     return report.clean

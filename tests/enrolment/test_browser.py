@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from shared.security.session import COOKIE
 from shared.timers import Timers
 from tests.enrolment.world import World, ok
@@ -54,7 +54,7 @@ async def test_everybody_can_use_the_pages_and_sees_what_waits(browser: Browser,
             )["id"]
         )
         if dry_run == "true":
-            await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+            await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
     reach = f"/enrolment/me/{enrolment}/milestones/first_meeting/reach"
     async with on_a_port(world.app) as origin:
         async with signed_in(browser, origin, world, "anna", scheme) as page:

@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI
 
-from services.enrolment.app import create_api
+from services.enrolment.service import SERVICE
 from services.enrolment.settings import EnrolmentSettings
 from shared.events import REGISTRY, Event, Role
 from shared.ids import new_id, random_id
@@ -184,7 +184,7 @@ async def opened(dsn: str, folder: Path, **overrides: Any) -> AsyncIterator[Worl
     """The service's API in this process, on this database."""
     clock_file = folder / "clock"
     settings = make_settings(EnrolmentSettings, dsn, clock_file=clock_file, **overrides)
-    app = create_api(settings)
+    app = SERVICE.create_api(settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
         world = World(app, settings, clock_file, stack)

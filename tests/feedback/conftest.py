@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.feedback.app import create_api
+from services.feedback.service import SERVICE
 from services.feedback.settings import FeedbackSettings
 from shared.postgres.pool import create_pool
 from tests.feedback.house import SECRETS, House
@@ -31,5 +31,5 @@ async def house(feedback_settings: FeedbackSettings) -> AsyncIterator[House]:
 async def visitor(house: House) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who is not signed in, at feedback's API process; it runs without either secret."""
     settings = house.settings.model_copy(update={"link_secret": None, "ballot_secret": None})
-    async with client_of(create_api(settings)) as client:
+    async with client_of(SERVICE.create_api(settings)) as client:
         yield client

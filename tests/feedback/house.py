@@ -52,12 +52,8 @@ class House:
     now: datetime = NOW
 
     def __post_init__(self) -> None:
-        self.rounds = RoundHandlers(
-            self.settings.secrets, k=self.settings.feedback_k, rest=self.settings.rest,
-            known_for=self.settings.known_for, count_every=self.settings.count_every,
-            links_kept=self.settings.links_kept,
-        )  # fmt: skip
-        self.closing = Closing(self.settings.secrets, links_kept=self.settings.links_kept)
+        self.rounds = RoundHandlers(self.settings)
+        self.closing = Closing(self.settings)
 
     async def move_in(self, *, peers: int = 8) -> None:
         self.peers = [random_id() for _ in range(peers)]

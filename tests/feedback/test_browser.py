@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from playwright.async_api import Browser, expect
 
-from services.feedback.app import create_api
+from services.feedback.service import SERVICE
 from shared.events import Group, Practice
 from shared.security.session import COOKIE
 from tests.feedback.house import PRACTICES, House, received
@@ -22,7 +22,7 @@ OTHERS = (Practice.mobilising, Practice.self_leadership)
 
 @pytest.fixture
 async def origin(house: House) -> AsyncIterator[str]:
-    async with on_a_port(create_api(house.settings)) as origin:
+    async with on_a_port(SERVICE.create_api(house.settings)) as origin:
         yield origin
 
 

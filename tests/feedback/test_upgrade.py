@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 
+from services.feedback.service import SERVICE
 from shared.postgres.migrate import migrate
 from tests.support.databases import Databases
 
@@ -19,7 +20,7 @@ async def test_of_what_0_1_0_kept_of_answers_only_the_reports_remain(database: D
         await conn.execute(
             f"insert into cells select id, 'improving', 'self', 'released', 1, 2.0 from ({withheld}) as r"
         )
-        await asyncio.to_thread(migrate, dsn, "feedback")
+        await asyncio.to_thread(migrate, dsn, SERVICE)
         assert await conn.fetchval("select to_regclass('answers')") is None
         kept = await conn.fetch("select * from cells")
         assert len(kept) > 0

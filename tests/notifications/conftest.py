@@ -13,7 +13,7 @@ import pytest
 
 from services.notifications.channels.mail.sender import MailSender, SenderSettings
 from services.notifications.channels.mail.smtp import ServerSettings
-from services.notifications.routing.handlers import handlers
+from services.notifications.routing.handlers import queue_mail
 from shared.clock import Clock
 from shared.ids import new_id
 from shared.messaging.handler import Received
@@ -76,9 +76,8 @@ def directory(pool: Pool) -> Directory:
 
 async def route(pool: Pool, events: list[Received[Any]], *, now: Any = None) -> list[Any]:
     """Hand events to the routing handler as the consumer would, in one transaction."""
-    queue_mail = next(h for h in handlers(message_id_domain="example.org") if h.name.endswith("queue_mail"))
     async with pool.acquire() as conn, conn.transaction():
-        return list(await queue_mail.apply(conn, events, now or Clock().now()) or ())
+        return list(await queue_mail("example.org")(conn, events, now or Clock().now()) or ())
 
 
 async def invite(pool: Pool, directory: Directory, count: int = 1, **changes: Any) -> list[UUID]:

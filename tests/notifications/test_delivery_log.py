@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from services.notifications.app import create_api
+from services.notifications.service import SERVICE
 from services.notifications.settings import NotificationsSettings
 from shared.events import EnrolmentActivated
 from shared.events.vocabulary import Role
@@ -28,7 +28,7 @@ LOG = "/notifications/v1/deliveries"
 
 @pytest.fixture
 async def client(dsn: str) -> AsyncIterator[AsyncClient]:
-    async with client_of(create_api(make_settings(NotificationsSettings, dsn))) as made:
+    async with client_of(SERVICE.create_api(make_settings(NotificationsSettings, dsn))) as made:
         yield made
 
 

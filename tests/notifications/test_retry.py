@@ -6,7 +6,7 @@ from httpx import AsyncClient
 
 from deploy.embedded.process import free_port
 from deploy.verify import verify
-from services.notifications.app import create_api
+from services.notifications.service import SERVICE
 from services.notifications.settings import NotificationsSettings
 from shared.events.vocabulary import Role
 from shared.postgres.pool import Pool
@@ -29,7 +29,7 @@ async def test_refused_for_good_retried_by_hand_and_refused_again_is_two_facts_a
     worker = make_settings(Settings, dsn, port=free_port(), kafka_bootstrap=broker)
     async with (
         running(worker, "notifications"),
-        client_of(create_api(make_settings(NotificationsSettings, dsn)), headers=operator) as client,
+        client_of(SERVICE.create_api(make_settings(NotificationsSettings, dsn)), headers=operator) as client,
         sending(),
     ):
         await until(lambda: _failed(pool))

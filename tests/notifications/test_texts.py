@@ -1,14 +1,12 @@
 """Every state, kind and reason has words in both languages."""
 
-from pathlib import Path
-
-import services.notifications
 from services.notifications.channels.domain import Kind, Reason, ServerFault, Status
+from services.notifications.service import SERVICE
 from shared.web.render import Web
 
 
 def test_every_code_that_a_page_can_show_is_explained() -> None:
-    texts = Web(Path(services.notifications.__file__).parent).texts
+    texts = Web(SERVICE.page_folders).texts
     for prefix, codes in (
         ("status", [status.value for status in Status]),
         ("kind", [kind.value for kind in Kind]),

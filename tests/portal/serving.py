@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from services.portal.app import create_api
+from services.portal.service import SERVICE
 from services.portal.settings import PortalSettings
 from shared.postgres.pool import Pool
 from shared.security.session import COOKIE
@@ -42,7 +42,7 @@ class Portal:
 
 @asynccontextmanager
 async def portal_on_a_port(settings: PortalSettings, pool: Pool, port: int = 0) -> AsyncIterator[Portal]:
-    app = create_api(settings)
+    app = SERVICE.create_api(settings)
     async with on_a_port(app, port) as origin:
         yield Portal(origin, settings, pool, app)
 

@@ -8,8 +8,8 @@ import sys
 import httpx
 
 from deploy.embedded.process import free_port
-from services.portal.app import create_api, create_worker
 from services.portal.dashboard import handlers as dashboard
+from services.portal.service import SERVICE
 from services.portal.settings import PortalSettings
 from services.portal.stream import handlers as stream
 from shared.events.vocabulary import Role
@@ -25,14 +25,14 @@ def test_figures_and_stream_are_made_of_public_events_only() -> None:
 
 
 def test_the_stream_and_the_figures_are_described_for_programs(settings: PortalSettings) -> None:
-    paths = create_api(settings).openapi()["paths"]
+    paths = SERVICE.create_api(settings).openapi()["paths"]
     assert "text/event-stream" in paths["/portal/v1/stream"]["get"]["responses"]["200"]["content"]
     assert {"/portal/v1/overview", "/portal/v1/events"} <= set(paths)
     assert not [path for path in paths if path in ("/", "/login", "/callback", "/logout")]
 
 
 def test_the_worker_can_be_built(settings: PortalSettings, pool: Pool) -> None:
-    assert "medled.enrolment.v1" in create_worker(settings, pool).consumer.topics
+    assert "medled.enrolment.v1" in SERVICE.create_worker(settings, pool).consumer.topics
 
 
 async def test_a_stop_ends_open_streams_at_once_with_a_hint_to_resume(settings: PortalSettings, pool: Pool) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from deploy.services import find_service
 from shared.events import EnrolmentRequested
 from shared.ids import new_id
 from shared.messaging import outbox
@@ -26,7 +27,9 @@ async def running(settings: Settings, service: str, handlers: Sequence[Handler] 
     structlog.reset_defaults()  # an earlier test may have left processors that this logger cannot serve
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     pool = await create_pool(settings, name="test")
-    worker = asyncio.create_task(Worker(settings, pool, service=service, handlers=handlers, timers={}).run())
+    worker = asyncio.create_task(
+        Worker(settings, pool, service=find_service(service), handlers=handlers, timers={}).run()
+    )
     try:
         yield pool
         if worker.done():

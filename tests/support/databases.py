@@ -6,6 +6,7 @@ from itertools import count
 import asyncpg
 
 from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.services import find_service
 from shared.postgres.migrate import migrate
 from tests.support.released import load
 
@@ -23,7 +24,7 @@ class Databases:
         template = f"template_{service}"
         if service not in self._templates:
             await self._execute(f"create database {template}")
-            await asyncio.to_thread(migrate, self.server.dsn(template), service)
+            await asyncio.to_thread(migrate, self.server.dsn(template), find_service(service))
             self._templates.add(service)
         name = f"{service}_{next(self._numbers)}"
         await self._execute(f"create database {name} template {template}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import package_directory
 from deploy.provision import create_databases
-from deploy.stack import SERVICES
+from deploy.services import SERVICES
 
 _RELEASED = Path(__file__).resolve().parents[1] / "data" / "released"
 _KEYS = ("session", "link", "ballot", "postgres", *SERVICES)

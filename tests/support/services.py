@@ -1,12 +1,13 @@
 """All four services with the handlers that their workers have, over databases of their own; records are handed over."""
 
-import importlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.stack import SERVICES
+from fastapi import FastAPI
+
+from deploy.services import SERVICES, find_service
 from shared.events.envelope import kafka_headers
 from shared.messaging.handler import Record
 from shared.messaging.retries import Retries
@@ -56,17 +57,23 @@ class At:
         return [row["reason"] for row in rows]
 
 
+def api_of(service: str, **settings: Any) -> FastAPI:
+    """A service's API, which is connected to nothing."""
+    declared = find_service(service)
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+    return declared.create_api(make_settings(declared.settings, nowhere, **SECRETS.get(service, {}) | settings))
+
+
 @asynccontextmanager
 async def every_service(database: Databases) -> AsyncIterator[dict[str, At]]:
     found: dict[str, At] = {}
     try:
         for service in SERVICES:
-            module = importlib.import_module(f"services.{service}.settings")
-            settings_type = getattr(module, f"{service.capitalize()}Settings")
+            declared = find_service(service)
             dsn = await database(service)
-            settings = make_settings(settings_type, dsn, **SECRETS.get(service, {}))
+            settings = make_settings(declared.settings, dsn, **SECRETS.get(service, {}))
             pool = await create_pool(settings, name="test")
-            worker = importlib.import_module(f"services.{service}.app").create_worker(settings, pool)
+            worker = declared.create_worker(settings, pool)
             found[service] = At(service, dsn, pool, worker)
         yield found
     finally:

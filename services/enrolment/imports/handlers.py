@@ -13,10 +13,12 @@ from services.enrolment.imports import report
 from services.enrolment.imports.importing import TIME_LIMIT, Options, Run, apply
 from services.enrolment.imports.store import ledger, turns
 from services.enrolment.imports.watch import ImportCancelledError, ImportTooSlowError, Watch
+from services.enrolment.settings import EnrolmentSettings
 from shared import timers as timer_rows
 from shared.observability.telemetry import tracer
 from shared.postgres.failures import UNAVAILABLE, is_outage
 from shared.postgres.pool import Connection, Pool
+from shared.runtime.declaration import NeedsSettings
 from shared.timers import Due, Singly, TimerHandler
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id
@@ -28,9 +30,18 @@ _LOOK_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
-def timers(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> dict[str, TimerHandler]:
-    """The worker's part of this capability; `pool` is for what is told outside the import's transaction."""
-    return {IMPORT: Singly(_Importer(pool, time_limit).run, at_once=2)}
+def timers() -> dict[str, TimerHandler]:
+    """The worker's part of this capability."""
+    return {
+        IMPORT: NeedsSettings[EnrolmentSettings](
+            lambda settings, pool: run_imports(pool, time_limit=settings.import_time_limit)
+        )
+    }
+
+
+def run_imports(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> Singly:
+    """`pool` is for what is told outside the import's transaction."""
+    return Singly(_Importer(pool, time_limit).run, at_once=2)
 
 
 class _Importer:

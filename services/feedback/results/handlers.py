@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from services.feedback.ballots import open_all
@@ -13,10 +13,11 @@ from services.feedback.rounds.domain import RoundState, coarse_date
 from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
 from services.feedback.rounds.store import invitations
 from services.feedback.rounds.store import rounds as rounds_store
-from services.feedback.settings import Secrets
+from services.feedback.settings import FeedbackSettings
 from shared.events import CloseReason, Event, ResultsReleased, RoundClosed, RoundWithheld
 from shared.messaging import outbox
 from shared.postgres.pool import Connection
+from shared.runtime.declaration import NeedsSettings
 from shared.timers import Due, TimerHandler
 
 TOO_FEW = "too_few_answers"
@@ -35,11 +36,11 @@ class _Opened:
 
 
 class Closing:
-    """Closes rounds whose time is up or whose invitations are all used: given the secrets once by `app.py`."""
+    """Closes rounds whose time is up or whose invitations are all used."""
 
-    def __init__(self, secrets: Secrets, *, links_kept: timedelta) -> None:
-        self._secrets = secrets
-        self._links_kept = links_kept
+    def __init__(self, settings: FeedbackSettings) -> None:
+        self._secrets = settings.secrets
+        self._links_kept = settings.links_kept
 
     async def close(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:
         """Open, make the report, destroy ballots and key: one transaction, after which no answer exists any more.
@@ -85,5 +86,5 @@ def _announcements(opened: _Opened) -> list[Event]:
     return [closed, RoundWithheld(**facts, reason=TOO_FEW)]
 
 
-def timers_of(closing: Closing) -> dict[str, TimerHandler]:
-    return {CLOSE: closing.close}
+def timers() -> dict[str, TimerHandler]:
+    return {CLOSE: NeedsSettings[FeedbackSettings](lambda settings, _: Closing(settings).close)}

@@ -2,8 +2,9 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,9 +26,8 @@ from services.feedback.rounds.store import invitations as links
 from services.feedback.rounds.store import rounds as store
 from services.feedback.rounds.store.surroundings import Look
 from services.feedback.rounds.store.surroundings import around as look_around
-from services.feedback.settings import Secrets
+from services.feedback.settings import FeedbackSettings
 from services.feedback.teams import handlers as teams
-from shared import timers
 from shared.events import (
     EnrolmentWithdrawn,
     Event,
@@ -46,8 +46,9 @@ from shared.ids import new_id, random_id
 from shared.messaging import outbox
 from shared.messaging.handler import Handler, Parked, Received
 from shared.postgres.pool import Connection
+from shared.runtime.declaration import NeedsSettings
 from shared.security.invitation_tokens import revocation_hash, token_for, token_hash
-from shared.timers import Due, TimerHandler
+from shared.timers import Due, TimerHandler, schedule_many
 
 CLOSE, COUNT, PRUNE = "feedback.rounds.close", "feedback.rounds.count", "feedback.rounds.prune"
 
@@ -63,18 +64,15 @@ def about(round_: Round) -> dict[str, Any]:
 
 
 class RoundHandlers:
-    """What the handlers need besides their connection: secrets and settings, given once by `app.py`."""
+    """What the handlers need besides their connection: secrets and settings. Raises ValueError for a missing secret."""
 
-    def __init__(
-        self, secrets: Secrets, *, k: int, rest: timedelta, known_for: timedelta, count_every: timedelta,
-        links_kept: timedelta,
-    ) -> None:  # fmt: skip
-        self._secrets = secrets
-        self._k = k
-        self._rest = rest
-        self._known_for = known_for
-        self._count_every = count_every
-        self._links_kept = links_kept
+    def __init__(self, settings: FeedbackSettings) -> None:
+        self._secrets = settings.secrets
+        self._k = settings.feedback_k
+        self._rest = settings.rest
+        self._known_for = settings.known_for
+        self._count_every = settings.count_every
+        self._links_kept = settings.links_kept
 
     async def follow_enrolments(
         self, conn: Connection, events: Sequence[Received[Any]], now: datetime
@@ -121,8 +119,8 @@ class RoundHandlers:
         await outbox.add_caused(conn, pairs, now=now)
         running = [(str(round_.id), is_complete(count)) for round_, count in standing if now < round_.closes_at]
         tick = next_tick(now, self._count_every)
-        await timers.schedule_many(conn, CLOSE, [(key, now, {}) for key, complete in running if complete])
-        await timers.schedule_many(conn, COUNT, [(key, tick, {}) for key, complete in running if not complete])
+        await schedule_many(conn, CLOSE, [(key, now, {}) for key, complete in running if complete])
+        await schedule_many(conn, COUNT, [(key, tick, {}) for key, complete in running if not complete])
 
     async def prune(self, conn: Connection, due: Sequence[Due], now: datetime) -> None:  # noqa: ARG002 - a TimerHandler
         """Forget the links of rounds that ended long ago."""
@@ -173,8 +171,8 @@ class RoundHandlers:
         await outbox.add_caused(conn, pairs, now=now)
         tick = next_tick(now, self._count_every)
         opened = [one.round for one in rounds if one.not_opened is None]
-        await timers.schedule_many(conn, CLOSE, [(str(round_.id), round_.closes_at, {}) for round_ in opened])
-        await timers.schedule_many(conn, COUNT, [(str(round_.id), tick, {}) for round_ in opened])
+        await schedule_many(conn, CLOSE, [(str(round_.id), round_.closes_at, {}) for round_ in opened])
+        await schedule_many(conn, COUNT, [(str(round_.id), tick, {}) for round_ in opened])
         return [
             Parked(event.id, waiting_for=f"person:{missing[event.data.person_id]}")
             for event in new
@@ -230,7 +228,7 @@ class RoundHandlers:
 
 async def forget_links_later(conn: Connection, round_ids: Collection[UUID], at: datetime) -> None:
     """A round has ended: its links are to be forgotten in time. Its other timers find it closed and do nothing."""
-    await timers.schedule_many(conn, PRUNE, [(str(round_id), at, {}) for round_id in round_ids])
+    await schedule_many(conn, PRUNE, [(str(round_id), at, {}) for round_id in round_ids])
 
 
 def _endings(
@@ -274,20 +272,27 @@ def _issued(round_: Round, invitation: links.NewInvitation) -> InvitationIssued:
     )
 
 
-def handlers(rounds: RoundHandlers) -> list[Handler]:
+def handlers() -> list[Handler]:
     return [
         Handler(
             name="feedback.rounds.follow_enrolments",
             events=(MilestoneReached, MilestoneUndone, EnrolmentWithdrawn),
-            apply=rounds.follow_enrolments,
+            apply=_bound(RoundHandlers.follow_enrolments),
             mode="every_fact",
             effect="rounds.caused_by",
         ),
         Handler(
-            name="feedback.rounds.follow_people", events=(PersonState,), apply=rounds.follow_people, mode="latest_state"
+            name="feedback.rounds.follow_people",
+            events=(PersonState,),
+            apply=_bound(RoundHandlers.follow_people),
+            mode="latest_state",
         ),
     ]
 
 
-def timers_of(rounds: RoundHandlers) -> dict[str, TimerHandler]:
-    return {COUNT: rounds.count, PRUNE: rounds.prune}
+def timers() -> dict[str, TimerHandler]:
+    return {COUNT: _bound(RoundHandlers.count), PRUNE: _bound(RoundHandlers.prune)}
+
+
+def _bound(method: Callable[..., Awaitable[Any]]) -> NeedsSettings[FeedbackSettings]:
+    return NeedsSettings(lambda settings, _: partial(method, RoundHandlers(settings)))

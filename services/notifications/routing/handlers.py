@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from services.notifications.routing import store
 from services.notifications.routing.domain import FACTS, Message, Recipient, language, message_for, reason_to_suppress
+from services.notifications.settings import NotificationsSettings
 from shared.events import (
     CohortOpened,
     EnrolmentApproverChanged,
@@ -17,17 +18,18 @@ from shared.events import (
 )
 from shared.events.vocabulary import CONFLICT
 from shared.ids import new_id
-from shared.messaging.handler import Answer, Handler, Parked, Received, Refused
+from shared.messaging.handler import Answer, Apply, Handler, Parked, Received, Refused
 from shared.observability.tracing import traceparent_of
 from shared.postgres.pool import Connection
+from shared.runtime.declaration import NeedsSettings
 
 Pair = tuple[Received[Any], Message]
 
 
-def handlers(*, message_id_domain: str) -> list[Handler]:
+def queue_mail(message_id_domain: str) -> Apply:
     """`message_id_domain` is what follows the @ of every Message-ID."""
 
-    async def queue_mail(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
         refused = await _contradicting(conn, events)
         gone = {answer.event_id for answer in refused}
         events = [event for event in events if event.id not in gone]
@@ -50,12 +52,16 @@ def handlers(*, message_id_domain: str) -> list[Handler]:
         parked = [Parked(event.id, lack) for event, message in pairs if (lack := known.lacks(message))]
         return [*refused, *parked]
 
+    return apply
+
+
+def handlers() -> list[Handler]:
     return [
         Handler("notifications.routing.keep_titles", (ProgrammePublished, CohortOpened), _keep_titles, "latest_state"),
         Handler(
             "notifications.routing.queue_mail",
             (*FACTS, InvitationRevoked),
-            queue_mail,
+            NeedsSettings[NotificationsSettings](lambda settings, _: queue_mail(settings.message_id_domain)),
             "every_fact",
             effect="notifications.caused_by",
         ),

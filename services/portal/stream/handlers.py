@@ -1,16 +1,19 @@
 """Every public event takes its place in the stream; the stream's window moves on by a timer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
 
+from services.portal.settings import PortalSettings
 from services.portal.stream import store
-from shared import timers as durable
 from shared.events import REGISTRY
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection
+from shared.runtime.declaration import NeedsSettings
+from shared.timers import Due, TimerHandler, schedule
 
 PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
 
@@ -39,11 +42,11 @@ def handlers() -> list[Handler]:
     return [Handler("portal.stream.entries", PUBLIC, append_entries, "every_fact", effect="stream.caused_by")]
 
 
-def timers(keep: timedelta) -> Mapping[str, durable.TimerHandler]:
-    """`keep`: how long an event stays in the stream."""
+def timers() -> dict[str, TimerHandler]:
+    return {PRUNE: NeedsSettings[PortalSettings](lambda settings, _: partial(prune, settings.stream_keep))}
 
-    async def prune(conn: Connection, _due: Sequence[durable.Due], now: datetime) -> None:
-        gone = await store.prune(conn, now - keep, _PRUNE_BATCH)
-        await durable.schedule(conn, PRUNE, "stream", now if gone == _PRUNE_BATCH else now + _EVERY)
 
-    return {PRUNE: prune}
+async def prune(keep: timedelta, conn: Connection, _due: Sequence[Due], now: datetime) -> None:
+    """Forget what has been in the stream for as long as `keep`."""
+    gone = await store.prune(conn, now - keep, _PRUNE_BATCH)
+    await schedule(conn, PRUNE, "stream", now if gone == _PRUNE_BATCH else now + _EVERY)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports.handlers import IMPORT, timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.store import ledger
 from shared.clock import Clock
@@ -45,7 +45,7 @@ class Importer:
     async def __call__(self, content: str | bytes, **options: Any) -> ledger.Import:
         """Send the file, let the worker's timers run it, and return the ended import."""
         import_id = await self.send(content, **options)
-        await Timers(self.pool, Clock(), timers(self.pool)).tick()
+        await Timers(self.pool, Clock(), {IMPORT: run_imports(self.pool)}).tick()
         found = await self.find(import_id)
         assert found.status in ("done", "refused"), found
         return found

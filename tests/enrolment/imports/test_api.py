@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from services.enrolment.imports import api
-from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from shared.events import PersonProvisioned, Role
 from shared.ids import new_id
 from shared.timers import Timers
@@ -27,7 +27,7 @@ async def a_machine(world: World, role: Role = Role.hr_integration) -> httpx.Asy
 
 
 async def work(world: World) -> None:
-    await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+    await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
 
 
 async def test_a_file_is_taken_imported_in_the_background_and_reported(world: World) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from services.enrolment.imports import handlers, importing
-from services.enrolment.imports.handlers import IMPORT, timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from services.enrolment.imports.store import ledger, writing
 from shared.clock import Clock
 from shared.postgres.transaction import transaction
@@ -342,7 +342,7 @@ async def test_a_timer_that_comes_again_imports_nothing_again(importer: Importer
     await importer.events()
     async with transaction(importer.pool) as conn:
         await schedule(conn, IMPORT, str(done.id), NOW)
-    await Timers(importer.pool, Clock(), timers(importer.pool)).tick()
+    await Timers(importer.pool, Clock(), {IMPORT: run_imports(importer.pool)}).tick()
     assert await importer.events() == {}
     assert await ledger.find_import(importer.pool, done.id) == done  # type: ignore[arg-type] # a pool asks as well
 
@@ -389,7 +389,8 @@ async def test_a_fault_of_ours_is_tried_again_and_then_said(
 
     monkeypatch.setattr(writing, "write", broken)
     import_id = await importer.send(export(line("1")))
-    running = Timers(importer.pool, Stopped(), timers(importer.pool))  # else a slow machine has the next try within one
+    # Its clock is stopped: else a slow machine has the next try within one.
+    running = Timers(importer.pool, Stopped(), {IMPORT: run_imports(importer.pool)})
     for attempt in range(3):
         await running.tick()
         found = await ledger.find_import(importer.pool, import_id)  # type: ignore[arg-type] # a pool asks as well
@@ -408,7 +409,7 @@ async def test_a_fault_of_ours_is_tried_again_and_then_said(
 async def test_two_imports_at_once_take_turns(importer: Importer) -> None:
     for _ in range(2):
         await importer.send(numbered(range(50)))
-    workers = [Timers(importer.pool, Clock(), timers(importer.pool)) for _ in range(2)]
+    workers = [Timers(importer.pool, Clock(), {IMPORT: run_imports(importer.pool)}) for _ in range(2)]
     while await importer.pool.fetchval("select exists (select from timers)"):
         await asyncio.gather(*(worker.tick() for worker in workers))
     counts = await importer.pool.fetch("select (counts->>'joined')::int from imports order by 1")
@@ -430,7 +431,7 @@ async def test_queued_imports_are_each_done_once_and_kept_by_themselves(
 
     monkeypatch.setattr(handlers, "apply", counted)
     sent = [await importer.send(numbered(range(100 * n, 150 * n)), source=f"hr{n}") for n in (1, 2)]
-    assert await Timers(importer.pool, Clock(), timers(importer.pool)).tick() == 2
+    assert await Timers(importer.pool, Clock(), {IMPORT: run_imports(importer.pool)}).tick() == 2
     assert (begun, kept) == (sent, [0, 50])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.enrolment.imports.handlers import timers
+from services.enrolment.imports.handlers import IMPORT, run_imports
 from shared.events.vocabulary import Role
 from shared.timers import Timers
 from tests.enrolment.world import World, ok, opened
@@ -38,7 +38,7 @@ async def send(client: httpx.AsyncClient, **options: str) -> str:
 
 
 async def work(world: World) -> None:
-    await Timers(world.pool, world.app.state.clock, timers(world.pool)).tick()
+    await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
 
 
 async def test_the_list_says_what_to_do_first_and_then_what_came_of_each_file(world: World) -> None:

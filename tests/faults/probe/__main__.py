@@ -7,11 +7,11 @@ deployment does.
 
 import os
 
-from fastapi import FastAPI
-
+from deploy.services import find_service
 from shared.messaging import epoch, relay, subscription
 from shared.postgres.pool import Pool
-from shared.runtime import main
+from shared.runtime.declaration import DeclaredService
+from shared.runtime.main import main
 from shared.runtime.worker import Worker
 from shared.settings import Settings
 from tests.faults.probe.handlers import handlers
@@ -20,21 +20,23 @@ from tests.faults.probe.variants import VARIANTS
 SERVICE = os.environ["PROBE_SERVICE"]
 
 
-def create_worker(settings: Settings, pool: Pool) -> Worker:
-    if os.environ.get("PROBE_HASTE"):
-        relay.BEAT_SECONDS, relay.STALE_SECONDS = 0.5, 2.5
-        epoch.CHECK_SECONDS = 1.0
-        subscription.SESSION_MILLISECONDS = 3000
-    consumes = SERVICE == "notifications"
-    worker = Worker(settings, pool, service=SERVICE, handlers=handlers() if consumes else [], timers={})
-    if variant := os.environ.get("PROBE_VARIANT"):
-        VARIANTS[variant](worker)
-    return worker
-
-
-def create_api(settings: Settings) -> FastAPI:
-    raise SystemExit("the probe has no API")
+class Probe(DeclaredService[Settings]):
+    def create_worker(self, settings: Settings, pool: Pool) -> Worker:
+        if os.environ.get("PROBE_HASTE"):
+            relay.BEAT_SECONDS, relay.STALE_SECONDS = 0.5, 2.5
+            epoch.CHECK_SECONDS = 1.0
+            subscription.SESSION_MILLISECONDS = 3000
+        worker = super().create_worker(settings, pool)
+        if variant := os.environ.get("PROBE_VARIANT"):
+            VARIANTS[variant](worker)
+        return worker
 
 
 if __name__ == "__main__":
-    main.main(SERVICE, Settings, create_api, create_worker)
+    real = find_service(SERVICE)
+    main(
+        Probe(
+            name=SERVICE, folder=real.folder, stands_on=real.stands_on, settings=Settings, api=real.api,
+            handlers=handlers() if SERVICE == "notifications" else [],
+        )
+    )  # fmt: skip

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 from httpx import ASGITransport, AsyncClient
 
-from services.portal.app import create_api
+from services.portal.service import SERVICE
 from services.portal.settings import PortalSettings
 from shared.events.contract.asyncapi import asyncapi
 
 
 @pytest.fixture
 async def client(settings: PortalSettings) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(transport=ASGITransport(create_api(settings)), base_url="http://medled") as client:
+    async with AsyncClient(transport=ASGITransport(SERVICE.create_api(settings)), base_url="http://medled") as client:
         yield client
 
 

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from deploy.embedded.process import free_port
-from services.portal.app import create_api
 from services.portal.proxy.proxy import add_proxy
+from services.portal.service import SERVICE as PORTAL
 from services.portal.settings import PortalSettings
 from shared.postgres.pool import Pool
 from tests.portal.serving import portal_on_a_port
@@ -198,7 +198,7 @@ async def test_two_hosts_are_the_clients_fault_and_no_service_hears_of_them(
 async def test_a_slash_added_by_the_service_behind_leads_to_the_portals_own_origin(
     settings: PortalSettings, pool: Pool
 ) -> None:
-    async with on_a_port(create_api(settings)) as upstream:
+    async with on_a_port(PORTAL.create_api(settings)) as upstream:
         front = settings.model_copy(update={"upstreams": {"problems": upstream}})
         async with portal_on_a_port(front, pool) as portal, portal.browser() as client:
             answer = await client.get("/problems/not-found/", headers={"host": "evil.example"})

@@ -6,7 +6,7 @@ from opentelemetry.context import Context
 
 from services.portal.stream import store
 from services.portal.stream.domain import Wanted
-from services.portal.stream.handlers import PRUNE, PUBLIC, append_entries, timers
+from services.portal.stream.handlers import PRUNE, PUBLIC, append_entries, prune
 from shared.events import EnrolmentRequested, InvitationIssued, PersonState
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction
@@ -33,7 +33,7 @@ async def test_what_is_older_than_the_window_goes_and_the_edge_is_known(pool: Po
     await record(pool, timedelta(days=40), 3)
     await record(pool, timedelta(days=1), 2)
     async with transaction(pool) as conn:
-        await timers(KEEP)[PRUNE](conn, [Due(PRUNE, "stream", NOW, {}, 0, Context())], NOW)
+        await prune(KEEP, conn, [Due(PRUNE, "stream", NOW, {}, 0, Context())], NOW)
         assert await ends(conn) == (3, 5)
         assert await conn.fetchval("select due_at from timers where kind = $1", PRUNE) > NOW
 

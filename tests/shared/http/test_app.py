@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.feedback.service import SERVICE
 from shared.errors import ProblemError
-from shared.http.app import MIB, create_app
+from shared.http.app import MIB, Api, create_app
 from shared.http.idempotency import change
 from shared.http.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor, fetch_page
 from shared.http.request import pool
@@ -100,10 +101,8 @@ async def broken_page() -> None:
 def an_app(dsn: str, **settings: Any) -> FastAPI:
     return create_app(
         make_settings(Settings, dsn, **settings),
-        service="feedback",
-        title="Test",
-        description="",
-        routers=[router, pages],
+        SERVICE,
+        Api(title="Test", description="", routers=[router, pages]),
     )
 
 

@@ -10,9 +10,11 @@ from fastapi import APIRouter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from services.feedback.service import SERVICE as FEEDBACK
+from services.portal.service import SERVICE as PORTAL
 from shared.events import EnrolmentRequested
 from shared.events.vocabulary import REASONS
-from shared.http.app import create_app
+from shared.http.app import Api, create_app
 from shared.messaging import outbox
 from shared.messaging.dead_letters import Place, bury
 from shared.observability import telemetry
@@ -64,7 +66,7 @@ def measured(reader: InMemoryMetricReader) -> dict[tuple[str, str], Any]:
 async def test_backlog_dead_letters_and_leadership_can_be_watched(
     reader: InMemoryMetricReader, settings: Settings, pool: Pool
 ) -> None:
-    worker = Worker(settings, pool, service="portal", handlers=[], timers={})
+    worker = Worker(settings, pool, service=PORTAL, handlers=[], timers={})
     async with transaction(pool) as conn:
         await outbox.add(conn, *[requested() for _ in range(3)], now=datetime.now(UTC))
         for number in range(2):
@@ -97,7 +99,7 @@ async def test_requests_are_timed_by_route_and_never_by_path(reader: InMemoryMet
     async def answer(token: str) -> str:
         return "fine"
 
-    app = create_app(settings, service="feedback", title="t", description="d", routers=[router])
+    app = create_app(settings, FEEDBACK, Api(title="t", description="d", routers=[router]))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

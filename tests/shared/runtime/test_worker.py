@@ -7,6 +7,7 @@ from datetime import datetime
 import httpx
 
 from deploy.embedded.process import free_port
+from services.portal.service import SERVICE
 from shared.clock import Clock
 from shared.postgres.pool import Connection, create_pool
 from shared.runtime.worker import Worker
@@ -29,9 +30,7 @@ async def test_a_worker_begins_once_its_database_is_migrated_and_says_what_it_wa
 
     async with pool.acquire() as conn:
         await schedule(conn, "test.note", "k", Clock(None).now())
-    worker = asyncio.create_task(
-        Worker(settings, pool, service="portal", handlers=[], timers={"test.note": note}).run()
-    )
+    worker = asyncio.create_task(Worker(settings, pool, service=SERVICE, handlers=[], timers={"test.note": note}).run())
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.port}") as client:
 

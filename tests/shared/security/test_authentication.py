@@ -24,10 +24,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from deploy.embedded.process import Child, free_port, wait_until_listening
+from services.feedback.service import SERVICE
 from shared.directory.handlers import end_sessions
 from shared.events import SessionEnded
 from shared.events.vocabulary import Role
-from shared.http.app import create_app
+from shared.http.app import Api, create_app
 from shared.ids import new_id
 from shared.postgres.transaction import transaction
 from shared.security.authentication import optional_principal, principal
@@ -103,7 +104,7 @@ async def issuer() -> AsyncIterator[HandIssuer]:
 
 def an_app(dsn: str, issuer_url: str) -> FastAPI:
     settings = make_settings(Settings, dsn, oidc_issuer=issuer_url)
-    return create_app(settings, service="feedback", title="Test", description="", routers=[router])
+    return create_app(settings, SERVICE, Api(title="Test", description="", routers=[router]))
 
 
 @pytest.fixture

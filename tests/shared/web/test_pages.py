@@ -11,9 +11,11 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deploy.services import SERVICES, find_service
+from services.feedback.service import SERVICE
 from shared.errors import ProblemError
 from shared.events.vocabulary import Role
-from shared.http.app import create_app
+from shared.http.app import Api, create_app
 from shared.ids import new_id
 from shared.security.principal import Principal, Roles
 from shared.security.same_origin import form_guard
@@ -50,8 +52,9 @@ async def form() -> str:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app: FastAPI = create_app(
         make_settings(Settings, "postgresql://medled@127.0.0.1:1/x"),
-        service="feedback", title="Test", description="", routers=[router],
-    )  # fmt: skip
+        SERVICE,
+        Api(title="Test", description="", routers=[router]),
+    )
     async with client_of(app) as client:
         yield client
 
@@ -179,7 +182,7 @@ def page_of(tmp_path: Path, source: str) -> str:
     templates = tmp_path / "templates"
     templates.mkdir()
     (templates / "test.html").write_text("{% import 'macros.html' as ui %}" + source)
-    return Web(tmp_path).html("test.html", "sv")
+    return Web([tmp_path]).html("test.html", "sv")
 
 
 def test_figures_are_drawn_with_their_interval_and_hidden_ones_say_why(tmp_path: Path) -> None:
@@ -204,14 +207,9 @@ def test_a_refused_form_leads_from_its_summary_to_each_field(tmp_path: Path) -> 
 
 
 def test_every_text_is_there_in_both_languages_with_the_same_placeholders() -> None:
-    root = STATIC.parents[2]
-    for package in [
-        None,
-        *sorted(path for path in (root / "services").iterdir() if path.is_dir()),
-        root / "deploy/issuer",
-    ]:
-        texts = Web(package).texts
-        assert "app.name" in texts
+    issuer = [STATIC.parents[2] / "deploy/issuer"]
+    for rooms in [(), issuer, *(find_service(name).page_folders for name in SERVICES)]:
+        assert "app.name" in Web(rooms).texts
     assert set(LANGUAGES) == {"sv", "en"}
 
 
@@ -225,13 +223,13 @@ def test_every_text_is_there_in_both_languages_with_the_same_placeholders() -> N
 def test_a_text_that_lacks_a_language_stops_the_start(tmp_path: Path, source: str, complaint: str) -> None:
     (tmp_path / "texts.toml").write_text(source)
     with pytest.raises(TextsError, match=complaint):
-        Web(tmp_path)
+        Web([tmp_path])
 
 
 def test_a_key_defined_twice_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "texts.toml").write_text('[nav.feedback]\nsv = "x"\nen = "x"')
     with pytest.raises(TextsError, match=r"nav\.feedback is already defined"):
-        Web(tmp_path)
+        Web([tmp_path])
 
 
 def test_a_text_may_have_a_form_for_one_and_one_for_many() -> None:

@@ -1,4 +1,6 @@
-"""The portal, put together: everything it is made of stands on this page."""
+"""The portal: everything it is made of stands on this page."""
+
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -16,18 +18,23 @@ from services.portal.stream import api as stream_api
 from services.portal.stream import handlers as stream
 from services.portal.stream import live
 from shared.directory import handlers as directory
-from shared.http.app import create_app
-from shared.postgres.pool import Pool
-from shared.runtime.worker import Worker
-
-SERVICE = "portal"
+from shared.http.app import Api
+from shared.runtime.declaration import DeclaredService
 
 
-def create_api(settings: PortalSettings) -> FastAPI:
-    """The front page, the open stream, signing in; in the embedded stack also the way to all other services."""
-    app = create_app(
-        settings,
-        service=SERVICE,
+def _prepare(app: FastAPI, settings: PortalSettings) -> None:
+    app.state.oidc = login.client_for(settings)
+    add_assets(app)
+    add_proxy(app, settings.upstreams)
+
+
+SERVICE = DeclaredService(
+    name="portal",
+    folder=Path(__file__).parent,
+    stands_on=[directory.MIGRATIONS],
+    settings=PortalSettings,
+    # The front page, the open stream, signing in; in the embedded stack also the way to all other services.
+    api=Api(
         title="Medled portal",
         description="Figures and events of the whole organisation, live, from the public event streams only.",
         routers=[
@@ -40,19 +47,9 @@ def create_api(settings: PortalSettings) -> FastAPI:
             contract.router,
         ],
         lifespan=live.running,
-    )
-    app.state.oidc = login.client_for(settings)
-    add_assets(app)
-    add_proxy(app, settings.upstreams)
-    return app
-
-
-def create_worker(settings: PortalSettings, pool: Pool) -> Worker:
-    """The projections and the stream. People and roles are kept to know who is asking; no figure is made of them."""
-    return Worker(
-        settings,
-        pool,
-        service=SERVICE,
-        handlers=[*directory.handlers(), *dashboard.handlers(), *stream.handlers()],
-        timers=stream.timers(settings.stream_keep),
-    )
+        prepare=_prepare,
+    ),
+    # The projections and the stream. People and roles are kept to know who is asking; no figure is made of them.
+    handlers=[*directory.handlers(), *dashboard.handlers(), *stream.handlers()],
+    timers=stream.timers(),
+)

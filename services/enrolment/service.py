@@ -1,6 +1,6 @@
-"""The enrolment service, put together: everything it is made of stands on this page."""
+"""The enrolment service: everything it is made of stands on this page."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -24,20 +24,19 @@ from services.enrolment.sign_ins import api as sign_ins
 from services.enrolment.sign_ins import handlers as sign_in_handlers
 from services.enrolment.sign_ins import pages as sign_in_pages
 from shared.directory import handlers as directory
-from shared.http.app import create_app
-from shared.postgres.pool import Pool
-
-if TYPE_CHECKING:
-    from shared.runtime.worker import Worker
-
-SERVICE = "enrolment"
+from shared.http.app import Api
+from shared.runtime.declaration import DeclaredService
 
 
-def create_api(settings: EnrolmentSettings) -> FastAPI:
-    """The API and the pages, under /enrolment."""
-    app = create_app(
-        settings,
-        service=SERVICE,
+def _prepare(app: FastAPI, _: EnrolmentSettings) -> None:
+    app.state.first_sign_in = sign_in_pages.first_sign_in
+
+
+SERVICE = DeclaredService(
+    name="enrolment",
+    folder=Path(__file__).parent,
+    settings=EnrolmentSettings,
+    api=Api(
         title="Medled enrolment",
         description="People, programmes, cohorts, enrolments and milestones.",
         routers=[
@@ -58,23 +57,8 @@ def create_api(settings: EnrolmentSettings) -> FastAPI:
             cohort_pages.router,
             import_pages.router,
         ],
-    )
-    app.state.first_sign_in = sign_in_pages.first_sign_in
-    return app
-
-
-def create_worker(settings: EnrolmentSettings, pool: Pool) -> "Worker":
-    """Imports, departures, requests that expire."""
-    from shared.runtime.worker import Worker
-
-    return Worker(
-        settings,
-        pool,
-        service=SERVICE,
-        handlers=[*directory.session_handlers(), *enrolment_handlers.handlers()],
-        timers={
-            **enrolment_handlers.timers(),
-            **import_handlers.timers(pool, time_limit=settings.import_time_limit),
-            **sign_in_handlers.timers(),
-        },
-    )
+        prepare=_prepare,
+    ),
+    handlers=[*directory.session_handlers(), *enrolment_handlers.handlers()],
+    timers={**enrolment_handlers.timers(), **import_handlers.timers(), **sign_in_handlers.timers()},
+)
