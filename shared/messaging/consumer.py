@@ -30,6 +30,7 @@ from shared.postgres.transaction import transaction
 log = structlog.get_logger(__name__)
 
 AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
+BATCH_BYTES = 2_000_000  # of keys and values in one transaction; decoded, two of them are in memory several times over
 _PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
 PATIENCE = 3  # times that a batch's statements may time out although the database answers
 ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
@@ -75,7 +76,7 @@ class Consumer:
         becomes a dead letter after a few attempts, alone.
         """
         with batch_span(f"{self.service} process", records):
-            parts = [records[start : start + self._batch_size] for start in range(0, len(records), self._batch_size)]
+            parts = _in_batches(records, self._batch_size)
             batch = await self._sort_ahead(parts[0]) if parts else None
             for part, following in zip_longest(parts, parts[1:], fillvalue=()):
                 batch = await self._handle_while_sorting(part, batch, following)
@@ -244,6 +245,22 @@ class Consumer:
                 Place(self.service, self.epoch, handler.name, event.id),
                 reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
             )  # fmt: skip
+
+
+def _in_batches(records: Sequence[Record], rows: int) -> list[Sequence[Record]]:
+    """The records as transactions' worths: at most `rows` and BATCH_BYTES each. A larger one is alone.
+
+    Headers do not count: those of an event of ours are short, and nothing is made of any other's.
+    """
+    batches: list[Sequence[Record]] = []
+    start = size = 0
+    for nth, record in enumerate(records):
+        own = len(record.value or b"") + len(record.key or b"")
+        if nth > start and (nth - start == rows or size + own > BATCH_BYTES):
+            batches.append(records[start:nth])
+            start, size = nth, 0
+        size += own
+    return [*batches, records[start:]] if records else []
 
 
 def _tell(undecodable: Sequence[tuple[Record, str, str]]) -> None:

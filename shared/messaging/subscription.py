@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 FETCH_MILLISECONDS = 1000  # records are taken when they arrive; this only bounds an idle wait
 FETCH_BYTES = 400  # less than any event of ours, more than the mark at a transaction's end, which nobody waits for
+FETCH_MOST_BYTES = 8_000_000  # of one answer; of each partition aiokafka keeps no more than a megabyte waiting
 COMMIT_SECONDS = 1.0
 SESSION_MILLISECONDS = 10_000  # a killed worker's partitions are taken over after this
 STALL_SECONDS = 30.0  # nothing handled for so long
@@ -122,7 +123,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         subscriber = broker.subscriber(
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
             max_records=self._settings.batch_size * AHEAD, fetch_min_bytes=FETCH_BYTES,
-            auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
+            fetch_max_bytes=FETCH_MOST_BYTES, auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
             max_poll_interval_ms=300_000,
         )  # fmt: skip
@@ -171,7 +172,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         return tuple(chain.from_iterable(fetched.values()))
 
     async def _on_batch(self, message: StreamMessage[Any]) -> None:
-        records: Sequence[Record] = message.raw_message
+        # FastStream has the message hold itself, and puts it into the context, which is kept as long as any connection
+        # or timer that was begun in it. Without this every worker kept megabytes of records that were long handled.
+        records: Sequence[Record]
+        records, message.raw_message = message.raw_message, ()
         async with self._idle:
             if self._failed.is_set():
                 return

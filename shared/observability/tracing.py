@@ -146,3 +146,4 @@ def batch_span(name: str, records: Sized) -> Iterator[None]:
             if failure:
                 _failed(process, failure)
             process.end()
+        opened.clear()  # a connection that was opened meanwhile keeps this context

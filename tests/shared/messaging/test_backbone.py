@@ -1,11 +1,16 @@
 """outbox -> relay -> broker -> consumer -> handler -> effect, on the memory broker and on Apache Kafka."""
 
 import asyncio
+import gc
 import inspect
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
+from weakref import ReferenceType, ref
 
 import asyncpg
 import pytest
@@ -138,6 +143,40 @@ async def told_to_kafka(bootstrap: str) -> int:
         return now
     finally:
         await client.stop()
+
+
+async def test_records_are_let_go_when_they_are_handled_not_when_the_collector_comes(
+    kafka: str, database: Databases
+) -> None:
+    producing = make_settings(Settings, await database("enrolment"), port=free_port(), kafka_bootstrap=kafka)
+    consuming = make_settings(Settings, await database("portal"), kafka_bootstrap=kafka)
+    seen: list[list[ReferenceType[Record]]] = []
+
+    class Watched(Consumer):
+        async def handle(self, records: Sequence[Record]) -> None:
+            seen.append([ref(record) for record in records])
+            await super().handle(records)
+
+    handler = Handler("test.count", (EnrolmentRequested,), count_effects, "every_fact")
+    async with running(producing, "enrolment") as producer, await create_pool(consuming, name="test") as pool:
+        consumer = Watched(pool, Clock(None), service="portal", handlers=[handler], park_timeout=timedelta(hours=1))
+        gc.disable()
+        subscription = asyncio.create_task(Subscription(consuming, pool, consumer).run())
+        try:
+            for nth in range(1, 4):
+                await publish(producer, [requested() for _ in range(20)])
+                await until(partial(_has_handled, consumer, 20 * nth))
+            held = [record() for record in chain(*seen[:-1]) if record() is not None]
+        finally:
+            gc.enable()
+            subscription.cancel()
+            await asyncio.wait([subscription])
+    assert len(seen) > 1
+    assert held == []
+
+
+async def _has_handled(consumer: Consumer, records: int) -> bool:
+    return consumer.handled >= records
 
 
 async def test_what_faststream_fetches_with_is_our_own_fetch(kafka: str, database: Databases) -> None:

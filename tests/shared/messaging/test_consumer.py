@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from shared.clock import Clock
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
 from shared.events.envelope import MOST_FACTS
 from shared.ids import new_id
-from shared.messaging.consumer import Consumer
+from shared.messaging.consumer import BATCH_BYTES, Consumer
 from shared.messaging.dead_letters import Place, bury
 from shared.messaging.dispatch import Handlers
 from shared.messaging.handler import Answer, Handler, Parked, Received, Record, Refused
@@ -88,6 +89,13 @@ def subjects(*records: Any) -> list[str]:
     return sorted(dict(record.headers)["ce_subject"].decode() for record in records)
 
 
+def padded(record: Record, size: int) -> Record:
+    """The same event in so many bytes: fields that a consumer does not know are ignored."""
+    value = record.value or b""
+    room = size - len(value) - len(b',"more":""')
+    return replace(record, value=value[:-1] + b',"more":"' + b"x" * room + b'"}')
+
+
 async def test_a_record_that_comes_again_has_no_second_effect(pool: Pool, clock: Hands) -> None:
     records = [record_of(requested()) for _ in range(5)]
     it = consumer(pool, clock, counting())
@@ -112,6 +120,36 @@ async def test_what_is_older_than_a_handlers_memory_has_no_second_effect_and_a_n
     assert await effects(pool) == subjects(old)
     await consumer(pool, clock, counting("test.new")).handle([old, young])
     assert await effects(pool, "test.new") == subjects(old, young)
+
+
+async def test_a_flood_of_the_largest_records_there_are_makes_no_transaction_larger_than_its_bounds(
+    pool: Pool, clock: Hands
+) -> None:
+    taken: list[list[UUID]] = []
+
+    async def apply(conn: Connection, events: Sequence[Received[EnrolmentRequested]], now: datetime) -> None:
+        await count(conn, events, now)
+        taken.append([event.id for event in events])
+
+    count = counting().apply
+    small = [record_of(requested()) for _ in range(1500)]
+    flood = [padded(record_of(requested()), MAX_PAYLOAD_BYTES) for _ in range(9)]
+    records = [*small, *flood, *[record_of(requested()) for _ in range(10)]]
+    sizes = {UUID(dict(record.headers)["ce_id"].decode()): len(record.value or b"") for record in records}
+    handler = Handler("test.count", (EnrolmentRequested,), apply, "every_fact", effect="effects.caused_by")
+
+    await consumer(pool, clock, handler).handle(records)
+
+    assert await effects(pool) == subjects(*records)
+    assert max(len(batch) for batch in taken) == 1000
+    assert max(sum(sizes[id_] for id_ in batch) for batch in taken) <= BATCH_BYTES
+    await consumer(pool, clock).handle([])  # nothing is no transaction
+
+
+async def test_a_record_that_is_larger_than_a_transaction_may_be_is_handled_alone(pool: Pool, clock: Hands) -> None:
+    records = [record_of(requested()), padded(record_of(requested()), BATCH_BYTES + 1), record_of(requested())]
+    await consumer(pool, clock, counting()).handle(records)
+    assert await effects(pool) == subjects(*records)
 
 
 async def test_two_workers_with_the_same_records_have_their_effect_once(pool: Pool, clock: Hands) -> None:
