@@ -8,11 +8,11 @@ from pathlib import Path
 
 import structlog
 
-from bench import consumer, journey, measure, relay, servers
+from bench import consumer, journey, measure, memory, relay, servers
 from deploy.embedded.process import StartFailedError
 from shared.runtime.main import collect_rarely
 
-BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run}
+BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run, "memory": memory.run}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
