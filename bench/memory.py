@@ -21,7 +21,8 @@ from deploy.commands.hr import send_and_follow
 from deploy.embedded.process import free_port
 from deploy.local import Options as StackOptions
 from deploy.local import running
-from deploy.stack import SERVICES, Stack
+from deploy.services import SERVICES
+from deploy.stack import Stack
 
 PEOPLE, CHANGED = 259_141, 0.01
 MOST = 300.0  # MB of any process

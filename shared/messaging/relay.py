@@ -31,7 +31,7 @@ BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
 DELIVERY_SECONDS = 10.0
 LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
-BURST_BYTES = 16_000_000  # of payloads at a time, and twice that in memory: dead letters can be large
+BURST_BYTES = 4_000_000  # of payloads at a time, three times in memory, twice each: dead letters can be large
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
 
 # A transaction can begin once Kafka has marked the end of the one before, some 2 ms later. aiokafka asks again after 20
