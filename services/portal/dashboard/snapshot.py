@@ -55,6 +55,8 @@ class Snapshots:
             async with transaction(self._pool) as conn:
                 result = figures(await store.count(conn, within), within)
         snapshot = Snapshot(result, _FIGURES.dump_json(result).decode(), counted_at)
+        for part in [part for part, kept in self._kept.items() if counted_at - kept.counted_at >= _FRESH_SECONDS]:
+            del self._kept[part]  # nobody is given them any more, and each has the ids of all its units
         self._kept.pop(within, None)
         if len(self._kept) >= _MOST_KEPT:
             del self._kept[next(iter(self._kept))]  # the oldest

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
@@ -40,6 +42,7 @@ class Broadcaster:
         self._buffer_bytes = buffer_bytes
         self._followers: set[Follower] = set()
         self._wanted: WeakKeyDictionary[Wanted, ReferenceType[Wanted]] = WeakKeyDictionary()
+        self._units: WeakKeyDictionary[frozenset[UUID], ReferenceType[frozenset[UUID]]] = WeakKeyDictionary()
         self._listening = asyncio.Event()
         self._figures_stale = asyncio.Event()
         self.head = 0
@@ -49,7 +52,14 @@ class Broadcaster:
         return len(self._followers)
 
     def shared(self, wanted: Wanted) -> Wanted:
-        """The same filter as somebody else has it, if somebody does: a unit's holds the ids of all below it."""
+        """The same filter as somebody else has it, if somebody does, or the same units, of all programmes and types.
+
+        A unit's are the ids of all below it, hundreds of kilobytes near the top of a large organisation.
+        """
+        units = wanted.within.units
+        if units is not None:
+            same = self._units.setdefault(units, ref(units))() or units
+            wanted = replace(wanted, within=replace(wanted.within, units=same))
         known = self._wanted.setdefault(wanted, ref(wanted))()
         return wanted if known is None else known
 

@@ -6,6 +6,7 @@ import time
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 from services.portal.dashboard.domain import Within
 from services.portal.dashboard.snapshot import Snapshots
@@ -269,6 +270,28 @@ async def test_a_part_is_counted_once_for_all_who_ask_together_even_if_one_of_th
         await asyncio.sleep(0)
         leaving.cancel()
         assert (await staying).figures.enrolments["requested"] == 0
+
+
+async def test_figures_of_parts_that_nobody_looks_at_any_more_are_let_go(pool: Pool) -> None:
+    snapshots = Snapshots(pool)
+    parts = [frozenset({new_id()}) for _ in range(5)]
+    looked_at = [ref(part) for part in parts]
+    for part in parts:
+        await snapshots.recent(Within(units=part))
+    del part, parts
+    await asyncio.sleep(1.1)
+    await snapshots.recent(Within())
+    assert [part() for part in looked_at] == [None] * 5
+
+
+async def test_readers_of_one_unit_share_its_units_whatever_else_they_ask_for(stream: Stream) -> None:
+    ids = [new_id() for _ in range(3)]
+    asked = [Wanted(within=Within(frozenset(ids), programme=new_id())) for _ in range(4)]
+    given = [stream.broadcaster.shared(wanted) for wanted in asked]
+    assert given == asked
+    assert len({id(wanted.within.units) for wanted in given}) == 1
+    assert stream.broadcaster.shared(replace(asked[0])) is given[0]
+    assert stream.broadcaster.shared(Wanted()) == Wanted()
 
 
 async def test_silence_is_broken_by_a_heartbeat_that_moves_the_position(stream: Stream, take: Take) -> None:
