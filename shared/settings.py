@@ -19,8 +19,8 @@ class KafkaSettings(BaseSettings):
     kafka_bootstrap: str = Field(description="Kafka's bootstrap servers, as host:port[,host:port].")
     kafka_transactions: bool = Field(
         default=True,
-        description="Publish with idempotence and a transactional id, which fences a frozen relay (ADR 0002). Off only "
-        "for the embedded memory broker, which knows neither; the relay then waits out the delivery timeout instead.",
+        description="Publish with idempotence, and behind a fence that transactions put up against a frozen relay (ADR "
+        "0011). Off only for the embedded memory broker, which knows neither; the relay then waits out a delivery.",
     )
     kafka_replication_factor: int = Field(default=1, ge=1, description="Replicas of each topic that is created.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

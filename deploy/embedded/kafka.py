@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +25,17 @@ class KafkaUnavailable(StartFailedError):
 class KafkaBroker(Server):
     """One Apache Kafka node, broker and controller in one; ready in about 4 s, its data kept in `directory`.
 
-    Starting raises `KafkaUnavailable` without Java or jars. Wiped, it is a new cluster.
+    Starting raises `KafkaUnavailable` without Java or jars. Wiped, it is a new cluster. `settings` are the broker's, by
+    its names, beside or instead of those here.
     """
 
     start_seconds = 60
     stop_seconds = 20
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, port: int | None = None, *, settings: Mapping[str, str | int] | None = None
+    ) -> None:
+        self._settings = settings or {}
         self.directory = directory.resolve()
         self._data = self.directory / "data"
         self._properties = self.directory / "server.properties"
@@ -77,7 +81,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 num.network.threads=2
 num.io.threads=4
-"""
+""" + "".join(f"{name}={value}\n" for name, value in self._settings.items())
 
     def _format(self, lib: Path) -> None:
         """Copy a formatted directory under a cluster id of its own: formatting takes a JVM of its own, 3 s."""

@@ -1,4 +1,4 @@
-"""From the outbox to Kafka, once per row unless something dies in between (DESIGN rule 2, ADR 0002).
+"""From the outbox to Kafka, once per row unless something dies in between (ADR 0002, ADR 0011).
 
 One relay leads per database. It holds an advisory lock on the connection that also marks rows, so whoever loses the
 lock can mark nothing. It takes unpublished rows, never those above a high-water mark, since ids do not commit in order.
@@ -8,16 +8,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-from aiokafka.producer import sender
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from shared.messaging import epoch as epochs
-from shared.messaging.record_batches import Burst, Row, burst_of, transmit
+from shared.messaging.record_batches import Burst, Row, burst_of
+from shared.messaging.relay_producer import DELIVERY_SECONDS, RelayProducer
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import connect
 from shared.postgres.transaction import HINT_CHANNEL
@@ -29,14 +30,13 @@ LOCK = 0x6D65646C_6564  # "medled"; advisory locks are per database, and so is t
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
-DELIVERY_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0  # an acknowledgement that takes longer may wait for a broker that has lost its topics
 LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
 BURST_BYTES = 4_000_000  # of payloads at a time, three times in memory, twice each: dead letters can be large
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
 
-# A transaction can begin once Kafka has marked the end of the one before, some 2 ms later. aiokafka asks again after 20
-# and has no setting for it: a burst took 27 ms instead of 5.
-sender.BACKOFF_OVERRIDE = 0.002
+# Goes on while the machine sleeps, where there is such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 if TYPE_CHECKING:
     Direct = asyncpg.Connection[asyncpg.Record]
@@ -54,6 +54,7 @@ class Relay:
         self._hint = asyncio.Event()
         self._busy = asyncio.Lock()  # the leader's one connection takes one statement at a time
         self._ending = False
+        self._beaten = 0.0
         self.leading = False
         self.published = 0
 
@@ -109,39 +110,63 @@ class Relay:
     async def _keep_beating(self, conn: Direct) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            async with self._busy:
-                await conn.execute("update relay_leader set beat_at = now() where pid = pg_backend_pid()")
+            await self._beat(conn)
+
+    async def _beat(self, conn: Direct) -> None:
+        async with self._busy:
+            asked = time.clock_gettime(_CLOCK)
+            await conn.execute("update relay_leader set beat_at = now() where pid = pg_backend_pid()")
+        self._beaten = asked
+
+    async def _still_leads(self, conn: Direct) -> None:
+        """Raises ProducerFenced when Postgres did not answer this leader lately and does not now: it may be deposed."""
+        if time.clock_gettime(_CLOCK) - self._beaten > STALE_SECONDS / 2:
+            try:
+                await self._beat(conn)
+            except UNAVAILABLE as error:
+                raise ProducerFenced("this relay may have been deposed") from error
 
     async def _publish_until_broken(self, conn: Direct) -> None:
-        producer = _producer(self._settings, self._service)
+        """Publish until the broker refuses or is another: its fences are gone with what it lost."""
         try:
-            await producer.start()
-            checked = 0.0
-            while True:
-                if time.monotonic() - checked > epochs.CHECK_SECONDS:
-                    await self._refill_a_new_broker(conn)
-                    checked = time.monotonic()
-                self._hint.clear()
-                if not await self._drain_gracefully(conn, producer, until=checked + epochs.CHECK_SECONDS):
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(POLL_SECONDS):
-                            await self._hint.wait()
+            life = await self._refill_a_new_broker(conn)
+            await self._beat(conn)  # whoever starts a producer fences all others, and only the leader may
+            still_leads = partial(self._still_leads, conn)
+            producer = RelayProducer(self._settings, service=self._service, still_leads=still_leads)
+            try:
+                await producer.start()
+                await self._publish_while_it_lives(conn, producer, life)
+            finally:
+                with suppress(KafkaError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await producer.stop()
         except KafkaError as error:
             log.warning("broker unavailable to the relay", error=type(error).__name__, detail=str(error)[:200])
             await asyncio.sleep(1)
             if conn.is_closed():
                 raise
-        finally:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(5):
-                    await producer.stop()
 
-    async def _refill_a_new_broker(self, conn: Direct) -> None:
+    async def _publish_while_it_lives(self, conn: Direct, producer: RelayProducer, life: UUID) -> None:
+        checked = time.monotonic()
+        while True:
+            self._hint.clear()
+            if not await self._drain_gracefully(conn, producer, until=checked + epochs.CHECK_SECONDS):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._hint.wait()
+            if time.monotonic() - checked > epochs.CHECK_SECONDS:
+                if await self._refill_a_new_broker(conn) != life:
+                    return
+                await producer.renew()
+                checked = time.monotonic()
+
+    async def _refill_a_new_broker(self, conn: Direct) -> UUID:
+        """The broker's life now; when the database knew another, what it retained is unpublished again."""
         current = await self._watcher.current()
         async with self._busy:
             known = await epochs.remembered(conn, "relay")
             if known == current:
-                return
+                return current
             async with conn.transaction():
                 if known is not None:
                     rows = await conn.execute(
@@ -149,8 +174,9 @@ class Relay:
                     )
                     log.warning("the broker is new: publishing retained rows again", rows=rows.split()[-1])
                 await epochs.remember(conn, "relay", current)
+        return current
 
-    async def _drain_gracefully(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
+    async def _drain_gracefully(self, conn: Direct, producer: RelayProducer, *, until: float) -> bool:
         """The same as `_drain`, but when cancelled the burst under way is finished: what the broker took is marked."""
         draining = asyncio.create_task(self._drain(conn, producer, until=until))
         try:
@@ -162,7 +188,7 @@ class Relay:
                     await asyncio.gather(draining, return_exceptions=True)
             raise
 
-    async def _drain(self, conn: Direct, producer: AIOKafkaProducer, *, until: float) -> bool:
+    async def _drain(self, conn: Direct, producer: RelayProducer, *, until: float) -> bool:
         """Publish what is unpublished: one burst is under way while the one before it is marked and the next one made.
 
         True when cut short by time.
@@ -216,33 +242,25 @@ class Relay:
                 )
             self.published += len(rows)
 
-    async def _send(self, producer: AIOKafkaProducer, burst: Burst) -> None:
-        """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""
-        if self._settings.kafka_transactions:
-            async with producer.transaction():
-                await transmit(producer, burst)
-        else:
-            await transmit(producer, burst)
+    async def _send(self, producer: RelayProducer, burst: Burst) -> None:
+        """Have the broker acknowledge all rows; raises KafkaError when it did not take every one.
 
-
-def _producer(settings: Settings, service: str) -> AIOKafkaProducer:
-    options: dict[str, Any] = {"acks": "all"}
-    if settings.kafka_transactions:
-        # Starting a producer with this id fences every earlier one that had it, frozen ones included.
-        options = {"enable_idempotence": True, "transactional_id": f"medled-{service}-relay"}
-    return AIOKafkaProducer(
-        **settings.kafka_client(),
-        max_batch_size=950_000,
-        max_request_size=1_000_000,
-        request_timeout_ms=int(DELIVERY_SECONDS * 1000),
-        **options,
-    )
+        A broker that is away is waited for. One that lost its topics would be waited for in vain: here it gets them.
+        """
+        sending = asyncio.create_task(producer.publish(burst))
+        try:
+            while not (await asyncio.wait([sending], timeout=PATIENCE_SECONDS))[0]:
+                with suppress(KafkaError, TimeoutError):
+                    await self._watcher.current()
+            await sending
+        finally:
+            sending.cancel()
 
 
 async def _depose_if_frozen(conn: Direct) -> None:
     """End the leader's connection when its heart has not beaten for a while: a stopped process keeps its lock for ever.
 
-    It loses lock and marking in one go; what it may still send when it thaws is fenced by the transactional id. One
+    It loses lock and marking in one go; what it may still send when it thaws, the next leader's producer fences. One
     whose statement Postgres is still working on, as a refill's, does not beat meanwhile, and is not frozen.
     """
     deposed = await conn.fetchval(

@@ -107,6 +107,11 @@ class Stage:
         """While this file is there, a batch waits, done but not committed."""
         return self.directory / "paused"
 
+    @property
+    def mark(self) -> str:
+        """The file by which a variant knows that it has reached its point."""
+        return str(self.directory / "reached")
+
     def _environment(self, service: str, variant: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MEDLED_", "OTEL_"))}
         return {
@@ -124,7 +129,7 @@ class Stage:
             "MEDLED_RELAY_BATCH_SIZE": "200",
             "PROBE_SERVICE": service,
             "PROBE_HASTE": "1",
-            MARK: str(self.directory / "reached"),
+            MARK: self.mark,
             **({"PROBE_VARIANT": variant} if variant else {}),
             **({PAUSE_FILE: str(self.pause_file)} if service == CONSUMER and self._pausing else {}),
         }

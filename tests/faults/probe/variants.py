@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.protocol.produce import ProduceRequest
 
-from shared.messaging import inbox
+from shared.messaging import inbox, relay
 from shared.messaging.consumer import Consumer
 from shared.messaging.handler import Handler, Received, Record
 from shared.messaging.offsets import remember_offsets
 from shared.messaging.record_batches import Burst, Row
 from shared.messaging.relay import Direct, Relay
+from shared.messaging.relay_producer import RelayProducer
 from shared.messaging.subscription import Subscription
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
@@ -21,6 +23,16 @@ from shared.runtime.worker import Worker
 
 MARK = "PROBE_MARK"
 """Environment: the file that remembers, beyond death, that the point was reached: a process dies there once."""
+
+FREEZE = ".freeze"
+"""Suffix of the mark's file: once that file is there, a process stops itself with the next burst in hand."""
+
+
+def _freeze_when_told() -> None:
+    told = Path(os.environ[MARK] + FREEZE)
+    if told.exists():
+        told.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _die_once() -> None:
@@ -51,7 +63,7 @@ class DiesBeforeMark(Relay):
 class MarksBeforeAcknowledgement(Relay):
     """Wrong: a row is called published before it is."""
 
-    async def _send(self, producer: AIOKafkaProducer, burst: Burst) -> None:
+    async def _send(self, producer: RelayProducer, burst: Burst) -> None:
         if self._conn is not None:
             await super()._mark(self._conn, burst.rows)
         _die_once()
@@ -62,6 +74,35 @@ class MarksBeforeAcknowledgement(Relay):
     async def _lead(self, conn: Direct, *, after_unclean_end: bool) -> None:
         self._conn = conn
         await super()._lead(conn, after_unclean_end=after_unclean_end)
+
+
+class FreezesWithABurstInHand(RelayProducer):
+    """Stopped when it has just seen that it leads, and is about to write to its connection."""
+
+    async def _send_while_leading(self, node_id: Any, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await self._still_leads()
+            _freeze_when_told()
+        return await self._send_request(node_id, request, **options)
+
+
+class FreezesAndHasNoFence(FreezesWithABurstInHand):
+    """Wrong: a producer id of its own in every term, as an idempotent producer has without a transactional id."""
+
+    async def start(self) -> None:
+        self._fence = None
+        await AIOKafkaProducer.start(self)
+
+
+class FreezesAndNeverAsks(FreezesWithABurstInHand):
+    """Wrong: sends again whatever has become of its leadership."""
+
+    async def _still_leads_or_not(self) -> None:
+        return
+
+    async def start(self) -> None:
+        self._still_leads = self._still_leads_or_not
+        await super().start()
 
 
 class CommitsBeforeProcessing(Consumer):
@@ -95,6 +136,13 @@ def _marks_before_acknowledgement(worker: Worker) -> None:
     worker.relay.__class__ = MarksBeforeAcknowledgement
 
 
+def _with_producer(kind: type[RelayProducer]) -> Callable[[Worker], None]:
+    def change(_: Worker) -> None:
+        setattr(relay, "RelayProducer", kind)  # noqa: B010 - mypy takes no class for a variable
+
+    return change
+
+
 def _commits_before_processing(worker: Worker) -> None:
     worker.consumer.__class__ = CommitsBeforeProcessing
 
@@ -107,6 +155,9 @@ VARIANTS: dict[str, Callable[[Worker], None]] = {
     "dies-before-offset-commit": _dies_before_offset_commit,
     "dies-before-mark": _dies_before_mark,
     "marks-before-acknowledgement": _marks_before_acknowledgement,
+    "freezes-with-a-burst-in-hand": _with_producer(FreezesWithABurstInHand),
+    "freezes-and-has-no-fence": _with_producer(FreezesAndHasNoFence),
+    "freezes-and-never-asks": _with_producer(FreezesAndNeverAsks),
     "commits-before-processing": _commits_before_processing,
     "no-inbox": _no_inbox,
 }

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -15,7 +14,6 @@ from weakref import ReferenceType, ref
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.producer import sender
 
 from deploy.embedded.process import free_port
 from shared.clock import Clock
@@ -207,11 +205,6 @@ async def test_what_faststream_fetches_with_is_our_own_fetch(kafka: str, databas
         subscribed.cancel()
         await asyncio.gather(subscribed, return_exceptions=True)
         await pool.close()
-
-
-def test_aiokafka_still_waits_between_transactions_as_the_relay_told_it() -> None:
-    assert sender.BACKOFF_OVERRIDE < 0.02
-    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender.AddPartitionsToTxnHandler)
 
 
 async def test_a_worker_for_whom_no_partition_is_left_is_ready_and_takes_over_when_the_other_ends(

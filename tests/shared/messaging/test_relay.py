@@ -19,6 +19,7 @@ from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+NOBODY: Any = None  # no producer: nothing is really sent
 
 
 async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their_aggregate(
@@ -57,7 +58,7 @@ async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their
     async with transaction(pool) as quickly:
         await outbox.add(quickly, *others, now=NOW)
     it = Recording(settings, service="enrolment")
-    await it._drain(conn, None, until=float("inf"))  # no producer: nothing is really sent
+    await it._drain(conn, NOBODY, until=float("inf"))
     assert [sequence for key, sequence in sent if key == slow.key] == ["1", "2"]
     assert len(sent) == it.published == 5
     await conn.close()
@@ -85,7 +86,7 @@ async def test_a_burst_holds_no_more_than_memory_has_room_for_and_the_rest_follo
     monkeypatch.setattr(relay, "burst_of", as_it_is)
     monkeypatch.setattr(relay, "BURST_BYTES", 3500)
     it = Recording(settings, service="enrolment")
-    await it._drain(conn, None, until=float("inf"))  # no producer: nothing is really sent
+    await it._drain(conn, NOBODY, until=float("inf"))
     assert bursts == [4, 4, 2]
     assert it.published == 10
     await conn.close()
@@ -113,7 +114,7 @@ async def test_a_relay_that_is_ended_marks_the_burst_that_the_broker_still_takes
     async with transaction(pool) as changing:
         await outbox.add(changing, *[UnitState(unit_id=new_id(), name=f"Unit {n}") for n in range(8)], now=NOW)
     it = Waiting(settings, service="enrolment")
-    draining = asyncio.create_task(it._drain_gracefully(conn, None, until=float("inf")))
+    draining = asyncio.create_task(it._drain_gracefully(conn, NOBODY, until=float("inf")))
     await sent.wait()
     await asyncio.sleep(0.1)  # the next burst is made meanwhile
     draining.cancel()

@@ -1,0 +1,81 @@
+"""A relay is frozen with a burst in hand, for a while or for longer than Kafka remembers it, and thaws."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
+from tests.faults.frozen import OlderAfterNewerError, freeze_with_a_burst_in_hand, replace, thaw_and_judge
+from tests.faults.stage import stage
+from tests.support.databases import Databases
+from tests.support.skipping import skip
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+FORGETS_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """Kafka that compacts at once, and forgets in seconds what it otherwise does in a day, or ten minutes."""
+    server = KafkaBroker(
+        tmp_path_factory.mktemp("kafka"),
+        settings={
+            "log.cleaner.backoff.ms": 300,
+            "producer.id.expiration.ms": FORGETS_SECONDS * 1000,
+            "producer.id.expiration.check.interval.ms": 200,
+            "connections.max.idle.ms": FORGETS_SECONDS * 1000,
+        },
+    )
+    try:
+        server.start()
+    except KafkaUnavailable as missing:
+        skip(str(missing))
+    yield server
+    server.child.kill()
+
+
+@pytest.fixture(scope="module")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    server = KafkaBroker(tmp_path_factory.mktemp("kafka"), settings={"log.cleaner.backoff.ms": 300})
+    try:
+        server.start()
+    except KafkaUnavailable as missing:
+        skip(str(missing))
+    yield server
+    server.child.kill()
+
+
+async def play(kafka: KafkaBroker, databases: Databases, directory: Path, variant: str, frozen_for: float = 0) -> None:
+    async with stage(kafka, databases, directory) as ground:
+        frozen = await freeze_with_a_burst_in_hand(ground, variant)
+        await replace(ground)
+        await asyncio.sleep(frozen_for)
+        await thaw_and_judge(ground, frozen)
+
+
+async def test_what_a_frozen_relay_has_in_hand_does_not_land_behind_its_successors_records(
+    kafka_server: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    await play(kafka_server, database, tmp_path, "freezes-with-a-burst-in-hand")
+
+
+async def test_it_does_not_land_when_it_thaws_after_kafka_has_forgotten_whom_to_refuse(
+    forgetful: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    await play(forgetful, database, tmp_path, "freezes-with-a-burst-in-hand", frozen_for=3 * FORGETS_SECONDS)
+
+
+async def test_these_tests_notice_a_relay_without_a_fence(
+    kafka_server: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    with pytest.raises(OlderAfterNewerError):
+        await play(kafka_server, database, tmp_path, "freezes-and-has-no-fence")
+
+
+async def test_these_tests_notice_a_relay_that_does_not_ask_whether_it_leads(
+    forgetful: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    with pytest.raises(OlderAfterNewerError):
+        await play(forgetful, database, tmp_path, "freezes-and-never-asks", frozen_for=3 * FORGETS_SECONDS)
