@@ -100,6 +100,9 @@ class Settings(KafkaSettings):
     relay_batch_size: int = Field(default=4000, ge=1, le=20_000, description="Most rows one publishing round takes.")
     outbox_retention_days: int = Field(default=14, ge=1, description="How long published rows are kept for a refill.")
     inbox_retention_days: int = Field(default=120, ge=30, description="How long a handled id is remembered.")
+    audit_retention_days: int | None = Field(
+        default=None, ge=30, description="How long the audit log keeps its entries; for ever when unset."
+    )
     park_timeout_hours: float = Field(default=24, gt=0, description="How long a record waits for its parent.")
 
     clock_file: Path | None = Field(

@@ -31,7 +31,16 @@ class Page(BaseModel, Generic[T]):
 
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items on the page.")]
-Cursor = Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=2000,
+        description="`next` of the page before, as it was: URL-safe Base64 without padding. What is in it is the "
+        "list's own, and may change with any release.",
+        examples=["WyIwMTk4YzBkZS0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDEiXQ"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
+    ),
+]
 
 
 def encode_cursor(*position: UUID | datetime | date | str | int) -> str:

@@ -71,7 +71,7 @@ async def claim(conn: Connection, consumer: str, now: datetime, only: UUID | Non
         """
         select * from set_aside where consumer = $1 and state = 'parked' and retry_at <= $2
             and ($3::uuid is null or id = $3)
-        order by set_aside_at limit 1 for update skip locked
+        order by retry_at limit 1 for update skip locked
         """,
         consumer, now, only,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.migrate import pending_migrations
 from shared.postgres.pool import Pool
 from shared.runtime.metrics import Gauges
+from shared.security import audit
 from shared.service import Service
 from shared.settings import Settings
 from shared.timers import TimerHandler, Timers
@@ -121,6 +122,8 @@ class Worker:
         now = datetime.now(UTC)
         await outbox.prune(self._pool, now - timedelta(days=self._settings.outbox_retention_days))
         await inbox.forget_before(self._pool, now - timedelta(days=self._settings.inbox_retention_days))
+        if (kept := self._settings.audit_retention_days) is not None:
+            await audit.forget(self._pool, "medled:retention", before=now - timedelta(days=kept), now=now)
 
     async def _serve_health(self) -> None:
         app = Starlette(routes=[Route("/health/live", _live), Route("/health/ready", self._ready)])

@@ -192,7 +192,9 @@ def change_approver(enrolment: Enrolment, member: Member) -> Event:
 def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
     """The decider says no. Raises CannotChangeError."""
     must_allow(enrolment.status, Change.decline)
-    return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, member)]
+    # Whose no it was is the decider's and the person's matter, and nobody's who reads the stream (ADR 0013).
+    undecided_by = replace(member, manager_id=None)
+    return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, undecided_by)]
 
 
 def withdraw(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:

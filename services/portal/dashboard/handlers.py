@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.portal.dashboard import domain, store
-from shared.events import ProgrammePublished
+from shared.events import CohortOpened, ProgrammePublished
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection
 
@@ -77,6 +77,26 @@ async def project_catalogue(conn: Connection, events: Sequence[Received[Any]], _
         await store.put_cohorts(conn, domain.newest(cohorts, key=lambda row: row.id))
 
 
+async def project_versions(conn: Connection, events: Sequence[Received[Any]], _now: datetime) -> None:
+    published = [
+        store.ProgrammeVersionRow(
+            e.data.programme_id, e.data.version,
+            {milestone.key: milestone.title.model_dump() for milestone in e.data.milestones},
+        )
+        for e in events
+        if isinstance(e.data, ProgrammePublished)
+    ]  # fmt: skip
+    cohorts = [
+        store.CohortVersionRow(e.data.cohort_id, e.data.programme_id, e.data.programme_version)
+        for e in events
+        if isinstance(e.data, CohortOpened)
+    ]
+    if published:
+        await store.put_programme_versions(conn, published)
+    if cohorts:
+        await store.put_cohort_versions(conn, cohorts)
+
+
 def handlers() -> list[Handler]:
     """Upserts by key that keep the newest sequence, so none has an effect that could double."""
     return [
@@ -87,4 +107,5 @@ def handlers() -> list[Handler]:
         Handler(
             "portal.dashboard.catalogue", (ProgrammePublished, *domain.COHORT_STATES), project_catalogue, "every_fact"
         ),
+        Handler("portal.dashboard.versions", (ProgrammePublished, CohortOpened), project_versions, "every_fact"),
     ]

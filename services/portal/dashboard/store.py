@@ -63,6 +63,18 @@ class CohortRow(NamedTuple):
     state: str
 
 
+class ProgrammeVersionRow(NamedTuple):
+    programme_id: UUID
+    version: int
+    milestones: dict[str, dict[str, str]]
+
+
+class CohortVersionRow(NamedTuple):
+    cohort_id: UUID
+    programme_id: UUID
+    version: int
+
+
 async def put_enrolments(conn: Connection, rows: Sequence[EnrolmentRow]) -> None:
     """Keep the newest state of each enrolment; `rows` holds each id once, as in every function here."""
     await conn.execute(
@@ -141,6 +153,30 @@ async def put_programmes(conn: Connection, rows: Sequence[ProgrammeRow]) -> None
         on conflict (id) do update set (sequence, title, milestones)
             = (excluded.sequence, excluded.title, excluded.milestones)
         where p.sequence < excluded.sequence
+        """,
+        *_columns(rows),
+    )
+
+
+async def put_programme_versions(conn: Connection, rows: Sequence[ProgrammeVersionRow]) -> None:
+    """Keep the milestones of each version: once published it never changes."""
+    await conn.execute(
+        """
+        insert into programme_versions (programme_id, version, milestones)
+        select * from unnest($1::uuid[], $2::int[], $3::jsonb[]) order by 1, 2
+        on conflict do nothing
+        """,
+        *_columns(rows),
+    )
+
+
+async def put_cohort_versions(conn: Connection, rows: Sequence[CohortVersionRow]) -> None:
+    """Keep which version each cohort runs: it never runs another."""
+    await conn.execute(
+        """
+        insert into cohort_versions (cohort_id, programme_id, version)
+        select * from unnest($1::uuid[], $2::uuid[], $3::int[]) order by 1
+        on conflict do nothing
         """,
         *_columns(rows),
     )

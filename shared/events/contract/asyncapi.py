@@ -165,14 +165,20 @@ def _channel(topic: Topic) -> Json:
                 "partitions": topic.partitions,
                 "topicConfiguration": {"cleanup.policy": ["compact"]}
                 if topic.compacted
-                else {"cleanup.policy": ["delete"], "retention.ms": -1},
+                else {"cleanup.policy": ["delete"], "retention.ms": int(topic.configuration["retention.ms"])},
                 "bindingVersion": "0.5.0",
             }
         },
         "x-medled-restricted": topic.restricted,
-        "x-medled-retention": "the newest record of each key" if topic.compacted else "without limit",
+        "x-medled-retention": _retention(topic),
         "x-medled-key": events[0].key_field if events else None,
     }
+
+
+def _retention(topic: Topic) -> str:
+    if topic.compacted:
+        return "the newest record of each key"
+    return "without limit" if topic.kept_days is None else f"{topic.kept_days} days"
 
 
 def _operations(topics: Mapping[str, Topic]) -> Json:

@@ -16,6 +16,7 @@ from shared.events import (
     EnrolmentWaitlisted,
     EnrolmentWithdrawn,
     Event,
+    Milestone,
     MilestoneAttested,
     MilestoneReached,
     MilestoneUndone,
@@ -23,6 +24,7 @@ from shared.events import (
     NotificationDeferred,
     NotificationFailed,
     NotificationSent,
+    Practice,
     ProgrammePublished,
     ResultsReleased,
     RoundClosed,
@@ -153,3 +155,21 @@ async def test_the_newest_version_of_a_programme_names_it(pool: Pool, take: Take
     await take(list(reversed(organisation.told)))
     async with transaction(pool) as conn:
         assert await conn.fetchval("select title->>'sv' from programmes") == "Nytt"
+
+
+async def test_a_milestone_has_the_title_of_the_version_that_its_cohort_runs(pool: Pool, take: Take) -> None:
+    organisation = Organisation()
+    organisation.catalogue()
+    organisation.enrolment(EnrolmentRequested, EnrolmentApproved, EnrolmentActivated, MilestoneReached)
+    renamed = Milestone(
+        key="first_meeting", title=Title(sv="Mötet", en="The meeting"), practices=(Practice.leading_meetings,)
+    )
+    organisation.tell(
+        ProgrammePublished(
+            programme_id=organisation.programme, version=2, title=Title(sv="Nytt", en="New"), milestones=(renamed,)
+        )
+    )
+    await take(organisation.told)
+    async with transaction(pool) as conn:
+        titles = await conn.fetch("select milestone_title from stream_entries where milestone_title is not null")
+    assert [row["milestone_title"]["en"] for row in titles] == ["First meeting"]

@@ -57,6 +57,9 @@ def test_every_topic_is_a_channel_with_its_marks() -> None:
     assert (people["x-medled-restricted"], people["x-medled-key"]) == (True, "person_id")
     assert people["bindings"]["kafka"]["topicConfiguration"] == {"cleanup.policy": ["compact"]}
     assert (enrolment["x-medled-restricted"], enrolment["x-medled-retention"]) == (False, "without limit")
+    letters = channels["medled.feedback.dead-letters.v1"]
+    assert letters["x-medled-retention"] == f"{load_topics()['medled.feedback.dead-letters.v1'].kept_days} days"
+    assert letters["bindings"]["kafka"]["topicConfiguration"]["retention.ms"] == 90 * 86_400_000
     assert channels["medled.feedback.dead-letters.v1"]["messages"].keys() == {"dead-letter"}
 
 

@@ -1,7 +1,7 @@
 """Who may do what where: the units' tree, the reporting line, the audit log."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from shared.errors import ProblemError
 from shared.events.vocabulary import Role
 from shared.ids import new_id
 from shared.postgres.pool import Pool, create_pool
-from shared.security.audit import audit, audit_all
+from shared.security.audit import audit, audit_all, forget
 from shared.security.authorization import is_manager_of, require, units_of
 from shared.security.machine_tokens import issue_token, token_digest
 from shared.security.principal import Principal
@@ -123,6 +123,25 @@ async def test_the_audit_log_keeps_what_was_done_and_cannot_be_rewritten(pool: P
     for statement in ("update audit_log set action = 'nothing'", "delete from audit_log", "truncate audit_log"):
         with pytest.raises(asyncpg.RaiseError, match="append-only"):
             await pool.execute(statement)
+
+
+async def test_the_audit_log_forgets_in_one_way_which_is_on_record_itself(pool: Pool) -> None:
+    now = datetime.now(UTC)
+    anna, bo = new_id(), new_id()
+    async with pool.acquire() as conn:
+        for days, subject in ((100, anna), (90, bo), (80, anna), (1, anna)):
+            await audit(conn, somebody(), "person.read", subject, now - timedelta(days=days))
+    assert await forget(pool, "medled:retention", before=now - timedelta(days=85), now=now, most=1) == 2
+    assert await forget(pool, "person:x", before=now, now=now, about=anna) == 2
+    assert await forget(pool, "person:x", before=now + timedelta(days=1), now=now, about=anna) == 0
+    left = await pool.fetch("select principal, action, subject from audit_log order by at, id")
+    assert [(row["principal"], row["action"]) for row in left] == [
+        ("medled:retention", "audit.forgotten"), ("medled:retention", "audit.forgotten"),
+        ("person:x", "audit.forgotten"),
+    ]  # fmt: skip
+    assert left[-1]["subject"] == anna
+    with pytest.raises(asyncpg.RaiseError, match="append-only"):
+        await pool.execute("delete from audit_log")
 
 
 def test_a_machine_token_is_long_random_and_known_only_by_its_hash() -> None:
