@@ -19,7 +19,9 @@ from services.feedback.responses.domain import InvitationState, Refusal
 from services.feedback.results.domain import CellState
 from services.feedback.results.handlers import TOO_FEW
 from services.feedback.rounds.domain import Ending, NotOpened, RoundState
-from services.notifications.channels.domain import Kind, Reason, ServerFault, Status
+from services.notifications.channels.domain import Reason, ServerFault, Status
+from services.notifications.kinds.every import KINDS
+from services.notifications.kinds.kind import Channel
 from services.portal.dashboard.domain import COHORT_STATES, DELIVERY_STATES, ENROLMENT_STATES, ROUND_STATES
 from shared.events import Bucket, CloseReason, Group, PersonStatus, Practice, Role
 from shared.events.codes import code_sets, titles
@@ -44,7 +46,7 @@ ENUMS: dict[str, tuple[type[StrEnum], ...]] = {
     "bucket": (Bucket,),
     "invitation_state": (InvitationState,),
     "cell_state": (CellState,),
-    "notification_kind": (Kind,),
+    "channel": (Channel,),
     "delivery_status": (Status,),
     "delivery_reason": (Reason,),
     "mail_server_reason": (ServerFault,),
@@ -57,7 +59,7 @@ OTHERS = {
     "delivery_status": {*DELIVERY_STATES.values()},
     "withheld_reason": {TOO_FEW},
     "round_kind": {"milestone"},  # what the programmes' plans say; the sample's and the demo's
-    "channel": {"mail"},
+    "notification_kind": {*KINDS},
     "dead_letter_reason": {*REASONS},
 }
 NO_LONGER_SENT = {"close_reason": {"complete"}}

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
 from deploy.stack import NoStackError, find_stack
+
+if TYPE_CHECKING:
+    from shared.events.topics import Topic
 
 
 def topics(
@@ -73,9 +76,15 @@ def _list(as_json: bool) -> None:
                 (
                     topic.name,
                     topic.partitions,
-                    "newest per key" if topic.compacted else "for ever",
+                    _kept(topic),
                     "services" if topic.restricted else "everybody",
                 )
                 for topic in known
             ],
         )
+
+
+def _kept(topic: "Topic") -> str:
+    if topic.compacted:
+        return "newest per key"
+    return f"{topic.kept_days} days" if topic.kept_days else "for ever"

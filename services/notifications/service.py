@@ -30,5 +30,6 @@ SERVICE = DeclaredService(
         routers=[deliveries.router, delivery_pages.router],
     ),
     handlers=[*directory.handlers(), *routing.handlers()],
+    timers=routing.timers(),
     loops=[_sending],
 )

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, model_validator
 from services.notifications.channels.mail.compose import AddressError, Composer, envelope_address
 from services.notifications.channels.mail.sender import SenderSettings
 from services.notifications.channels.mail.smtp import ServerSettings
+from shared.events.invitations import InvitationFact
+from shared.events.topics import load_topics
 from shared.settings import Settings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -64,6 +66,17 @@ class NotificationsSettings(Settings):
     def message_id_domain(self) -> str:
         """What follows the @ in a Message-ID: the sender's domain. Raises ValueError when no sender is set."""
         return self._needed("mail_sender").rpartition("@")[2].encode("idna").decode()
+
+    @property
+    def round_mail_kept(self) -> timedelta:
+        """How long mail about a round names anybody here: as long as the topic that says whom to invite keeps it.
+
+        Raises ValueError when topics.yaml keeps that for ever.
+        """
+        days = load_topics(self.topics_file)[InvitationFact.topic].kept_days
+        if days is None:
+            raise ValueError(f"{InvitationFact.topic} has no kept_days in topics.yaml; who was asked must be forgotten")
+        return timedelta(days=days)
 
     def composer(self) -> Composer:
         """What writes mails. Raises ValueError, naming the setting that is missing."""

@@ -77,8 +77,9 @@ class Handler:
         what must wait for its parent or is refused. It runs again with the same events when the transaction fails.
     mode: `latest_state` skips an event older than one already applied to the same aggregate; `every_fact` takes each
         once, in no order that it may rely on after a replay.
-    effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; None where the
-        effect is an upsert by key, which cannot double.
+    effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; where an event
+        has several, "table.column/more/columns", which together tell them apart. None where the effect is an upsert by
+        key, which cannot double.
     """
 
     name: str

@@ -139,7 +139,8 @@ async def _setting_differences(admin: AIOKafkaAdminClient, topics: list[Topic]) 
         for resource in response.resources
     }
     return [
-        f"{topic.name} has {key}={actual[topic.name][key]}, {value} is declared"
+        f"{topic.name} has {key}={actual[topic.name][key]}, {value} is declared; to set it: kafka-configs.sh --alter "
+        f"--entity-type topics --entity-name {topic.name} --add-config {key}={value}"
         for topic in topics
         for key, value in topic.configuration.items()
         if key in actual.get(topic.name, {}) and actual[topic.name][key] != value

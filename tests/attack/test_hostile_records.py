@@ -196,5 +196,5 @@ async def test_a_forged_invitation_for_one_that_is_known_sends_nobody_its_link(s
         await at.handle(record_of(true.model_copy(update=changes), sequence=2))
     await at.replay()
     assert await at.reasons() == ["conflict", "conflict"]
-    told = await at.pool.fetch("select recipient_id from notifications")
+    told = await at.pool.fetch("select recipient_id from messages")
     assert [row["recipient_id"] for row in told] == [respondent.person_id]

@@ -110,7 +110,7 @@ class Organisation:
 
     async def _is_quiet(self) -> bool:
         open_: int = await self.notifications.fetchval(
-            "select count(*) from notifications where status not in ('sent', 'failed', 'suppressed')"
+            "select count(*) from deliveries where status not in ('sent', 'failed', 'suppressed')"
         )
         return open_ == 0
 
@@ -198,7 +198,9 @@ async def test_told_as_0_1_0_told_it_the_attacker_puts_every_mail_with_its_round
     await organisation.open_rounds([house.co_leader, *house.peers[:3]])
     await organisation.mail()
     records = await organisation.told()
-    rows = await organisation.notifications.fetch("select * from notifications")
+    rows = await organisation.notifications.fetch(
+        "select m.*, d.* from deliveries d join messages m on m.id = notification_id"
+    )
     before = [
         Told({"ce_type": "medled.notification.sent.v1", "ce_id": str(new_id()), "ce_causationid": str(row["caused_by"]),
               "ce_correlationid": row["correlation_id"], "traceparent": row["traceparent"]},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.events.topics import load_topics
 from shared.messaging.topic_admin import ensure_topics, new_topic
@@ -36,15 +37,27 @@ async def test_a_topic_with_other_partitions_is_reported_and_left_alone(broker: 
 
 
 @pytest.mark.kafka
-async def test_apache_kafka_reports_a_topic_that_should_be_compacted(kafka: str, tmp_path: Path) -> None:
+async def test_apache_kafka_reports_a_topic_that_should_be_compacted_or_let_go_and_how_to_mend_it(
+    kafka: str, tmp_path: Path
+) -> None:
     file = tmp_path / "topics.yaml"
-    file.write_text(_TWO.replace("two", "three"))
+    file.write_text(_TWO.replace("two", "three") + "medled.four.v1: {carries: links, kept_days: 120}")
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic("medled.three.v1", 6, 1)])
-    await admin.close()
+    kept_for_ever = {"retention.ms": "-1"}
+    await admin.create_topics(
+        [NewTopic("medled.three.v1", 6, 1), NewTopic("medled.four.v1", 6, 1, topic_configs=kept_for_ever)]
+    )
     report = await ensure_topics(kafka, file=file)
-    assert "medled.three.v1 has cleanup.policy=delete, compact is declared" in report.differences
+    told = {difference.split(";")[0]: difference for difference in report.differences}
+    assert "medled.three.v1 has cleanup.policy=delete, compact is declared" in told
+    limit = told["medled.four.v1 has retention.ms=-1, 10368000000 is declared"]
+    assert limit.endswith("--entity-name medled.four.v1 --add-config retention.ms=10368000000")
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, "medled.four.v1", {"retention.ms": "10368000000"})]
+    )
+    assert [each for each in (await ensure_topics(kafka, file=file)).differences if "four" in each] == []
+    await admin.close()
 
 
 def test_with_three_replicas_an_acknowledgement_means_two_and_dead_letters_go_in_time() -> None:

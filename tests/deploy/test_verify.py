@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,24 @@ async def test_losses_and_doublings_are_each_found_by_id_and_counted(broker: str
         report = await all_.verify(wait=0.5)
         assert report.under_way == ["portal is up to 5 records behind"], "and what is under way is not called lost"
         assert (line(report).waiting, line(report).lost_ids) == (1, unsent)
+
+
+async def test_several_effects_of_one_event_are_doubled_when_they_are_alike_in_all_that_tells_them_apart(
+    broker: str, database: Databases
+) -> None:
+    """As of a fact that many people are told of: each of them once."""
+    each = replace(COUNT, effect="effects.caused_by/key/subject")
+    async with house(database, broker, each) as all_:
+        [cause] = [str(id_) for id_ in await publish(all_.producer, [requested()])]
+        assert (await all_.verify()).clean
+        copies = "insert into effects select caused_by, {}, key, sequence from effects where caused_by = $1 limit 1"
+        for _ in range(2):
+            await all_.consumer.execute(copies.format("gen_random_uuid()::text"), cause)
+        assert (await all_.verify()).clean
+        for _ in range(2):
+            await all_.consumer.execute(copies.format("subject"), cause)
+        report = await all_.verify()
+    assert (report.lost, report.doubled, line(report).doubled_ids) == (0, 2, [cause])
 
 
 async def answer(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:

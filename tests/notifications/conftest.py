@@ -136,4 +136,4 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: flo
 
 async def statuses(pool: Pool) -> list[str]:
     """The status of every notification, oldest first."""
-    return [row["status"] for row in await pool.fetch("select status from notifications order by id")]
+    return [row["status"] for row in await pool.fetch("select status from deliveries order by id")]

@@ -7,9 +7,11 @@ from uuid import UUID, uuid4
 
 from opentelemetry.context import Context
 
-from services.notifications.channels.domain import Attempt, Kind
+from services.notifications.channels.domain import Attempt
 from services.notifications.channels.mail.compose import Composer
 from services.notifications.channels.store import Mail
+from services.notifications.kinds.every import KINDS
+from services.notifications.kinds.kind import Channel
 from shared.events import Event, Group, InvitationIssued
 from shared.ids import new_id
 from shared.messaging.handler import Received
@@ -62,11 +64,11 @@ def invitation(respondent_id: UUID, subject_id: UUID, group: Group = Group.peer,
     return InvitationIssued(**(values | changes))
 
 
-def mail(kind: Kind = Kind.INVITATION, **changes: Any) -> Mail:
+def mail(kind: str = "invitation", **changes: Any) -> Mail:
     """A claimed mail to Åsa about Kim."""
     notification_id = new_id()
     made = Mail(
-        attempt=Attempt(notification_id, uuid4(), kind, new_id(), 1),
+        attempt=Attempt(notification_id, uuid4(), KINDS[kind], Channel.MAIL, new_id(), 1),
         locale="sv",
         params={
             "invitation_id": str(new_id()),

@@ -8,33 +8,25 @@ from uuid import UUID
 
 import pytest
 
-from services.notifications.channels.domain import Kind
-from services.notifications.channels.mail.compose import AddressError, envelope_address, one_line, texts, variant_of
+from services.notifications.channels.mail.compose import AddressError, envelope_address, one_line, texts
 from services.notifications.channels.store import Mail
-from services.notifications.routing.domain import WORTH_TELLING
+from services.notifications.kinds.every import KINDS, WORTH_TELLING
+from services.notifications.kinds.kind import Kind
 from shared.security.invitation_tokens import token_for
 from tests.notifications.factories import COMPOSER, LINK_SECRET, NOW, mail
 
-WITH_VARIANTS = (
-    Kind.INVITATION,
-    Kind.ENROLMENT_ACTIVE,
-    Kind.ENROLMENT_ENDED,
-    Kind.ROUND_WITHHELD,
-    Kind.SIGN_IN_CHANGED,
-    Kind.TEAMS_CHANGED,
-)
-EVERY_TEXT: list[tuple[Kind, dict[str, Any]]] = [
-    *[(Kind.INVITATION, {"group": group}) for group in ("self", "manager", "peer", "led", "customer")],
-    *[(Kind.ENROLMENT_ACTIVE, {"promoted": promoted}) for promoted in (True, False)],
-    *[(Kind.ENROLMENT_ENDED, {"how": how}) for how in ("expired", "withdrawn")],
-    *[(Kind.ROUND_WITHHELD, {"reason": reason}) for reason in WORTH_TELLING],
-    *[(Kind.SIGN_IN_CHANGED, {"change": change}) for change in ("replaced", "ended")],
+EVERY_TEXT: list[tuple[str, dict[str, Any]]] = [
+    *[("invitation", {"group": group}) for group in ("self", "manager", "peer", "led", "customer")],
+    *[("enrolment_active", {"promoted": promoted}) for promoted in (True, False)],
+    *[("enrolment_ended", {"how": how}) for how in ("expired", "withdrawn")],
+    *[("round_withheld", {"reason": reason}) for reason in WORTH_TELLING],
+    *[("sign_in_changed", {"change": change}) for change in ("replaced", "ended")],
     *[
-        (Kind.TEAMS_CHANGED, {"import_id": "i", "teams": teams, "unit_ids": [], "may_read": may_read})
+        ("teams_changed", {"import_id": "i", "teams": teams, "unit_ids": [], "may_read": may_read})
         for teams in ("1-4", "5-9", "10+")
         for may_read in (True, False)
     ],
-    *[(kind, {}) for kind in Kind if kind not in WITH_VARIANTS],
+    *[(kind.name, {}) for kind in KINDS.values() if len(kind.texts) == 1],
 ]
 
 
@@ -54,7 +46,7 @@ def body(claimed: Mail, subtype: str) -> str:
 @pytest.mark.parametrize("locale", ["sv", "en"])
 @pytest.mark.parametrize(("kind", "params"), EVERY_TEXT)
 def test_every_kind_of_mail_is_written_in_both_languages_with_no_place_left_open(
-    kind: Kind, params: dict[str, Any], locale: str
+    kind: str, params: dict[str, Any], locale: str
 ) -> None:
     base = mail(kind)
     claimed = mail(kind, locale=locale, params={**base.params, **params})
@@ -65,14 +57,20 @@ def test_every_kind_of_mail_is_written_in_both_languages_with_no_place_left_open
     assert read(claimed)["Content-Language"] == locale
 
 
-def test_swedish_and_english_say_different_things_everywhere() -> None:
-    for kind, params in EVERY_TEXT:
-        claimed = mail(kind, params={**mail(kind).params, **params})
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_text_of_every_kind_is_there_and_says_different_things_in_swedish_and_english(kind: Kind) -> None:
+    for text in kind.texts:
         for part in ("subject", "body", "action"):
-            sv, en = (texts().get(f"{kind.value}.{variant_of(claimed)}.{part}", locale) for locale in ("sv", "en"))
+            sv, en = (texts().get(f"{kind.name}.{text}.{part}", locale) for locale in ("sv", "en"))
             assert sv
             assert en
             assert sv != en
+
+
+def test_every_text_there_is_has_been_written_out() -> None:
+    assert {(kind, KINDS[kind].text({**mail(kind).params, **params})) for kind, params in EVERY_TEXT} == {
+        (kind.name, text) for kind in KINDS.values() for text in kind.texts
+    }
 
 
 def test_an_invitation_says_who_asks_until_when_and_carries_the_single_use_link() -> None:

@@ -57,7 +57,7 @@ async def place(pool: Pool, directory: Directory) -> UUID:
 async def fail_all(pool: Pool) -> None:
     await pool.execute(
         """
-        update notifications set status = 'failed', attempts = 8, reason = 'server_busy', reply_code = 451,
+        update deliveries set status = 'failed', attempts = 8, reason = 'server_busy', reply_code = 451,
             next_attempt_at = null, settled_at = $1
         """,
         NOW,
@@ -76,7 +76,7 @@ async def test_round_mail_is_listed_without_recipient_and_other_mail_with_the_pe
     seen = await pool.fetch("select action, subject from audit_log")
     assert [tuple(row) for row in seen] == [("delivery.read", person)]
     assert (oldest["kind"], oldest["recipient_id"]) == ("invitation", None)
-    row = await pool.fetchrow("select recipient_id, caused_by, params from notifications where kind = 'invitation'")
+    row = await pool.fetchrow("select recipient_id, caused_by, params from messages where kind = 'invitation'")
     assert row is not None
     one = await client.get(f"{LOG}/{oldest['id']}", headers=operator)
     page = await client.get("/notifications/deliveries", headers=operator)
@@ -92,7 +92,7 @@ async def test_rows_are_told_apart_by_recipient_and_trace_but_round_mail_by_its_
     await place(pool, directory)
     traces = {kind: f"{number:032x}" for number, kind in enumerate(("enrolment_active", "invitation"), start=0xABC)}
     for kind, trace in traces.items():
-        await pool.execute("update notifications set traceparent = $1 where kind = $2", f"00-{trace}-{1:016x}-01", kind)
+        await pool.execute("update messages set traceparent = $1 where kind = $2", f"00-{trace}-{1:016x}-01", kind)
     page = (await client.get("/notifications/deliveries?lang=en", headers=operator)).text
     assert "Åsa Öberg" in page
     assert "Hemlig" not in page
@@ -118,7 +118,7 @@ async def test_the_trace_of_round_mail_is_for_operators_alone(
     """It is the round's, which is public: the programme office would read how many were asked, and who got no mail."""
     await invite(pool, directory)
     await place(pool, directory)
-    await pool.execute("update notifications set traceparent = $1", f"00-{0xABC:032x}-{0xDEF:016x}-01")
+    await pool.execute("update messages set traceparent = $1", f"00-{0xABC:032x}-{0xDEF:016x}-01")
     office = await as_machine(pool, Role.programme_office)
     read = {name: (await client.get(LOG, headers=who)).json()["items"] for name, who in
             {"office": office, "operator": operator}.items()}  # fmt: skip
@@ -142,7 +142,7 @@ async def test_the_log_is_filtered_and_paged_without_gap_or_repeat(
         if page["next"] is None:
             break
         query["cursor"] = page["next"]
-    rows = await pool.fetch("select id from notifications where kind = 'invitation' order by id desc")
+    rows = await pool.fetch("select id from deliveries where kind = 'invitation' order by id desc")
     assert seen == [str(row["id"]) for row in rows]
     assert (await client.get(LOG, params={"status": "sent"}, headers=operator)).json()["items"] == []
 
@@ -183,11 +183,11 @@ async def test_the_programme_office_reads_but_does_not_retry(
 ) -> None:
     await place(pool, directory)
     await fail_all(pool)
-    notification = await pool.fetchval("select id from notifications")
+    notification = await pool.fetchval("select id from deliveries")
     office = await as_machine(pool, Role.programme_office)
     assert (await client.get(f"{LOG}/{notification}", headers=office)).status_code == 200
     assert (await client.post(f"{LOG}/{notification}/retry", headers=office)).status_code == 403
-    assert await pool.fetchval("select status from notifications") == "failed"
+    assert await pool.fetchval("select status from deliveries") == "failed"
 
 
 async def test_a_failed_message_gets_a_new_series_of_attempts_and_is_delivered(
@@ -196,7 +196,7 @@ async def test_a_failed_message_gets_a_new_series_of_attempts_and_is_delivered(
 ) -> None:  # fmt: skip
     await invite(pool, directory)
     await fail_all(pool)
-    notification = await pool.fetchval("select id from notifications")
+    notification = await pool.fetchval("select id from deliveries")
     headers = operator | {"idempotency-key": "once"}
     first = await client.post(f"{LOG}/{notification}/retry", headers=headers)
     again = await client.post(f"{LOG}/{notification}/retry", headers=headers)
@@ -214,9 +214,9 @@ async def test_only_what_failed_can_be_retried(
     pool: Pool, directory: Directory, client: AsyncClient, operator: dict[str, str]
 ) -> None:
     await place(pool, directory)
-    notification = await pool.fetchval("select id from notifications")
+    notification = await pool.fetchval("select id from deliveries")
     for status in ("queued", "sending", "deferred", "sent", "suppressed"):
-        await pool.execute("update notifications set status = $1", status)
+        await pool.execute("update deliveries set status = $1", status)
         answer = await client.post(f"{LOG}/{notification}/retry", headers=operator)
         assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[1]) == (409, "not-failed")
     assert await pool.fetchval("select count(*) from outbox") == 0
@@ -246,7 +246,7 @@ async def test_the_page_explains_every_reason_in_both_languages(
 ) -> None:
     await place(pool, directory)
     await fail_all(pool)
-    await pool.execute("update notifications set resent = 2")
+    await pool.execute("update deliveries set resent = 2")
     swedish = await client.get("/notifications/deliveries?lang=sv", headers=operator)
     english = await client.get("/notifications/deliveries?lang=en", headers=operator)
     assert "E-postservern bad oss återkomma." in swedish.text
@@ -270,7 +270,7 @@ async def test_an_operator_retries_from_the_page_and_another_site_cannot(
     await grant(pool, person, {Role.operator: None})
     await place(pool, directory)
     await fail_all(pool)
-    notification = await pool.fetchval("select id from notifications")
+    notification = await pool.fetchval("select id from deliveries")
     settings = client._transport.app.state.settings  # type: ignore[attr-defined]
     client.cookies.set(COOKIE, session_of(settings, "olle"))
     page = await client.get("/notifications/", follow_redirects=True)
@@ -280,7 +280,7 @@ async def test_an_operator_retries_from_the_page_and_another_site_cannot(
     assert foreign.status_code == 403
     answer = await client.post(path, data={"back": "status=failed"}, headers={"origin": ORIGIN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/notifications/deliveries?status=failed")
-    assert await pool.fetchval("select status from notifications") == "deferred"
+    assert await pool.fetchval("select status from deliveries") == "deferred"
 
 
 async def test_a_visitor_is_sent_to_sign_in(client: AsyncClient) -> None:

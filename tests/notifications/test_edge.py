@@ -41,7 +41,7 @@ async def test_a_worker_killed_after_the_server_accepted_has_its_mail_sent_again
     assert await statuses(pool) == ["sent"] * 3
     seen = message_ids(server)
     doubled = {one for one in seen if seen.count(one) > 1}
-    counted = {row["message_id"] for row in await pool.fetch("select message_id from notifications where resent > 0")}
+    counted = {row["message_id"] for row in await pool.fetch("select message_id from deliveries where resent > 0")}
     assert doubled
     assert doubled <= counted  # whatever may have arrived twice is counted; what was only claimed is counted with it
     assert await pool.fetchval("select count(*) from outbox") == 3
@@ -65,7 +65,7 @@ async def test_what_was_accepted_while_the_database_was_away_is_settled_when_it_
         await asyncio.to_thread(own_postgres.server.start)
         await until(lambda: _all_sent(pool))
     assert len(server.accepted) == 2
-    assert await pool.fetchval("select max(resent) from notifications") == 0
+    assert await pool.fetchval("select max(resent) from deliveries") == 0
     await pool.close()
 
 

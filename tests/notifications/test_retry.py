@@ -24,7 +24,7 @@ async def test_refused_for_good_retried_by_hand_and_refused_again_is_two_facts_a
 ) -> None:
     server.recipient_answer = lambda _: "550 5.1.1 no such user"
     await invite(pool, directory)
-    notification = await pool.fetchval("select id from notifications")
+    notification = await pool.fetchval("select id from deliveries")
     operator = {"authorization": f"Bearer {await add_machine(pool, 'a machine', {Role.operator: None})}"}
     worker = make_settings(Settings, dsn, port=free_port(), kafka_bootstrap=broker)
     async with (
@@ -53,4 +53,4 @@ async def _retry(client: AsyncClient, notification: str) -> None:
 
 
 async def _failed(pool: Pool) -> bool:
-    return bool(await pool.fetchval("select bool_and(status = 'failed') from notifications"))
+    return bool(await pool.fetchval("select bool_and(status = 'failed') from deliveries"))

@@ -37,7 +37,7 @@ async def test_an_invitation_is_queued_in_the_respondents_language_with_ids_only
     person = await directory.person(locale="en-GB", email="robin@example.org", given_name="Robin")
     event = received(invitation(person, await directory.person()))
     assert await route(pool, [event], now=NOW) == []
-    row = await pool.fetchrow("select * from notifications")
+    row = await pool.fetchrow("select m.*, d.* from deliveries d join messages m on m.id = notification_id")
     assert row is not None
     assert (row["status"], row["locale"], row["recipient_id"]) == ("queued", "en", person)
     assert (row["caused_by"], row["correlation_id"], row["next_attempt_at"]) == (event.id, "undertaking", NOW)
@@ -51,7 +51,7 @@ async def test_the_same_fact_twice_is_one_message(pool: Pool, directory: Directo
     event = received(invitation(await directory.person(), await directory.person()))
     await route(pool, [event, event])
     await route(pool, [event])
-    assert await pool.fetchval("select count(*) from notifications") == 1
+    assert await pool.fetchval("select count(*) from deliveries") == 1
 
 
 async def test_a_person_not_known_yet_is_waited_for_and_holds_up_nobody_else(pool: Pool, directory: Directory) -> None:
@@ -60,10 +60,10 @@ async def test_a_person_not_known_yet_is_waited_for_and_holds_up_nobody_else(poo
     waiting, fine = received(invitation(strange, subject)), received(invitation(known, subject))
     (parked,) = await route(pool, [waiting, fine])
     assert (parked.event_id, parked.waiting_for) == (waiting.id, f"person:{strange}")
-    assert await pool.fetchval("select recipient_id from notifications") == known
+    assert await pool.fetchval("select recipient_id from messages") == known
     await directory.person(id=strange)
     assert await route(pool, [waiting]) == []
-    assert await pool.fetchval("select count(*) from notifications") == 2
+    assert await pool.fetchval("select count(*) from deliveries") == 2
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_who_cannot_be_written_to_is_in_the_log_with_the_reason(
     pool: Pool, directory: Directory, person: dict[str, str | None], reason: str
 ) -> None:
     await route(pool, [received(invitation(await directory.person(**person), await directory.person()))])
-    row = await pool.fetchrow("select status, reason, next_attempt_at, settled_at from notifications")
+    row = await pool.fetchrow("select status, reason, next_attempt_at, settled_at from deliveries")
     assert row is not None
     assert (row["status"], row["reason"], row["next_attempt_at"]) == ("suppressed", reason, None)
     assert row["settled_at"] is not None
@@ -91,7 +91,7 @@ async def test_a_revoked_invitation_is_not_mailed_whichever_comes_first(
         await route(pool, both)
     for event in both if order == "issued first" else reversed(both) if order == "revoked first" else []:
         await route(pool, [event])
-    row = await pool.fetchrow("select status, reason from notifications")
+    row = await pool.fetchrow("select status, reason from deliveries")
     assert row is not None
     assert tuple(row) == ("suppressed", "invitation_revoked")
 
@@ -108,7 +108,7 @@ async def test_an_invitation_is_issued_once_and_its_link_goes_to_whom_it_was_iss
     for _ in range(2):
         [refused] = await route(pool, [forged])
         assert (refused.event_id, refused.reason) == (forged.id, "conflict")
-    assert [row["recipient_id"] for row in await pool.fetch("select recipient_id from notifications")] == [respondent]
+    assert [row["recipient_id"] for row in await pool.fetch("select recipient_id from messages")] == [respondent]
 
 
 async def test_a_forged_invitation_beside_the_true_one_or_before_its_person_is_known_gets_no_link(
@@ -121,10 +121,10 @@ async def test_a_forged_invitation_beside_the_true_one_or_before_its_person_is_k
     assert (refused.event_id, parked.event_id) == (forged.id, true.id)
     [again] = await route(pool, [forged])
     assert again.reason == "conflict"
-    assert await pool.fetchval("select count(*) from notifications") == 0
+    assert await pool.fetchval("select count(*) from deliveries") == 0
     await directory.person(id=unknown)
     assert await route(pool, [true]) == []
-    assert await pool.fetchval("select recipient_id from notifications") == unknown
+    assert await pool.fetchval("select recipient_id from messages") == unknown
 
 
 async def test_an_invitation_is_taken_back_by_its_own_round_only(pool: Pool, directory: Directory) -> None:
@@ -133,11 +133,11 @@ async def test_an_invitation_is_taken_back_by_its_own_round_only(pool: Pool, dir
     forged = received(InvitationRevoked(invitation_id=issued.data.invitation_id, round_id=new_id()))
     [refused] = await route(pool, [forged])
     assert (refused.event_id, refused.reason) == (forged.id, "conflict")
-    assert await pool.fetchval("select status from notifications") == "queued"
+    assert await pool.fetchval("select status from deliveries") == "queued"
     await route(
         pool, [received(InvitationRevoked(invitation_id=issued.data.invitation_id, round_id=issued.data.round_id))]
     )
-    assert await pool.fetchval("select status from notifications") == "suppressed"
+    assert await pool.fetchval("select status from deliveries") == "suppressed"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_a_withheld_round_is_mailed_about_only_where_the_mail_is_true(
         cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(), reason=reason,
     )  # fmt: skip
     await route(pool, [received(fact)])
-    assert [row["kind"] for row in await pool.fetch("select kind from notifications")] == kinds
+    assert [row["kind"] for row in await pool.fetch("select kind from deliveries")] == kinds
 
 
 @pytest.fixture
@@ -179,7 +179,10 @@ async def test_when_somebody_else_answers_a_request_they_are_asked_and_nobody_be
     await route(pool, [received(EnrolmentRequested(**place, manager_id=old, approve_before=until))])
     change = EnrolmentApproverChanged(**place, manager_id=new, approve_before=until)
     await route(pool, [received(change)])
-    rows = await pool.fetch("select recipient_id, status, reason, pointless_after from notifications order by id")
+    rows = await pool.fetch(
+        "select recipient_id, status, reason, pointless_after "
+        "from deliveries join messages m on m.id = notification_id order by m.id"
+    )
     assert [tuple(row) for row in rows] == [
         (old, "suppressed", "approver_changed", until),
         (new, "queued", None, until),
@@ -196,7 +199,9 @@ async def test_of_many_who_were_to_answer_in_turn_only_the_last_is_asked(
     for number, event in enumerate(events):
         event.sequence = number + 1
     await route(pool, events)
-    rows = await pool.fetch("select recipient_id from notifications where status = 'queued'")
+    rows = await pool.fetch(
+        "select recipient_id from deliveries join messages m on m.id = notification_id where status = 'queued'"
+    )
     assert [row["recipient_id"] for row in rows] == [managers[2]]
 
 
@@ -205,7 +210,7 @@ async def test_whose_enrolment_ended_is_told_how(
     pool: Pool, place: dict[str, Any], fact: type[EnrolmentFact], how: str
 ) -> None:
     await route(pool, [received(fact(**place))])
-    row = await pool.fetchrow("select kind, recipient_id, params ->> 'how' as how from notifications")
+    row = await pool.fetchrow("select kind, recipient_id, params ->> 'how' as how from messages")
     assert row is not None
     assert tuple(row) == ("enrolment_ended", place["person_id"], how)
 
@@ -233,7 +238,7 @@ async def test_an_enrolment_waits_for_the_titles_its_mail_names(pool: Pool, dire
         await keep.apply(conn, catalogue, NOW)
         await keep.apply(conn, catalogue, NOW)
     assert await route(pool, [event]) == []
-    assert await pool.fetchval("select kind from notifications") == "enrolment_active"
+    assert await pool.fetchval("select kind from deliveries") == "enrolment_active"
 
 
 async def test_a_message_continues_the_trace_of_its_cause(pool: Pool, directory: Directory) -> None:
@@ -243,7 +248,7 @@ async def test_a_message_continues_the_trace_of_its_cause(pool: Pool, directory:
         cohort_id=new_id(), programme_id=new_id(), unit_id=new_id(),
     )  # fmt: skip
     await route(pool, [received(round_fact, context=trace.set_span_in_context(span))])
-    traceparent = await pool.fetchval("select traceparent from notifications")
+    traceparent = await pool.fetchval("select traceparent from messages")
     assert traceparent == f"00-{0xABC:032x}-{0xDEF:016x}-01"
 
 
@@ -260,5 +265,5 @@ async def test_a_thousand_invitations_are_queued_in_one_go(pool: Pool, directory
     events = [received(invitation(person, subject)) for person in people]
     started = Clock().now()
     await route(pool, events)
-    assert await pool.fetchval("select count(*) from notifications where status = 'queued'") == 1000
+    assert await pool.fetchval("select count(*) from deliveries where status = 'queued'") == 1000
     assert Clock().now() - started < timedelta(seconds=3)  # set-wise takes a tenth of that on a busy machine

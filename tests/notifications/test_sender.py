@@ -19,7 +19,7 @@ from tests.notifications.factories import LINK_SECRET, received
 from tests.notifications.mail_server import ACCEPT, MailServer
 from tests.support.settings import make_settings
 
-UNTOUCHED = "select status, attempts, resent from notifications"
+UNTOUCHED = "select status, attempts, resent from deliveries"
 
 
 async def events(pool: Pool) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ async def events(pool: Pool) -> list[dict[str, Any]]:
 
 
 async def settled(pool: Pool) -> bool:
-    return not await pool.fetchval("select count(*) from notifications where status in ('queued', 'sending')")
+    return not await pool.fetchval("select count(*) from deliveries where status in ('queued', 'sending')")
 
 
 def message_ids(server: MailServer) -> list[str]:
@@ -46,7 +46,7 @@ async def test_a_queued_message_is_delivered_once_and_announced(
         await until(lambda: settled(pool))
         await asyncio.sleep(0.2)
     ((recipient, message),) = server.accepted
-    row = await pool.fetchrow("select * from notifications")
+    row = await pool.fetchrow("select m.*, d.* from deliveries d join messages m on m.id = notification_id")
     assert row is not None
     assert (row["status"], row["attempts"], row["resent"], row["lease_until"]) == ("sent", 1, 0, None)
     assert recipient == await pool.fetchval("select email from people where id = $1", row["recipient_id"])
@@ -61,12 +61,12 @@ async def test_a_message_that_cannot_be_judged_fails_alone(
     pool: Pool, directory: Directory, server: MailServer, sending: Sending
 ) -> None:
     await invite(pool, directory, 3)
-    odd = "(select id from notifications order by id limit 1)"
-    await pool.execute(f"update notifications set pointless_after = 'infinity' where id = {odd}")  # comes back naive
+    odd = "(select notification_id from deliveries order by id limit 1)"
+    await pool.execute(f"update messages set pointless_after = 'infinity' where id = {odd}")  # comes back naive
     async with sending():
         await until(lambda: settled(pool))
     assert sorted(await statuses(pool)) == ["deferred", "sent", "sent"]
-    assert await pool.fetchval(f"select reason from notifications where id = {odd}") == "internal_error"
+    assert await pool.fetchval(f"select reason from deliveries where notification_id = {odd}") == "internal_error"
 
 
 async def test_no_row_and_no_event_and_no_log_line_holds_a_token_a_link_or_an_address(
@@ -78,9 +78,9 @@ async def test_no_row_and_no_event_and_no_log_line_holds_a_token_a_link_or_an_ad
     async with sending():
         await until(lambda: settled(pool))
     said = "".join(capfd.readouterr())
-    for table in ("notifications", "outbox"):
+    for table in ("messages", "deliveries", "outbox"):
         said += json.dumps([str(tuple(row)) for row in await pool.fetch(f"select * from {table}")])
-    invitations = await pool.fetch("select (params ->> 'invitation_id')::uuid as id from notifications")
+    invitations = await pool.fetch("select (params ->> 'invitation_id')::uuid as id from messages")
     tokens = [token_for(LINK_SECRET, row["id"]) for row in invitations]
     addresses = [row["email"] for row in await pool.fetch("select email from people")]
     assert not [secret for secret in (*tokens, *addresses, "/feedback/r/") if secret in said]
@@ -94,7 +94,7 @@ async def test_refused_for_now_is_deferred_with_its_reason_and_delivered_later(
     server.answer = lambda _: "451 4.7.1 come back later"
     async with sending(clock_file=clock_file):
         await until(lambda: settled(pool))
-        row = await pool.fetchrow("select * from notifications")
+        row = await pool.fetchrow("select m.*, d.* from deliveries d join messages m on m.id = notification_id")
         assert row is not None
         assert (row["status"], row["reason"], row["reply_code"], row["attempts"]) == ("deferred", "server_busy", 451, 1)
         server.answer = lambda _: ACCEPT
@@ -141,7 +141,7 @@ async def test_after_eight_attempts_it_is_given_up(
 
 
 async def _attempts(pool: Pool, number: int) -> bool:
-    row = await pool.fetchrow("select attempts, status from notifications")
+    row = await pool.fetchrow("select attempts, status from deliveries")
     return row is not None and row["attempts"] == number and row["status"] in ("deferred", "failed")
 
 
@@ -152,7 +152,7 @@ async def test_a_hung_server_times_out_and_what_it_may_have_taken_is_counted(
     server.answer = lambda recipient: "hang" if recipient == server.tried[0] else ACCEPT
     async with sending(connections=2, timeout=0.5):
         await until(lambda: settled(pool))
-    rows = await pool.fetch("select status, reason, resent from notifications order by status")
+    rows = await pool.fetch("select status, reason, resent from deliveries order by status")
     assert [tuple(row) for row in rows] == [("deferred", "timeout", 1), ("sent", None, 0)]
 
 
@@ -168,7 +168,7 @@ async def test_a_line_dropped_after_acceptance_is_sent_again_under_the_same_mess
         await until(lambda: _is(pool, "sent"))
     first, second = message_ids(server)
     assert first == second
-    row = await pool.fetchrow("select resent, attempts from notifications")
+    row = await pool.fetchrow("select resent, attempts from deliveries")
     assert row is not None
     assert tuple(row) == (1, 2)
 
@@ -217,7 +217,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(
         await server.start()
         await invite(pool, directory)
         await until(lambda: _count(pool, "sent", 2))
-    assert await pool.fetchval("select max(attempts) from notifications") == 1
+    assert await pool.fetchval("select max(attempts) from deliveries") == 1
 
 
 async def _count(pool: Pool, status: str, number: int) -> bool:
@@ -231,13 +231,13 @@ async def test_a_silent_senders_mail_is_sent_again_with_the_same_message_id_and_
     # What a worker killed between the server's acceptance and our commit leaves behind.
     await pool.execute(
         """
-        update notifications set status = 'sending', attempts = 1, next_attempt_at = null,
+        update deliveries set status = 'sending', attempts = 1, next_attempt_at = null,
             lease_until = now() - interval '1 s'
         """
     )
     async with sending():
         await until(lambda: _is(pool, "sent"))
-    row = await pool.fetchrow("select message_id, attempts, resent from notifications")
+    row = await pool.fetchrow("select message_id, attempts, resent from deliveries")
     assert row is not None
     assert (row["attempts"], row["resent"]) == (2, 1)
     assert message_ids(server) == [row["message_id"]]
@@ -249,7 +249,7 @@ async def test_a_lease_that_has_not_ended_is_respected(
     clock_file = tmp_path / "clock"
     clock_file.write_text("864000")  # business time may jump; a lease is real time
     await invite(pool, directory)
-    await pool.execute("update notifications set status = 'sending', lease_until = now() + interval '1 min'")
+    await pool.execute("update deliveries set status = 'sending', lease_until = now() + interval '1 min'")
     async with sending(clock_file=clock_file):
         await asyncio.sleep(0.5)
     assert server.accepted == []
@@ -275,21 +275,21 @@ async def test_stopping_finishes_what_is_under_way_and_gives_back_the_rest(
     left = await statuses(pool)
     assert set(left) <= {"sent", "queued"}
     assert left.count("sent") == len(server.accepted)
-    assert await pool.fetchval("select max(attempts) from notifications where status = 'queued'") in (0, None)
+    assert await pool.fetchval("select max(attempts) from deliveries where status = 'queued'") in (0, None)
 
 
 async def test_an_invitation_revoked_while_it_was_deferred_is_not_sent(
     pool: Pool, directory: Directory, server: MailServer, sending: Sending
 ) -> None:
     await invite(pool, directory)
-    invitation_id = await pool.fetchval("select (params ->> 'invitation_id')::uuid from notifications")
+    invitation_id = await pool.fetchval("select (params ->> 'invitation_id')::uuid from messages")
     # The revocation's own update came too early to see a row that was being sent; the row is judged when retried.
     await pool.execute("insert into revoked_invitations values ($1)", invitation_id)
     async with sending():
         await until(lambda: _is(pool, "suppressed"))
     assert server.accepted == []
     await route(pool, [received(InvitationRevoked(invitation_id=invitation_id, round_id=invitation_id))])
-    assert await pool.fetchval("select reason from notifications") == "invitation_revoked"
+    assert await pool.fetchval("select reason from deliveries") == "invitation_revoked"
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ async def test_what_changed_after_queueing_counts(
     await pool.execute(f"update people set {column} = $1", value)
     async with sending():
         await until(lambda: _is(pool, "suppressed"))
-    assert await pool.fetchval("select reason from notifications") == reason
+    assert await pool.fetchval("select reason from deliveries") == reason
     assert server.accepted == []
 
 
@@ -320,7 +320,7 @@ async def test_a_round_that_closed_meanwhile_is_not_asked_about(
     await invite(pool, directory)
     async with sending(clock_file=clock_file):
         await until(lambda: _is(pool, "suppressed"))
-    assert await pool.fetchval("select reason from notifications") == "too_late"
+    assert await pool.fetchval("select reason from deliveries") == "too_late"
 
 
 async def test_a_few_hundred_mails_go_out_quickly_over_few_connections(
@@ -344,7 +344,7 @@ async def test_the_delivery_is_told_within_the_trace_of_its_cause_and_of_round_m
     running = telemetry.setup(make_settings(Settings, "postgresql://x", span_file=file), "notifications-worker")
     trace_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     await invite(pool, directory)
-    await pool.execute("update notifications set traceparent = $1, kind = $2", f"00-{trace_id}-{parent_id}-01", kind)
+    await pool.execute("update messages set traceparent = $1, kind = $2", f"00-{trace_id}-{parent_id}-01", kind)
     async with sending():
         await until(lambda: settled(pool))
     running.tracer_provider.force_flush()

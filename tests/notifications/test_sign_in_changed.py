@@ -28,7 +28,11 @@ async def told(pool: Pool, directory: Directory, change: str = "replaced", **per
 
 
 async def everything_kept(pool: Pool) -> str:
-    rows = [*await pool.fetch("select n::text from notifications n"), *await pool.fetch("select o::text from outbox o")]
+    rows = [
+        row
+        for table in ("messages", "deliveries", "outbox")
+        for row in await pool.fetch(f"select kept::text from {table} as kept")
+    ]
     return json.dumps([str(row[0]) for row in rows])
 
 
@@ -37,7 +41,7 @@ async def test_each_address_gets_its_mail_and_the_one_of_before_is_kept_until_th
     pool: Pool, directory: Directory, server: MailServer, sending: Sending, change: str
 ) -> None:
     await told(pool, directory, change)
-    assert await pool.fetchval("select count(*) from notifications where known_address = $1", BEFORE) == 1
+    assert await pool.fetchval("select count(*) from deliveries where known_address = $1", BEFORE) == 1
     async with sending():
         await until(lambda: settled(pool))
     assert {recipient for recipient, _ in server.accepted} == {BEFORE, "mallory@example.org"}
@@ -75,12 +79,12 @@ async def test_what_is_put_off_keeps_its_address_and_what_was_given_up_is_tried_
     server.answer = lambda recipient: "451 later" if recipient == BEFORE else ACCEPT
     async with sending():
         await until(lambda: settled(pool))
-        assert await pool.fetchval("select known_address from notifications where status = 'deferred'") == BEFORE
+        assert await pool.fetchval("select known_address from deliveries where status = 'deferred'") == BEFORE
         server.answer = lambda recipient: "550 no" if recipient == BEFORE else ACCEPT
-        await pool.execute("update notifications set next_attempt_at = $1 where status = 'deferred'", NOW)
+        await pool.execute("update deliveries set next_attempt_at = $1 where status = 'deferred'", NOW)
         await until(lambda: failed(pool))
     assert BEFORE not in await everything_kept(pool)
-    notice = await pool.fetchval("select id from notifications where status = 'failed'")
+    notice = await pool.fetchval("select id from deliveries where status = 'failed'")
     server.answer = lambda _: ACCEPT
     headers = operator | {"idempotency-key": "again"}
     assert (await client.post(f"{LOG}/{notice}/retry", headers=headers)).status_code == 200
@@ -90,11 +94,11 @@ async def test_what_is_put_off_keeps_its_address_and_what_was_given_up_is_tried_
 
 
 async def failed(pool: Pool) -> bool:
-    return bool(await pool.fetchval("select count(*) from notifications where status = 'failed'"))
+    return bool(await pool.fetchval("select count(*) from deliveries where status = 'failed'"))
 
 
 async def gone_to_nobody(pool: Pool) -> bool:
-    rows = await pool.fetch("select reason from notifications where status = 'suppressed'")
+    rows = await pool.fetch("select reason from deliveries where status = 'suppressed'")
     return [row["reason"] for row in rows] == ["no_address"]
 
 
@@ -120,4 +124,4 @@ async def test_the_same_notice_again_and_a_change_of_tomorrow_make_no_mail(pool:
     event, unknown = received(notice), received(notice.model_copy(update={"change": "of_tomorrow"}))
     await route(pool, [event, event, unknown])
     await route(pool, [event])
-    assert await pool.fetchval("select count(*) from notifications") == 1
+    assert await pool.fetchval("select count(*) from deliveries") == 1

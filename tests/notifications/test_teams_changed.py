@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from services.notifications.channels.domain import Kind
 from shared.events import Bucket, TeamsChanged
 from shared.ids import new_id
 from shared.postgres.pool import Pool
@@ -38,18 +37,18 @@ async def test_each_who_is_to_hear_of_it_gets_one_mail_whatever_is_delivered_twi
     async with sending():
         await until(lambda: settled(pool))
     assert [recipient for recipient, _ in server.accepted] == ["office@example.org"]
-    told = await pool.fetchrow("select kind, status from notifications")
-    assert tuple(told or ()) == (Kind.TEAMS_CHANGED, "sent")
+    told = await pool.fetchrow("select kind, status from deliveries")
+    assert tuple(told or ()) == ("teams_changed", "sent")
 
 
 async def test_a_number_that_is_none_makes_no_mail(pool: Pool, directory: Directory) -> None:
     await route(pool, [received(notice(await directory.person(), teams=Bucket.none))])
-    assert await pool.fetchval("select count(*) from notifications") == 0
+    assert await pool.fetchval("select count(*) from deliveries") == 0
 
 
 def about(*, may_read: bool, units: tuple[str, ...] = ("Hemtjänst", "Natt")) -> Any:
     params = {"import_id": "0198c0de", "teams": "5-9", "unit_ids": [], "may_read": may_read}
-    return mail(Kind.TEAMS_CHANGED, locale="en", params=params, units=units, pointless_after=None)
+    return mail("teams_changed", locale="en", params=params, units=units, pointless_after=None)
 
 
 def test_the_mail_says_how_many_teams_in_which_units_and_leads_to_the_report() -> None:

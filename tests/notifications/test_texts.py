@@ -1,6 +1,7 @@
 """Every state, kind and reason has words in both languages."""
 
-from services.notifications.channels.domain import Kind, Reason, ServerFault, Status
+from services.notifications.channels.domain import Reason, ServerFault, Status
+from services.notifications.kinds.every import KINDS
 from services.notifications.service import SERVICE
 from shared.web.render import Web
 
@@ -9,7 +10,7 @@ def test_every_code_that_a_page_can_show_is_explained() -> None:
     texts = Web(SERVICE.page_folders).texts
     for prefix, codes in (
         ("status", [status.value for status in Status]),
-        ("kind", [kind.value for kind in Kind]),
+        ("kind", list(KINDS)),
         ("code.delivery_reason", [reason.value for reason in Reason]),
         ("mail_server", [fault.value for fault in ServerFault]),
     ):

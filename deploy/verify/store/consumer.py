@@ -11,7 +11,7 @@ from deploy.verify.store.tables import STATEMENT_SECONDS, Connection
 from shared.messaging.handler import Handler
 
 _SAMPLES = 10
-_COLUMN = re.compile(r"[a-z_]+\.[a-z_]+")
+_EFFECT = re.compile(r"[a-z_]+\.[a-z_]+(/[a-z_]+)*")
 
 
 class Reader(NamedTuple):
@@ -161,17 +161,20 @@ async def faults(conn: Connection, reader: Reader, types: Sequence[str]) -> Faul
 
 
 async def doubled(conn: Connection, handler: Handler) -> list[Doubled]:
-    """Causes with more than one effect, where the handler's effects say what caused them."""
+    """Causes with an effect more than once, where the handler's effects say what caused them."""
     if handler.effect is None:
         return []
-    if not _COLUMN.fullmatch(handler.effect):
-        raise ValueError(f"a handler's effect is table.column, not {handler.effect}")
-    table, column = handler.effect.split(".")
+    if not _EFFECT.fullmatch(handler.effect):
+        raise ValueError(f"a handler's effect is table.column or table.column/more, not {handler.effect}")
+    table, columns = handler.effect.split(".")
+    key = columns.split("/")
     rows = await conn.fetch(
         f"""
-        with doubled as (
-            select {column} as cause, count(*) - 1 as too_many from {table} where {column} is not null
-            group by {column} having count(*) > 1
+        with again as (
+            select {key[0]} as cause, count(*) - 1 as too_many from {table} where {key[0]} is not null
+            group by {", ".join(key)} having count(*) > 1
+        ), doubled as (
+            select cause, sum(too_many) as too_many from again group by cause
         )
         select e.type, sum(d.too_many)::bigint as too_many, (array_agg(d.cause order by d.cause))[:$1] as causes
         from doubled d left join verify_events e on e.id = d.cause group by e.type

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.notifications.channels import store
-from services.notifications.channels.domain import Attempt, Kind, NotFailedError, Reason, Status, event_of, retried
+from services.notifications.channels.domain import Attempt, NotFailedError, Reason, Status, event_of, retried
 from services.notifications.channels.store import Delivery, MailServerState
+from services.notifications.kinds.every import KINDS
+from services.notifications.kinds.kind import Channel, Kind
 from shared.errors import ProblemError
 from shared.events.vocabulary import Role
 from shared.http.idempotency import Change, change
@@ -32,12 +34,22 @@ router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
 Who = Annotated[Principal, Depends(principal)]
 
 
+def _known(name: str) -> str:
+    if name not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
+
+
 class DeliveryBody(BaseModel):
-    """One message and what became of it."""
+    """One message on one channel, and what became of it."""
 
     id: UUID
-    kind: Kind
-    channel: Literal["mail"] = "mail"
+    notification_id: UUID = Field(description="The message: the same in its deliveries by every channel.")
+    kind: KindName
+    channel: Channel
     status: Status
     reason: Reason | None = Field(description="Why it was not sent, or not yet.")
     reply_code: int | None = Field(description="The mail server's last refusal.", examples=[451])
@@ -81,36 +93,36 @@ async def list_deliveries(
     request: Request,
     who: Who,
     status: Status | None = None,
-    kind: Kind | None = None,
+    kind: KindName | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[DeliveryBody]:
     """The delivery log, newest first."""
-    page = await log_page(request, who, status, kind, limit, cursor)
+    page = await log_page(request, who, status, KINDS[kind] if kind else None, limit, cursor)
     return page.of(body_of)
 
 
 @router.get("/summary")
 async def summarise_deliveries(request: Request, who: Who) -> Summary:
-    """How many messages stand where, and whether the mail server answers."""
+    """How many deliveries stand where, and whether the mail server answers."""
     return await summary(request, who)
 
 
-@router.get("/{notification_id}")
-async def read_delivery(request: Request, notification_id: UUID, who: Who) -> DeliveryBody:
-    """One message of the log."""
+@router.get("/{delivery_id}")
+async def read_delivery(request: Request, delivery_id: UUID, who: Who) -> DeliveryBody:
+    """One delivery of the log."""
     async with transaction(pool(request)) as conn:
         await may_read(conn, who)
-        one = found(await store.delivery(conn, notification_id))
+        one = found(await store.delivery(conn, delivery_id))
         await _note(conn, who, [one], now(request))
     return body_of(_shown(one, who))
 
 
-@router.post("/{notification_id}/retry", response_model=DeliveryBody)
-async def retry_delivery(request: Request, notification_id: UUID, who: Who) -> Response:
+@router.post("/{delivery_id}/retry", response_model=DeliveryBody)
+async def retry_delivery(request: Request, delivery_id: UUID, who: Who) -> Response:
     """Give a failed message a new series of attempts, beginning now."""
     async with change(request, who) as tx:
-        return tx.answer(body_of(await retry(tx, who, notification_id)))
+        return tx.answer(body_of(await retry(tx, who, delivery_id)))
 
 
 async def log_page(
@@ -127,7 +139,7 @@ async def log_page(
 
 async def _note(conn: Connection, who: Principal, shown: Sequence[Delivery], now: datetime) -> None:
     """Whose mail somebody looked at. Round mail is shown without whom it was for, and is nobody's here either."""
-    seen = {one.recipient_id for one in shown if one.recipient_id is not None and not one.kind.is_round_mail}
+    seen = {one.recipient_id for one in shown if one.recipient_id is not None and not one.kind.is_private}
     await audit_all(conn, who, "delivery.read", [person for person in seen if person != who.person_id], now)
 
 
@@ -146,22 +158,24 @@ def _mail_server(state: MailServerState) -> MailServerBody:
     return MailServerBody(reachable=state.reachable, reason=state.reason, since=state.changed_at)
 
 
-async def retry(tx: Change, who: Principal, notification_id: UUID) -> Delivery:
+async def retry(tx: Change, who: Principal, delivery_id: UUID) -> Delivery:
     """Queue a failed message again, on record and announced. Raises ProblemError 403, 404, 409."""
     await require(tx.conn, who, Role.operator)
-    failed = found(await store.lock_delivery(tx.conn, notification_id))
+    failed = found(await store.lock_delivery(tx.conn, delivery_id))
     try:
         verdict = retried(failed.status, now=tx.now)
     except NotFailedError as error:
         raise ProblemError(
             409, "not-failed", "The message has not failed", str(error), remedy="Look at its status first."
         ) from error
-    await store.queue_again(tx.conn, notification_id, verdict)
-    await audit(tx.conn, who, "delivery.retried", notification_id, tx.now)
-    attempt = Attempt(failed.id, failed.public_id, failed.kind, failed.recipient_id, failed.attempts)
+    await store.queue_again(tx.conn, delivery_id, verdict)
+    await audit(tx.conn, who, "delivery.retried", delivery_id, tx.now)
+    attempt = Attempt(
+        failed.id, failed.public_id, failed.kind, failed.channel, failed.recipient_id, failed.attempts
+    )  # fmt: skip
     if event := event_of(attempt, verdict):
         await outbox.add(tx.conn, event, now=tx.now)
-    return found(await store.delivery(tx.conn, notification_id))
+    return found(await store.delivery(tx.conn, delivery_id))
 
 
 async def may_read(conn: Connection, who: Principal) -> None:
@@ -178,14 +192,16 @@ def found(delivery: Delivery | None) -> Delivery:
 
 def _shown(one: Delivery, who: Principal) -> Delivery:
     """The message as somebody may see it: by the trace of a round, which is public, they would find its mail."""
-    return one if who.has(Role.operator) or not one.kind.is_round_mail else replace(one, traceparent=None)
+    return one if who.has(Role.operator) or not one.kind.is_private else replace(one, traceparent=None)
 
 
 def body_of(one: Delivery) -> DeliveryBody:
     """What may be told of a message."""
     return DeliveryBody(
         id=one.id,
-        kind=one.kind,
+        notification_id=one.notification_id,
+        kind=one.kind.name,
+        channel=one.channel,
         status=one.status,
         reason=one.reason,
         reply_code=one.reply_code,
@@ -195,6 +211,6 @@ def body_of(one: Delivery) -> DeliveryBody:
         created_at=one.created_at,
         settled_at=one.settled_at,
         message_id=one.message_id,
-        recipient_id=None if one.kind.is_round_mail else one.recipient_id,
+        recipient_id=None if one.kind.is_private else one.recipient_id,
         trace_id=one.trace_id,
     )

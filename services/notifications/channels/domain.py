@@ -1,4 +1,4 @@
-"""What can be sent, how an attempt can end, and what then becomes of the message."""
+"""How an attempt to deliver can end, and what then becomes of the delivery."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from services.notifications.kinds.kind import Channel, Kind
 from shared.events import Event, NotificationDeferred, NotificationFailed, NotificationSent, PersonStatus
 
 MAX_ATTEMPTS = 8
@@ -16,29 +17,6 @@ RETRY_DELAYS = (
     timedelta(hours=1),
     timedelta(hours=6),
 )
-
-
-class Kind(StrEnum):
-    INVITATION = "invitation"
-    APPROVAL_NEEDED = "approval_needed"
-    ENROLMENT_ACTIVE = "enrolment_active"
-    ENROLMENT_WAITLISTED = "enrolment_waitlisted"
-    ENROLMENT_DECLINED = "enrolment_declined"
-    ENROLMENT_ENDED = "enrolment_ended"
-    RESULTS_RELEASED = "results_released"
-    ROUND_WITHHELD = "round_withheld"
-    SIGN_IN_CHANGED = "sign_in_changed"
-    TEAMS_CHANGED = "teams_changed"
-
-    @property
-    def is_round_mail(self) -> bool:
-        """Mail about a round: in public nothing says whom it went to, nor joins it with the round (ADR 0004)."""
-        return self in (Kind.INVITATION, Kind.RESULTS_RELEASED, Kind.ROUND_WITHHELD)
-
-    @property
-    def goes_to_whoever_left(self) -> bool:
-        """Whether people hear of it who are not at work: HR may have said so just before, to keep it from them."""
-        return self in (Kind.SIGN_IN_CHANGED, Kind.TEAMS_CHANGED)
 
 
 class Status(StrEnum):
@@ -123,16 +101,17 @@ Outcome = Accepted | Refused | Suppressed | NotTried
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The message as it was claimed for one attempt.
+    """A delivery as it was claimed for one attempt.
 
     number: from 1 and never again the same, so that no two attempts tell the same. series_from: attempts made before
-    somebody asked for a new series. public_id: what events call the message; for mail about a round a random one, since
-    `id` sorts by time and would tell which messages were made together.
+    somebody asked for a new series. public_id: what events call the message that is delivered; for mail about a round a
+    random one, since our ids sort by time and would tell which messages were made together.
     """
 
     id: UUID
     public_id: UUID
     kind: Kind
+    channel: Channel
     recipient_id: UUID | None
     number: int
     series_from: int = 0
@@ -164,7 +143,7 @@ def reason_to_stop(
         return Reason.INVITATION_REVOKED
     if pointless_after is not None and now >= pointless_after:
         return Reason.TOO_LATE
-    if status is None or (status == PersonStatus.inactive and not kind.goes_to_whoever_left):
+    if status is None or (status == PersonStatus.inactive and not kind.also_to_whoever_left):
         return Reason.RECIPIENT_INACTIVE
     return None if address else Reason.NO_ADDRESS
 
@@ -203,10 +182,10 @@ def event_of(attempt: Attempt, verdict: Verdict) -> Event | None:
     """The public fact, if there is one to tell. Round mail names no recipient."""
     about: dict[str, Any] = {
         "notification_id": attempt.public_id,
-        "kind": attempt.kind.value,
-        "channel": "mail",
+        "kind": attempt.kind.name,
+        "channel": attempt.channel.value,
         "attempt": attempt.number,
-        "recipient_id": None if attempt.kind.is_round_mail else attempt.recipient_id,
+        "recipient_id": None if attempt.kind.is_private else attempt.recipient_id,
     }
     reason = (verdict.reason or Reason.INTERNAL_ERROR).value
     match verdict.status:

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from services.notifications.channels.api import Who, log_page, retry, summary
-from services.notifications.channels.domain import Kind, Status
+from services.notifications.channels.domain import Status
+from services.notifications.kinds.every import KINDS
 from services.notifications.settings import NotificationsSettings
 from shared.events.vocabulary import Role
 from shared.http.idempotency import change
@@ -33,22 +34,22 @@ async def delivery_log(
 ) -> HTMLResponse:
     """How many messages stand where, and the newest of them. An unknown filter is no filter."""
     by_status = Status(status) if status in set(Status) else None
-    by_kind = Kind(kind) if kind in set(Kind) else None
+    by_kind = KINDS.get(kind)
     page = await log_page(request, who, by_status, by_kind, 50, cursor)
     settings: NotificationsSettings = request.app.state.settings
     return render(
         request, who, "deliveries.html",
         deliveries=page.items, next=page.next, summary=await summary(request, who), chosen_status=by_status,
-        chosen_kind=by_kind, statuses=_BROWSABLE, kinds=list(Kind), may_retry=who.has(Role.operator),
-        trace_url=settings.trace_url,
+        chosen_kind=by_kind, statuses=_BROWSABLE, kinds=list(KINDS.values()), may_retry=who.has(Role.operator),
+        trace_url=settings.trace_url, kept_days=settings.round_mail_kept.days,
     )  # fmt: skip
 
 
-@router.post("/deliveries/{notification_id}/retry", dependencies=[Depends(form_guard)])
+@router.post("/deliveries/{delivery_id}/retry", dependencies=[Depends(form_guard)])
 async def retry_from_the_log(
-    request: Request, notification_id: UUID, who: Who, back: Annotated[str, Form(max_length=300)] = ""
+    request: Request, delivery_id: UUID, who: Who, back: Annotated[str, Form(max_length=300)] = ""
 ) -> RedirectResponse:
     """Queue a failed message again and return to the list; `back` is the list's query."""
     async with change(request, who) as tx:
-        await retry(tx, who, notification_id)
+        await retry(tx, who, delivery_id)
     return RedirectResponse(f"/notifications/deliveries?{back.lstrip('?')}".rstrip("?"), 303)

@@ -8,14 +8,16 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from services.notifications.channels.domain import Attempt, Kind, Reason, ServerFault, Status, Verdict
+from services.notifications.channels.domain import Attempt, Reason, ServerFault, Status, Verdict
+from services.notifications.kinds.every import KINDS
+from services.notifications.kinds.kind import Channel, Kind
 from shared.http.pagination import Page, fetch_page
 from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message claimed for one attempt, with everything its text is made of. Lives in memory only."""
+    """A delivery by mail, claimed for one attempt, with everything its text is made of. Lives in memory only."""
 
     attempt: Attempt
     locale: str
@@ -39,34 +41,38 @@ class Mail:
 
 # Who was to be told at an address of before is told there or not at all, also when it is gone and they are tried again.
 _WITH_TEXTS = """
-    select c.*, case when c.params ? 'known_before' then c.known_address else r.email end as address,
+    select c.id, c.channel, c.attempts, c.series_from, c.message_id, coalesce(m.public_id, m.id) as public_id, m.kind,
+        m.recipient_id, m.locale, m.params, m.pointless_after, m.caused_by, m.correlation_id, m.traceparent,
+        m.tracestate, case when m.params ? 'known_before' then c.known_address else r.email end as address,
         r.given_name as recipient_name, r.status as recipient_status, r.time_zone,
         nullif(trim(s.given_name || ' ' || s.family_name), '') as person, p.title as programme, k.name as cohort,
-        case when c.params ? 'unit_ids' then array(
-            select u.name from jsonb_array_elements_text(c.params -> 'unit_ids') with ordinality as told(id, nth)
+        case when m.params ? 'unit_ids' then array(
+            select u.name from jsonb_array_elements_text(m.params -> 'unit_ids') with ordinality as told(id, nth)
             join units u on u.id = told.id::uuid order by nth
         ) else '{}' end as units,
         v.id is not null as revoked
     from claimed c
-    left join people r on r.id = c.recipient_id
-    left join people s on s.id = (c.params ->> 'person_id')::uuid
-    left join programmes p on p.id = (c.params ->> 'programme_id')::uuid
-    left join cohorts k on k.id = (c.params ->> 'cohort_id')::uuid
-    left join revoked_invitations v on v.id = (c.params ->> 'invitation_id')::uuid
+    join messages m on m.id = c.notification_id
+    left join people r on r.id = m.recipient_id
+    left join people s on s.id = (m.params ->> 'person_id')::uuid
+    left join programmes p on p.id = (m.params ->> 'programme_id')::uuid
+    left join cohorts k on k.id = (m.params ->> 'cohort_id')::uuid
+    left join revoked_invitations v on v.id = (m.params ->> 'invitation_id')::uuid
 """
 
 
 async def claim_due(conn: Connection, limit: int, lease: timedelta, *, now: datetime) -> list[Mail]:
-    """Take up to `limit` messages whose time has come; other workers skip them until the lease ends."""
+    """Take up to `limit` mails whose time has come; other workers skip them until the lease ends."""
     rows = await conn.fetch(
         f"""
         with due as (
-            select id from notifications where status in ('queued', 'deferred') and next_attempt_at <= $1
+            select id from deliveries
+            where channel = 'mail' and status in ('queued', 'deferred') and next_attempt_at <= $1
             order by next_attempt_at limit $2 for update skip locked
         ), claimed as (
-            update notifications n set status = 'sending', attempts = attempts + 1, next_attempt_at = null,
+            update deliveries d set status = 'sending', attempts = attempts + 1, next_attempt_at = null,
                 lease_until = clock_timestamp() + $3
-            from due where n.id = due.id returning n.*
+            from due where d.id = due.id returning d.*
         )
         {_WITH_TEXTS}
         """,  # noqa: S608 - a constant of this module
@@ -78,20 +84,20 @@ async def claim_due(conn: Connection, limit: int, lease: timedelta, *, now: date
 
 
 async def claim_lapsed(conn: Connection, limit: int, lease: timedelta, *, ours: Collection[UUID]) -> list[Mail]:
-    """Take messages whose sender fell silent before saying how it went, except those still in `ours` hands.
+    """Take mails whose sender fell silent before saying how it went, except those still in `ours` hands.
 
     They are sent again with the same Message-ID, and counted: the server may have taken them (the one stated edge).
     """
     rows = await conn.fetch(
         f"""
         with lapsed as (
-            select id from notifications
-            where status = 'sending' and lease_until < clock_timestamp() and id <> all($3::uuid[])
+            select id from deliveries
+            where channel = 'mail' and status = 'sending' and lease_until < clock_timestamp() and id <> all($3::uuid[])
             order by lease_until limit $1 for update skip locked
         ), claimed as (
-            update notifications n set attempts = attempts + 1, resent = resent + 1,
+            update deliveries d set attempts = attempts + 1, resent = resent + 1,
                 lease_until = clock_timestamp() + $2
-            from lapsed where n.id = lapsed.id returning n.*
+            from lapsed where d.id = lapsed.id returning d.*
         )
         {_WITH_TEXTS}
         """,  # noqa: S608 - a constant of this module
@@ -106,8 +112,9 @@ def _mail(row: Record) -> Mail:
     return Mail(
         attempt=Attempt(
             row["id"],
-            row["public_id"] or row["id"],
-            Kind(row["kind"]),
+            row["public_id"],
+            KINDS[row["kind"]],
+            Channel(row["channel"]),
             row["recipient_id"],
             row["attempts"],
             row["series_from"],
@@ -139,19 +146,19 @@ async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], 
     """
     rows = await conn.fetch(
         """
-        update notifications n
+        update deliveries d
         set status = o.status, reply_code = o.reply_code, next_attempt_at = o.next_attempt_at,
-            reason = case when o.given_back = 1 then n.reason else o.reason end,
-            lease_until = null, resent = n.resent + o.resent, attempts = n.attempts - o.given_back,
+            reason = case when o.given_back = 1 then d.reason else o.reason end,
+            lease_until = null, resent = d.resent + o.resent, attempts = d.attempts - o.given_back,
             settled_at = case when o.status in ('sent', 'failed', 'suppressed') then $9::timestamptz end,
-            known_address = case when o.status not in ('sent', 'failed', 'suppressed') then n.known_address end
+            known_address = case when o.status not in ('sent', 'failed', 'suppressed') then d.known_address end
         from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::int[], $8::int[])
             as o(id, attempt, status, reason, reply_code, next_attempt_at, resent, given_back)
-        where n.id = o.id and (
-            n.status = 'sending' and n.attempts = o.attempt
-            or o.status = 'sent' and n.status in ('sending', 'deferred')
+        where d.id = o.id and (
+            d.status = 'sending' and d.attempts = o.attempt
+            or o.status = 'sent' and d.status in ('sending', 'deferred')
         )
-        returning n.id
+        returning d.id
         """,
         [attempt.id for attempt, _ in verdicts],
         [attempt.number for attempt, _ in verdicts],
@@ -195,14 +202,17 @@ async def mail_server(conn: Connection) -> MailServerState | None:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message in the delivery log. Its params (which invitation) and texts stay inside.
+    """A message on one channel, in the delivery log. Its params (which invitation) and texts stay inside.
 
-    `recipient_name`: None for mail about a round, whose recipient is not even looked up, and for people not known here.
+    public_id: as in `Attempt`. recipient_name: None for mail about a round, whose recipient is not even looked up, and
+    for people not known here.
     """
 
     id: UUID
+    notification_id: UUID
     public_id: UUID
     kind: Kind
+    channel: Channel
     recipient_id: UUID | None
     recipient_name: str | None
     locale: str
@@ -223,19 +233,21 @@ class Delivery:
         return self.traceparent.split("-")[1] if self.traceparent else None
 
 
-_ROUND_MAIL = ", ".join(f"'{kind}'" for kind in Kind if kind.is_round_mail)
+_PRIVATE = ", ".join(f"'{kind.name}'" for kind in KINDS.values() if kind.is_private)
 _DELIVERY = f"""
-    select n.id, coalesce(n.public_id, n.id) as public_id, n.kind, n.recipient_id,
+    select d.id, d.notification_id, coalesce(m.public_id, m.id) as public_id, m.kind, d.channel, m.recipient_id,
         nullif(trim(p.given_name || ' ' || p.family_name), '') as recipient_name,
-        n.locale, n.status, n.reason, n.reply_code, n.attempts, n.resent, n.next_attempt_at, n.message_id,
-        n.traceparent, n.created_at, n.settled_at
-    from notifications n left join people p on p.id = n.recipient_id and n.kind not in ({_ROUND_MAIL})
+        m.locale, d.status, d.reason, d.reply_code, d.attempts, d.resent, d.next_attempt_at, d.message_id,
+        m.traceparent, m.created_at, d.settled_at
+    from deliveries d join messages m on m.id = d.notification_id
+    left join people p on p.id = m.recipient_id and m.kind not in ({_PRIVATE})
 """  # noqa: S608 - words of this module
 
 
 def _delivery(row: Record) -> Delivery:
     values = dict(row)
-    values["kind"], values["status"] = Kind(row["kind"]), Status(row["status"])
+    values["kind"], values["channel"] = KINDS[row["kind"]], Channel(row["channel"])
+    values["status"] = Status(row["status"])
     values["reason"] = Reason(row["reason"]) if row["reason"] else None
     return Delivery(**values)
 
@@ -243,44 +255,44 @@ def _delivery(row: Record) -> Delivery:
 async def deliveries(
     conn: Connection, *, status: Status | None, kind: Kind | None, before: UUID | None, limit: int
 ) -> Page[Delivery]:
-    """The newest messages first, those older than `before` only (ids grow with time)."""
+    """The newest first, those older than `before` only (ids grow with time)."""
     return await fetch_page(
         conn,
         f"""{_DELIVERY}
-        where ($1::text is null or n.status = $1) and ($2::text is null or n.kind = $2)
-          and ($3::uuid is null or n.id < $3)
-        order by n.id desc limit $4
+        where ($1::text is null or d.status = $1) and ($2::text is null or d.kind = $2)
+          and ($3::uuid is null or d.id < $3)
+        order by d.id desc limit $4
         """,
         status,
-        kind,
+        kind and kind.name,
         before,
         limit=limit,
         item=_delivery,
     )
 
 
-async def delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
-    """One message of the log."""
-    row = await conn.fetchrow(f"{_DELIVERY} where n.id = $1", notification_id)
+async def delivery(conn: Connection, delivery_id: UUID) -> Delivery | None:
+    """One delivery of the log."""
+    row = await conn.fetchrow(f"{_DELIVERY} where d.id = $1", delivery_id)
     return _delivery(row) if row else None
 
 
-async def lock_delivery(conn: Connection, notification_id: UUID) -> Delivery | None:
-    """One message, locked until the transaction ends."""
-    row = await conn.fetchrow(f"{_DELIVERY} where n.id = $1 for update of n", notification_id)
+async def lock_delivery(conn: Connection, delivery_id: UUID) -> Delivery | None:
+    """One delivery, locked until the transaction ends."""
+    row = await conn.fetchrow(f"{_DELIVERY} where d.id = $1 for update of d", delivery_id)
     return _delivery(row) if row else None
 
 
-async def queue_again(conn: Connection, notification_id: UUID, verdict: Verdict) -> None:
-    """Give a failed message a new series of attempts, numbered on from the last."""
+async def queue_again(conn: Connection, delivery_id: UUID, verdict: Verdict) -> None:
+    """Give a failed delivery a new series of attempts, numbered on from the last."""
     await conn.execute(
         """
-        update notifications
+        update deliveries
         set status = $2, reason = $3, next_attempt_at = $4, reply_code = null, series_from = attempts,
             settled_at = null
         where id = $1
         """,
-        notification_id,
+        delivery_id,
         verdict.status,
         verdict.reason,
         verdict.next_attempt_at,
@@ -288,6 +300,13 @@ async def queue_again(conn: Connection, notification_id: UUID, verdict: Verdict)
 
 
 async def count_by_status(conn: Connection) -> dict[Status, int]:
-    """How many messages stand where, over the whole log."""
-    rows = await conn.fetch("select status, count(*) from notifications group by status")
-    return {Status(row["status"]): row["count"] for row in rows}
+    """How many deliveries stand where, over the whole log, with those of which only the number is kept."""
+    rows = await conn.fetch(
+        """
+        select status, sum(many)::bigint as many from (
+            select status, count(*) as many from deliveries group by status
+            union all select status, sum(deliveries) from forgotten_deliveries group by status
+        ) as counted group by status
+        """
+    )
+    return {Status(row["status"]): row["many"] for row in rows}

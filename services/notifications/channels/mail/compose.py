@@ -18,7 +18,6 @@ from uuid import UUID
 
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
-from services.notifications.channels.domain import Kind
 from services.notifications.channels.mail.smtp import Envelope
 from services.notifications.channels.store import Mail
 from shared.clock import DEFAULT_ZONE
@@ -76,76 +75,53 @@ class Composer:
         return Envelope(self.sender, recipient, f"{lines}\r\n{body}".encode("ascii"))
 
     def _parts(self, mail: Mail) -> dict[str, Any]:
-        values = self._values(mail)
+        kind, values = mail.attempt.kind, self._values(mail)
 
         def say(key: str) -> str:
             return texts().get(key, mail.locale, **values)
 
-        about = f"{mail.attempt.kind.value}.{variant_of(mail)}"
+        about = f"{kind.name}.{kind.text(mail.params)}"
         return {
             "locale": mail.locale,
             "subject": one_line(say(f"{about}.subject")),
             "greeting": say("greeting"),
             "lines": [line for line in say(f"{about}.body").split("\n") if line.strip()],
             "action": say(f"{about}.action"),
-            "url": self._url(mail),
+            "url": kind.link(_Pages(self.public_url, self.link_secret, mail.locale), mail.params),
             "url_hint": say("url_hint"),
             "footer": say("footer"),
         }
 
     def _values(self, mail: Mail) -> Mapping[str, str]:
         until, formats = mail.pointless_after, Formats(mail.locale, mail.time_zone or DEFAULT_ZONE)
+
+        def say(key: str, /, **values: object) -> str:
+            return texts().get(key, mail.locale, **values)
+
         return {
             "recipient": one_line(mail.recipient_name),
-            "person": one_line(mail.person or texts().get("somebody", mail.locale)),
+            "person": one_line(mail.person or say("somebody")),
             "programme": one_line((mail.programme or {}).get(mail.locale, "")),
             "cohort": one_line(mail.cohort or ""),
             "until": formats.datetime(until) if until else "",
-            **(self._about_teams(mail) if mail.attempt.kind is Kind.TEAMS_CHANGED else {}),
+            **mail.attempt.kind.words(mail.params, [one_line(name) for name in mail.units], say),
         }
 
-    def _about_teams(self, mail: Mail) -> Mapping[str, str]:
-        """How many teams changed and where; units that are not known here yet are left out."""
-        units = ", ".join(one_line(name) for name in mail.units)
-        return {
-            "teams": texts().get(f"teams_changed.teams.{mail.params['teams']}", mail.locale),
-            "where": texts().get("teams_changed.where", mail.locale, units=units) if units else "",
-        }
 
-    def _url(self, mail: Mail) -> str:
-        match mail.attempt.kind:
-            case Kind.INVITATION:
-                # The page speaks the mail's language: whose link it is, and what they read, feedback is not to know.
-                token = token_for(self.link_secret, UUID(mail.params["invitation_id"]))
-                return f"{link(self.public_url, token)}?lang={mail.locale}"
-            case Kind.APPROVAL_NEEDED:
-                return f"{self.public_url}/enrolment/approvals"
-            case Kind.RESULTS_RELEASED | Kind.ROUND_WITHHELD:
-                return f"{self.public_url}/feedback/rounds/{mail.params['round_id']}"
-            case Kind.TEAMS_CHANGED if mail.params["may_read"]:
-                return f"{self.public_url}/enrolment/imports/{mail.params['import_id']}"
-            case Kind.SIGN_IN_CHANGED:
-                return f"{self.public_url}/"
-            case _:
-                return f"{self.public_url}/enrolment/"
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """Where links lead in one mail; see `Pages`."""
 
+    public_url: str
+    link_secret: bytes
+    locale: str
 
-def variant_of(mail: Mail) -> str:
-    """Which of its kind's texts a mail uses."""
-    if mail.attempt.kind is Kind.INVITATION:
-        group = str(mail.params["group"])
-        return group if group in ("self", "manager") else "other"
-    if mail.attempt.kind is Kind.ENROLMENT_ACTIVE:
-        return "promoted" if mail.params.get("promoted") else "direct"
-    if mail.attempt.kind is Kind.ENROLMENT_ENDED:
-        return str(mail.params["how"])
-    if mail.attempt.kind is Kind.ROUND_WITHHELD:
-        return str(mail.params["reason"])
-    if mail.attempt.kind is Kind.SIGN_IN_CHANGED:
-        return str(mail.params["change"])
-    if mail.attempt.kind is Kind.TEAMS_CHANGED:
-        return "report" if mail.params["may_read"] else "units"
-    return "all"
+    def page(self, path: str) -> str:
+        return f"{self.public_url}{path}"
+
+    def answering(self, invitation_id: UUID) -> str:
+        # The page speaks the mail's language: whose link it is, and what they read, feedback is not to know.
+        return f"{link(self.public_url, token_for(self.link_secret, invitation_id))}?lang={self.locale}"
 
 
 def one_line(text: str) -> str:

@@ -173,10 +173,10 @@ class MailSender:
             await connection.close()
 
     async def _send(self, connection: MailConnection, mail: Mail) -> None:
-        attributes = {
+        attributes: dict[str, str | int] = {
             "messaging.system": "smtp",
-            "medled.notification": str(mail.attempt.id),
-            "medled.kind": mail.attempt.kind.value,
+            "medled.delivery": str(mail.attempt.id),
+            "medled.kind": mail.attempt.kind.name,
             "medled.attempt": mail.attempt.number,
         }
         cause = tracing.context_from(mail.traceparent, mail.tracestate)
@@ -184,11 +184,11 @@ class MailSender:
             try:
                 outcome = await self._attempt(connection, mail)
             except Exception as error:  # noqa: BLE001 - one message must not end the process that sends all others
-                log.error("mail cannot be sent", notification=str(mail.attempt.id), error=type(error).__name__)
+                log.error("mail cannot be sent", delivery=str(mail.attempt.id), error=type(error).__name__)
                 outcome = Refused(Reason.INTERNAL_ERROR)
             _describe(span, outcome)
             self._done.put_nowait(_Done(mail, outcome, get_current()))
-        self._outcomes.add(1, {"kind": mail.attempt.kind.value, "outcome": type(outcome).__name__.lower()})
+        self._outcomes.add(1, {"kind": mail.attempt.kind.name, "outcome": type(outcome).__name__.lower()})
 
     async def _attempt(self, connection: MailConnection, mail: Mail) -> Outcome:
         now = self._clock.now()
@@ -207,7 +207,7 @@ class MailSender:
         except AddressError:
             return Suppressed(Reason.BAD_ADDRESS)
         except Exception as error:  # noqa: BLE001 - one message that cannot be written must not stop the others
-            log.error("mail cannot be composed", notification=str(mail.attempt.id), error=type(error).__name__)
+            log.error("mail cannot be composed", delivery=str(mail.attempt.id), error=type(error).__name__)
             return Refused(Reason.INTERNAL_ERROR)
         started = time.monotonic()
         try:
@@ -280,7 +280,7 @@ def _cause(done: _Done) -> outbox.Cause:
     begins there, and only telemetry knows, by a link, what it belongs to (ADR 0004).
     """
     mail = done.mail
-    if not mail.attempt.kind.is_round_mail:
+    if not mail.attempt.kind.is_private:
         return _Cause(mail.caused_by, mail.correlation_id, done.context)
     with tracing.span("announce mail", parent=Context(), links=[done.context]):
         return outbox.Undisclosed(mail.caused_by, mail.attempt.public_id.hex, get_current())

@@ -1,0 +1,1 @@
+"""What people are told, one record for each kind (ADR 0010)."""
