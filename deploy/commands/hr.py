@@ -1,23 +1,18 @@
 """`medled hr`: people from the HR platform."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
 import typer
 
-from deploy.output import DataOption, JsonOption, fail, note, say, show_json, table
+from deploy import hr_import
+from deploy.output import DataOption, JsonOption, fail, say, show_json, table
 
 app = typer.Typer(help="People from the HR platform.", no_args_is_help=True)
 
-_POLL_SECONDS = 0.2
-_SAY_SECONDS = 10.0  # between two lines of progress where no terminal shows a bar
-_ENDED = ("done", "refused", "failed", "cancelled")
 _KINDS = {
     "joined": "joined", "left": "left", "returned": "returned", "moved": "moved to another unit",
     "manager": "get a new manager", "changed": "change in other ways",
@@ -80,7 +75,7 @@ def import_(
         fail(f"--max-deactivations: {wrong}.", status=2)
     form = options | ({"mapping": mapping.read_text(encoding="utf-8")} if mapping is not None else {})
     try:
-        ended = asyncio.run(send_and_follow(file, form, data))
+        ended = asyncio.run(hr_import.send_and_follow(file, form, data))
     except httpx.HTTPError as error:
         fail(f"The API cannot be reached: {str(error) or type(error).__name__}")
     if as_json:
@@ -91,64 +86,6 @@ def import_(
         say(f"This report is kept at {page}, and medled hr show {ended['id']} prints it.")
     if ended["status"] != "done":
         raise typer.Exit(1)
-
-
-async def send_and_follow(file: Path, form: dict[str, str], data: Path | None) -> dict[str, Any]:
-    """Send a file to the import API and show its progress until it has ended; what the API then tells of it."""
-    from deploy.console import api
-    from shared.events import Role
-
-    async with api(Role.hr_integration, data) as client:
-        content = await asyncio.to_thread(file.read_bytes)
-        files = {"file": (file.name, content, "text/csv")}
-        sent = _answer(await client.post("/enrolment/v1/imports", files=files, data=form))
-        return await _follow(client, sent["id"])
-
-
-async def _follow(client: httpx.AsyncClient, import_id: str) -> dict[str, Any]:
-    with _progress() as show:
-        while True:
-            found = _answer(await client.get(f"/enrolment/v1/imports/{import_id}"))
-            show(found)
-            if found["status"] in _ENDED:
-                return found
-            await asyncio.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar on a terminal; elsewhere a line for each phase, and one now and then while it lasts."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    columns = (
-        TextColumn("{task.description:<11}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("queued", total=100)
-        yield lambda found: progress.update(task, description=found["phase"], completed=found["percent"])
-
-
-class _Lines:
-    """Progress in plain lines."""
-
-    def __init__(self) -> None:
-        self._phase = ""
-        self._said_at = 0.0
-
-    def __call__(self, found: dict[str, Any]) -> None:
-        now = time.monotonic()
-        if found["phase"] == self._phase and now - self._said_at < _SAY_SECONDS:
-            return
-        self._phase, self._said_at = found["phase"], now
-        note(f"import {found['id']}: {found['phase']}, {found['percent']} %")
 
 
 @app.command(name="list")
@@ -176,7 +113,7 @@ def show(
         show_json(found)
     else:
         say(f"{found['file_name'] or 'A file'} from {found['source']}, sent {_minute(found)} UTC: {_state(found)}")
-        if found["status"] in _ENDED:
+        if found["status"] in hr_import.ENDED:
             _print(found)
 
 
@@ -210,29 +147,12 @@ def _ask(method: str, path: str, data: Path | None) -> dict[str, Any]:
 
     async def ask() -> dict[str, Any]:
         async with api(Role.hr_integration, data) as client:
-            return _answer(await client.request(method, path))
+            return hr_import.answer_of(await client.request(method, path))
 
     try:
         return asyncio.run(ask())
     except httpx.HTTPError as error:
         fail(f"The API cannot be reached: {str(error) or type(error).__name__}")
-
-
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = response.json()
-    except ValueError:
-        fail(f"The API answered {response.status_code}: {response.text[:200]}")
-    if not response.is_success:
-        _fail_with(answer)
-    return answer
-
-
-def _fail_with(problem: dict[str, Any]) -> NoReturn:
-    details = [f"{error['field']}: {error['detail']}" for error in problem.get("errors", [])] or [
-        str(problem.get("detail"))
-    ]
-    fail(f"{problem.get('title')}: {'; '.join(details)} {problem.get('remedy') or ''}".strip())
 
 
 def _print(ended: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def units(
     """
 
     async def subject(conn: "Connection") -> str:
-        from deploy.commands.grant import unit_named
+        from deploy.people import unit_named
 
         return _id(unit) or str(await unit_named(conn, unit))
 

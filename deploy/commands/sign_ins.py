@@ -73,8 +73,8 @@ def end(person: PersonOption, issuer: IssuerOption = None, data: DataOption = No
 async def _change(
     person: str, issuer: str | None, data: Path | None, do: Callable[[Any, Any, UUID, str, Any], Awaitable[None]]
 ) -> str:
-    from deploy.commands.grant import person_called
     from deploy.console import database_of, settings_of
+    from deploy.people import person_called
     from services.enrolment.access.actions import CONSOLE
     from shared.errors import RuleError
     from shared.postgres.transaction import transaction
@@ -105,8 +105,8 @@ async def _refused(data: Path | None) -> list[dict[str, Any]]:
 
 
 async def _accounts(person: str, data: Path | None) -> list[dict[str, Any]]:
-    from deploy.commands.grant import person_called
     from deploy.console import database_of
+    from deploy.people import person_called
     from services.enrolment.sign_ins import store
     from shared.postgres.transaction import transaction
 

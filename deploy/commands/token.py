@@ -33,8 +33,8 @@ def token(
 
 
 async def _issue(role: Role, name: str, days: int, unit: str | None, data: Path | None) -> dict[str, Any]:
-    from deploy.commands.grant import unit_named
     from deploy.console import database_of
+    from deploy.people import unit_named
     from services.enrolment.access import actions
     from shared.postgres.transaction import transaction
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 
-from deploy.commands.grant import give
-from deploy.commands.hr import send_and_follow
 from deploy.demo.house import DemoFailedError, until
 from deploy.demo.sample import CO_LEADER, OFFICE, OPERATOR, PEOPLE_FILE, Colleague, load_programme
 from deploy.demo.stage import Stage
+from deploy.hr_import import send_and_follow
+from deploy.people import give
 from shared.events import Role
 
 _COHORT_DAYS = 120

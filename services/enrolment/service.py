@@ -11,14 +11,15 @@ from services.enrolment.cohorts import api as cohorts
 from services.enrolment.cohorts import pages as cohort_pages
 from services.enrolment.enrolments import api as enrolments
 from services.enrolment.enrolments import handlers as enrolment_handlers
-from services.enrolment.enrolments import pages as my_pages
 from services.enrolment.imports import api as imports
 from services.enrolment.imports import handlers as import_handlers
 from services.enrolment.imports import pages as import_pages
+from services.enrolment.me import pages as my_pages
 from services.enrolment.milestones import api as milestones
 from services.enrolment.people import api as people
+from services.enrolment.places import api as places
+from services.enrolment.places import pages as place_pages
 from services.enrolment.programmes import api as programmes
-from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
 from services.enrolment.sign_ins import api as sign_ins
 from services.enrolment.sign_ins import handlers as sign_in_handlers
@@ -48,13 +49,14 @@ SERVICE = DeclaredService(
             sign_in_pages.router,
             programmes.router,
             cohorts.router,
+            places.router,
             enrolments.router,
             milestones.router,
             approvals.router,
             my_pages.router,
             approval_pages.router,
-            programme_pages.router,
             cohort_pages.router,
+            place_pages.router,
             import_pages.router,
         ],
         prepare=_prepare,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from services.portal.assets import add_assets
 from services.portal.codes import pages as codes
 from services.portal.contract import api as contract
-from services.portal.dashboard import api as figures_api
 from services.portal.dashboard import handlers as dashboard
-from services.portal.dashboard import pages as overview
 from services.portal.login import pages as login
+from services.portal.overview import api as figures_api
+from services.portal.overview import pages as overview
+from services.portal.overview.assets import add_assets
 from services.portal.problems import pages as problems
 from services.portal.proxy.proxy import add_proxy
 from services.portal.settings import PortalSettings

@@ -1,9 +1,10 @@
-"""What a request's JSON body is read by: strictly, so that nothing is taken for what its sender did not write."""
+"""What endpoints take: who asks, and a JSON body, read strictly: nothing is taken for what its sender did not write."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
+from fastapi import Depends
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
@@ -11,8 +12,13 @@ from starlette.requests import Request
 from shared.clock import Clock
 from shared.events.vocabulary import Day
 from shared.postgres.pool import Pool
+from shared.security.authentication import principal
+from shared.security.principal import Principal
 
 T = TypeVar("T")
+
+Who = Annotated[Principal, Depends(principal)]
+"""Whoever asks: what an endpoint takes that needs to know."""
 
 
 class RequestBody(BaseModel):

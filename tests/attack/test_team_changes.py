@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from shared.events import Bucket, TeamsChanged
 from shared.events.vocabulary import Role
 from shared.timers import Timers

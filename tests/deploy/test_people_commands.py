@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from deploy.cli import app
 from deploy.stack import Stack, write_stack
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.store import turns
 from services.enrolment.sign_ins.actions import first_sign_in
 from shared.events import AccessState

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from shared.security.session import COOKIE
 from shared.timers import Timers
 from tests.enrolment.world import World, ok

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from opentelemetry.context import Context
 
-from services.feedback.instrument import instrument
+from services.feedback.instruments.instrument import instrument
 from services.feedback.responses import actions
 from services.feedback.results.handlers import Closing
 from services.feedback.rounds.handlers import CLOSE, COUNT, RoundHandlers

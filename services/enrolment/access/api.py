@@ -10,11 +10,10 @@ from pydantic import BaseModel, Field
 
 from services.enrolment.access import actions, store
 from services.enrolment.access.domain import Access, grantors
-from services.enrolment.requests import Who
 from shared.events import PrincipalKind, Role
 from shared.http.idempotency import change
 from shared.http.pagination import Cursor, Limit, Page, decode_cursor
-from shared.http.request import Id, Named, RequestBody, now, pool
+from shared.http.request import Id, Named, RequestBody, Who, now, pool
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
 from shared.security.audit import audit_all

@@ -4,8 +4,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from services.enrolment.approvals import queries
-from services.enrolment.requests import Who
-from shared.http.request import pool
+from shared.http.request import Who, pool
 from shared.postgres.transaction import transaction
 
 router = APIRouter(prefix="/enrolment/v1/waiting", tags=["enrolments"])

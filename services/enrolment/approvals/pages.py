@@ -6,13 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 
-from services.enrolment.enrolments import actions, reading
+from services.enrolment.endpoints.forms import confirm, submit
+from services.enrolment.endpoints.requests import After, EnrolmentId
+from services.enrolment.enrolments import actions, queries
 from services.enrolment.enrolments.domain import Change
-from services.enrolment.forms import confirm, submit
-from services.enrolment.milestones import actions as milestones
-from services.enrolment.requests import After, EnrolmentId, Who
+from services.enrolment.milestones import actions as milestone_actions
+from services.enrolment.milestones import queries as milestones
 from shared.http.pagination import Cursor, decode_cursor, instant
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.same_origin import form_guard
 from shared.web.render import render
@@ -28,7 +29,7 @@ async def approvals(request: Request, who: Who, after: After, attest: Cursor = N
     """Requests and milestones that wait for me: two lists, `attest` is the cursor of the second."""
     waiting = decode_cursor(attest, instant, UUID, str) if attest else None
     async with transaction(pool(request)) as conn:
-        page = await reading.to_decide(conn, who, after=after, limit=PER_PAGE, now=now(request))
+        page = await queries.to_decide(conn, who, after=after, limit=PER_PAGE, now=now(request))
         to_attest = await milestones.to_attest(conn, who, after=waiting, limit=PER_PAGE, now=now(request))
     return render(request, who, "approvals.html", requests=page, to_attest=to_attest)
 
@@ -37,7 +38,7 @@ async def approvals(request: Request, who: Who, after: After, attest: Cursor = N
 async def confirm_declining(request: Request, who: Who, enrolment_id: EnrolmentId) -> HTMLResponse:
     """Ask before declining: the answer is mailed at once."""
     async with transaction(pool(request)) as conn:
-        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+        listed = await queries.one(conn, who, enrolment_id, now=now(request))
     return confirm(
         request, who, "decline", action=f"{APPROVALS}/{enrolment_id}/decline", back=APPROVALS,
         person=listed.person_name, cohort=listed.cohort_name,
@@ -63,7 +64,7 @@ async def answer(
 async def answered(request: Request, who: Who, enrolment_id: UUID) -> HTMLResponse:
     """What came of an answer, as it stands now."""
     async with transaction(pool(request)) as conn:
-        listed = await reading.one(conn, who, enrolment_id, now=now(request))
+        listed = await queries.one(conn, who, enrolment_id, now=now(request))
     return render(request, who, "answered.html", listed=listed)
 
 
@@ -72,7 +73,7 @@ async def attest(request: Request, who: Who, enrolment_id: EnrolmentId, key: str
     """Attest a milestone."""
     return await submit(
         request,
-        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.attest, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.attest, now=now),
         back=APPROVALS,
         done="attested",
     )

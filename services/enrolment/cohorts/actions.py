@@ -5,7 +5,6 @@ from uuid import UUID
 
 from services.enrolment.cohorts import domain, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus
-from services.enrolment.enrolments import actions as enrolments
 from services.enrolment.programmes import store as programmes
 from services.enrolment.programmes.domain import must_be_published
 from shared.errors import NotFoundError
@@ -65,52 +64,30 @@ async def plan(
 
 async def open_(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
     """Let people ask for a place. Raises NotFoundError, CohortStateError, NotPublishedError (retired meanwhile)."""
-    cohort = await _lock(conn, who, cohort_id)
+    cohort = await lock(conn, who, cohort_id)
     opened, events = domain.open_(cohort)
     version = await programmes.share_version(conn, cohort.programme_id, cohort.programme_version)
     if version is not None:
         must_be_published(version)
-    await _keep(conn, opened, events, now)
+    await keep(conn, opened, events, now)
     return opened
 
 
 async def start(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
     """Begin to run. Raises NotFoundError, CohortStateError."""
-    started, events = domain.start(await _lock(conn, who, cohort_id))
-    await _keep(conn, started, events, now)
+    started, events = domain.start(await lock(conn, who, cohort_id))
+    await keep(conn, started, events, now)
     return started
 
 
-async def close(conn: Connection, who: Principal, cohort_id: UUID, *, now: datetime) -> Cohort:
-    """End the cohort: open requests and the waiting list expire, who is active may finish.
-
-    Raises NotFoundError, CohortStateError.
-    """
-    closed, events = domain.close(await _lock(conn, who, cohort_id))
-    await _keep(conn, closed, events, now)
-    await enrolments.expire_unplaced(conn, cohort_id, now=now)
-    return closed
-
-
-async def set_capacity(conn: Connection, who: Principal, cohort_id: UUID, capacity: int, *, now: datetime) -> Cohort:
-    """Change the number of places; new ones go to who waits, in order.
-
-    Raises NotFoundError, CohortStateError, CapacityTakenError.
-    """
-    cohort = await _lock(conn, who, cohort_id)
-    places = (await store.places(conn, [cohort_id]))[cohort_id]
-    changed, events = domain.set_capacity(cohort, capacity, places)
-    await _keep(conn, changed, events, now)
-    await enrolments.fill_places(conn, changed, now=now)
-    return changed
-
-
-async def _keep(conn: Connection, cohort: Cohort, events: list[Event], now: datetime) -> None:
+async def keep(conn: Connection, cohort: Cohort, events: list[Event], now: datetime) -> None:
+    """Store a changed cohort, and announce it."""
     await store.update(conn, cohort)
     await outbox.add(conn, *events, now=now)
 
 
-async def _lock(conn: Connection, who: Principal, cohort_id: UUID) -> Cohort:
+async def lock(conn: Connection, who: Principal, cohort_id: UUID) -> Cohort:
+    """The cohort, locked, for whoever may change it. Raises NotFoundError, ProblemError 403."""
     cohort = (await store.lock(conn, [cohort_id])).get(cohort_id)
     if cohort is None:
         raise NotFoundError("There is no cohort with this id.", remedy="Choose one from the list.")

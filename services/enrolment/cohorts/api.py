@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field
 from services.enrolment.cohorts import actions, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, shown
 from services.enrolment.cohorts.store import Listed
-from services.enrolment.requests import SIGNED_IN, After, CohortId, Who
+from services.enrolment.endpoints.requests import SIGNED_IN, After, CohortId
 from shared.errors import NotFoundError
 from shared.events import Title
 from shared.events.vocabulary import CatalogueTitle
 from shared.http.idempotency import change
 from shared.http.pagination import Limit, Page
-from shared.http.request import Id, RequestBody, WrittenDay, pool
+from shared.http.request import Id, RequestBody, Who, WrittenDay, pool
 from shared.postgres.pool import Connection
 from shared.security.principal import Principal
 
@@ -33,12 +33,6 @@ class CohortIn(RequestBody):
     unit_id: Id | None = Field(default=None, description="The unit it is for, all below included; null: everybody.")
     starts_on: WrittenDay
     ends_on: WrittenDay
-
-
-class CapacityIn(RequestBody):
-    """The number of places there shall be."""
-
-    capacity: int = Field(ge=1, le=100_000)
 
 
 class PlacesOut(BaseModel):
@@ -106,20 +100,21 @@ async def list_cohorts(
 async def get_cohort(request: Request, cohort_id: CohortId) -> CohortOut:
     """One cohort."""
     async with pool(request).acquire() as conn:
-        return await _told(conn, cohort_id)
+        return await told(conn, cohort_id)
 
 
-_Action = Callable[[Connection, datetime], Awaitable[Cohort]]
+Action = Callable[[Connection, datetime], Awaitable[Cohort]]
 
 
-async def _change(request: Request, who: Principal, action: _Action, *, status: int = 200) -> Response:
+async def change_cohort(request: Request, who: Principal, action: Action, *, status: int = 200) -> Response:
     """One action on one transaction, answered with the cohort as it stands after it."""
     async with change(request, who, status=status) as tx:
         cohort = await action(tx.conn, tx.now)
-        return tx.answer(await _told(tx.conn, cohort.id))
+        return tx.answer(await told(tx.conn, cohort.id))
 
 
-async def _told(conn: Connection, cohort_id: UUID) -> CohortOut:
+async def told(conn: Connection, cohort_id: UUID) -> CohortOut:
+    """The cohort as it stands. Raises NotFoundError."""
     found = await store.get(conn, cohort_id)
     if found is None:
         raise NotFoundError("There is no cohort with this id.", remedy="Choose one from the list.")
@@ -129,7 +124,7 @@ async def _told(conn: Connection, cohort_id: UUID) -> CohortOut:
 @router.post("", status_code=201, response_model=CohortOut)
 async def plan_cohort(request: Request, who: Who, cohort: CohortIn) -> Response:
     """Plan a cohort. Nobody can ask for a place until it is opened."""
-    return await _change(
+    return await change_cohort(
         request, who, lambda conn, now: actions.plan(conn, who, **cohort.model_dump(), now=now), status=201
     )
 
@@ -137,24 +132,10 @@ async def plan_cohort(request: Request, who: Who, cohort: CohortIn) -> Response:
 @router.post("/{cohort_id}/open", response_model=CohortOut)
 async def open_cohort(request: Request, who: Who, cohort_id: CohortId) -> Response:
     """Let people ask for a place."""
-    return await _change(request, who, lambda conn, now: actions.open_(conn, who, cohort_id, now=now))
+    return await change_cohort(request, who, lambda conn, now: actions.open_(conn, who, cohort_id, now=now))
 
 
 @router.post("/{cohort_id}/start", response_model=CohortOut)
 async def start_cohort(request: Request, who: Who, cohort_id: CohortId) -> Response:
     """Begin to run: nobody new can ask; requests can still be answered and the waiting list still moves up."""
-    return await _change(request, who, lambda conn, now: actions.start(conn, who, cohort_id, now=now))
-
-
-@router.post("/{cohort_id}/close", response_model=CohortOut)
-async def close_cohort(request: Request, who: Who, cohort_id: CohortId) -> Response:
-    """End the cohort: open requests and the waiting list expire; who is active may finish."""
-    return await _change(request, who, lambda conn, now: actions.close(conn, who, cohort_id, now=now))
-
-
-@router.post("/{cohort_id}/capacity", response_model=CohortOut)
-async def set_capacity(request: Request, who: Who, cohort_id: CohortId, places: CapacityIn) -> Response:
-    """Change the number of places; new ones go at once to who waits, in order."""
-    return await _change(
-        request, who, lambda conn, now: actions.set_capacity(conn, who, cohort_id, places.capacity, now=now)
-    )
+    return await change_cohort(request, who, lambda conn, now: actions.start(conn, who, cohort_id, now=now))

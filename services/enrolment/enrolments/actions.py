@@ -9,7 +9,6 @@ from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import Cohort
 from services.enrolment.enrolments import authority, domain, store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member, Status
-from services.enrolment.enrolments.store import Listed
 from shared import timers
 from shared.errors import NotAllowedError, NotFoundError
 from shared.ids import new_id
@@ -119,14 +118,6 @@ async def lock(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member]
     if not found:
         raise NotFoundError("There is no enrolment with this id.")
     return found[0], await _member(conn, found[0].person_id)
-
-
-async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
-    """The enrolment as it stands, for the one who has just changed it. Raises NotFoundError."""
-    found = await store.shown(conn, [enrolment_id])
-    if enrolment_id not in found:
-        raise NotFoundError("There is no enrolment with this id.")
-    return found[enrolment_id]
 
 
 async def _lock_with_cohort(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member, Cohort]:

@@ -8,16 +8,16 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from services.enrolment.enrolments import actions, reading
+from services.enrolment.endpoints.requests import After, EnrolmentId
+from services.enrolment.enrolments import actions, queries
 from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Status
 from services.enrolment.enrolments.store import Listed
-from services.enrolment.requests import After, EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
 from shared.errors import ProblemError
 from shared.events import Title
 from shared.http.idempotency import change
 from shared.http.pagination import Limit, Page
-from shared.http.request import Id, RequestBody, now, pool
+from shared.http.request import Id, RequestBody, Who, now, pool
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
@@ -89,11 +89,11 @@ async def list_enrolments(
         raise _choose_one()
     async with transaction(pool(request)) as conn:
         if mine:
-            page = await reading.mine(conn, who, after=after, limit=limit)
+            page = await queries.mine(conn, who, after=after, limit=limit)
         elif cohort is None:
-            page = await reading.to_decide(conn, who, after=after, limit=limit, now=now(request))
+            page = await queries.to_decide(conn, who, after=after, limit=limit, now=now(request))
         else:
-            page = await reading.of_cohort(conn, who, cohort, status=status, after=after, limit=limit, now=now(request))
+            page = await queries.of_cohort(conn, who, cohort, status=status, after=after, limit=limit, now=now(request))
     return page.of(EnrolmentOut.of)
 
 
@@ -101,7 +101,7 @@ async def list_enrolments(
 async def get_enrolment(request: Request, who: Who, enrolment_id: EnrolmentId) -> EnrolmentOut:
     """One enrolment, for the co-leader, the manager and the programme office."""
     async with transaction(pool(request)) as conn:
-        return EnrolmentOut.of(await reading.one(conn, who, enrolment_id, now=now(request)))
+        return EnrolmentOut.of(await queries.one(conn, who, enrolment_id, now=now(request)))
 
 
 @router.post("", status_code=201, response_model=EnrolmentOut)
@@ -141,7 +141,7 @@ async def _change(request: Request, who: Principal, action: _Action, *, status: 
     """One action on one transaction, answered with the enrolment as it stands after it."""
     async with change(request, who, status=status) as tx:
         enrolment = await action(tx.conn, tx.now)
-        return tx.answer(EnrolmentOut.of(await actions.shown(tx.conn, enrolment.id)))
+        return tx.answer(EnrolmentOut.of(await queries.shown(tx.conn, enrolment.id)))
 
 
 def _choose_one() -> ProblemError:

@@ -10,6 +10,7 @@ from shared.postgres.pool import Connection
 from shared.security.audit import audit
 from shared.security.principal import Principal
 
+IMPORT = "people.import"  # the timer's kind; its key is the import's id
 MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 

@@ -10,22 +10,21 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.datastructures import UploadFile
 
+from services.enrolment.endpoints.requests import After
 from services.enrolment.imports import actions
 from services.enrolment.imports.domain import Cap
-from services.enrolment.imports.handlers import IMPORT
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.mapping import parse_mapping
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
 from services.enrolment.imports.values import UnusableValueError, read_locale, read_time_zone
-from services.enrolment.requests import After, Who
 from shared import timers
 from shared.errors import ProblemError
 from shared.http.app import MIB
 from shared.http.idempotency import change
 from shared.http.pagination import Limit, Page
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.ids import new_id
 from shared.postgres.transaction import transaction
 from shared.security.audit import audit
@@ -148,7 +147,7 @@ async def send_import(request: Request, who: Who, options: Annotated[ImportOptio
             tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=name, content=content,
             requested_by=who.id, now=tx.now,
         )  # fmt: skip
-        await timers.schedule(tx.conn, IMPORT, str(import_id), tx.now)
+        await timers.schedule(tx.conn, actions.IMPORT, str(import_id), tx.now)
         return tx.answer(ImportOut.of(added), headers={"location": f"/enrolment/v1/imports/{import_id}"})
 
 

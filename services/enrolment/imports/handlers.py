@@ -10,6 +10,7 @@ import structlog
 from opentelemetry import context as otel
 
 from services.enrolment.imports import report
+from services.enrolment.imports.actions import IMPORT
 from services.enrolment.imports.importing import TIME_LIMIT, Options, Run, apply
 from services.enrolment.imports.store import ledger, turns
 from services.enrolment.imports.watch import ImportCancelledError, ImportTooSlowError, Watch
@@ -21,7 +22,6 @@ from shared.postgres.pool import Connection, Pool
 from shared.runtime.declaration import NeedsSettings
 from shared.timers import Due, Singly, TimerHandler
 
-IMPORT = "people.import"  # the timer's kind; its key is the import's id
 MOST_ATTEMPTS = 3
 _LIGHT = 4 * 1024 * 1024  # bytes of a file that may be worked on beside another one
 _AGAIN = timedelta(seconds=0.5)  # until one that has to wait asks again for its turn

@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import HTMLResponse
 
-from services.enrolment.forms import confirm, submit
+from services.enrolment.endpoints.forms import confirm, submit
+from services.enrolment.endpoints.requests import After
 from services.enrolment.imports import actions
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
-from services.enrolment.requests import After, Who
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.audit import audit
 from shared.security.authorization import require

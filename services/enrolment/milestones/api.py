@@ -7,14 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from services.enrolment.enrolments import reading
+from services.enrolment.endpoints.requests import EnrolmentId
+from services.enrolment.enrolments import queries as enrolments
 from services.enrolment.enrolments.domain import Change, Status
-from services.enrolment.milestones import actions
+from services.enrolment.milestones import actions, queries
 from services.enrolment.milestones.domain import Journey, MilestoneStatus, possible_for
-from services.enrolment.requests import EnrolmentId, Who
 from shared.events import FeedbackPlan, Practice, Title
 from shared.http.idempotency import change
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
 
@@ -68,8 +68,8 @@ class JourneyOut(BaseModel):
 async def get_journey(request: Request, who: Who, enrolment_id: EnrolmentId) -> JourneyOut:
     """The milestones of one enrolment, for the co-leader, the manager and the programme office."""
     async with transaction(pool(request)) as conn:
-        listed = await reading.one(conn, who, enrolment_id, now=now(request))
-        return JourneyOut.of(await actions.journey(conn, listed.enrolment, listed.member))
+        listed = await enrolments.one(conn, who, enrolment_id, now=now(request))
+        return JourneyOut.of(await queries.journey(conn, listed.enrolment, listed.member))
 
 
 @router.post("/{key}/reach", response_model=JourneyOut)

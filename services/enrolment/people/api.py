@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
+from services.enrolment.endpoints.requests import After
 from services.enrolment.people import store
 from services.enrolment.people.domain import Person
-from services.enrolment.requests import After, Who
 from shared.errors import NotFoundError
 from shared.events import PersonStatus, Role
 from shared.http.pagination import Limit, Page
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.audit import audit, audit_all
 from shared.security.authorization import is_manager_of, require

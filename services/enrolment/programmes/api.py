@@ -6,15 +6,15 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
+from services.enrolment.endpoints.requests import SIGNED_IN, After
 from services.enrolment.programmes import actions, store
 from services.enrolment.programmes.domain import Version, VersionStatus
 from services.enrolment.programmes.store import Summary
-from services.enrolment.requests import SIGNED_IN, After, Who
 from shared.errors import NotFoundError
 from shared.events import Milestone, Title
 from shared.http.idempotency import change
 from shared.http.pagination import Limit, Page
-from shared.http.request import RequestBody, pool
+from shared.http.request import RequestBody, Who, pool
 
 router = APIRouter(prefix="/enrolment/v1/programmes", tags=["programmes"])
 

@@ -7,14 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from services.enrolment.requests import Who
 from services.enrolment.sign_ins import actions, store
 from services.enrolment.sign_ins.domain import Reason
 from services.enrolment.sign_ins.store import RefusedSignIn, SignIn
 from shared.events import Role
 from shared.http.idempotency import change
 from shared.http.pagination import Cursor, Limit, Page, decode_cursor
-from shared.http.request import Id, RequestBody, now, pool
+from shared.http.request import Id, RequestBody, Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.audit import audit_all
 from shared.security.authorization import require

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.feedback.ballots import Ballot, seal
-from services.feedback.instrument import Question, instrument
+from services.feedback.ballots.sealing import Ballot, seal
+from services.feedback.instruments.instrument import Question, instrument
 from services.feedback.responses import store
 from services.feedback.responses.domain import (
     InvitationState,

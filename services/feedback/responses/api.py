@@ -4,26 +4,23 @@ There is no `Idempotency-Key` here: the invitation is the key, and nothing of th
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from services.feedback.ballots import ATTRIBUTABLE
-from services.feedback.instrument import HIGHEST, LOWEST
+from services.feedback.ballots.sealing import ATTRIBUTABLE
+from services.feedback.instruments.instrument import HIGHEST, LOWEST
 from services.feedback.responses import actions
 from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkRefusedError, Refusal
+from services.feedback.responses.requests import MOST_BYTES, Token, status_of
 from shared.errors import FieldFault, ProblemError
 from shared.events import Group, Practice
 from shared.http.request import RequestBody, now, pool
 from shared.postgres.transaction import transaction
 
 router = APIRouter(prefix="/feedback/v1/responses", tags=["responses"])
-
-MOST_BYTES = 64 * 1024  # anybody may send here, and answers are small
-
-Token = Annotated[str, Path(max_length=200, description="The token at the end of the link in the invitation.")]
 
 
 class Question(BaseModel):
@@ -103,11 +100,6 @@ async def decline(request: Request, token: Token) -> Receipt:
     except LinkRefusedError as refused:
         raise problem(refused) from None
     return Receipt(state="declined")
-
-
-def status_of(reason: Refusal) -> int:
-    """404 for a link that never was (or is forgotten), 410 for one that is over."""
-    return 404 if reason is Refusal.unknown else 410
 
 
 def problem(refused: LinkRefusedError) -> ProblemError:

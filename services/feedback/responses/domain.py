@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from services.feedback.instrument import HIGHEST, LOWEST, Question
+from services.feedback.instruments.instrument import HIGHEST, LOWEST, Question
 from shared.events import Group, Practice
 
 CANNOT_JUDGE = "none"  # what the form posts for it; JSON says null

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from services.feedback.instrument import HIGHEST, LOWEST
+from services.feedback.instruments.instrument import HIGHEST, LOWEST
 from services.feedback.responses import actions
-from services.feedback.responses.api import MOST_BYTES, Token, status_of
 from services.feedback.responses.domain import (
     CANNOT_JUDGE,
     AnswersRefusedError,
@@ -18,6 +17,7 @@ from services.feedback.responses.domain import (
     LinkRefusedError,
     from_form,
 )
+from services.feedback.responses.requests import MOST_BYTES, Token, status_of
 from shared.http.request import now, pool
 from shared.postgres.transaction import transaction
 from shared.web.render import render

@@ -1,30 +1,22 @@
 """Results over HTTP: to the person they are about, and to nobody else."""
 
 from datetime import date, datetime
-from typing import Annotated, Final, Literal
+from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from services.feedback.ballots import ATTRIBUTABLE
-from services.feedback.results import store
-from services.feedback.results.domain import METHOD, Cell, CellState
+from services.feedback.results import queries
+from services.feedback.results.domain import METHOD, PURPOSE, Cell, CellState, hidden_because
 from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
-from shared.errors import ProblemError
 from shared.events import Bucket, Group, Practice
-from shared.http.pagination import Cursor, Limit, Page, decode_cursor
-from shared.http.request import pool
-from shared.security.authentication import principal
-from shared.security.principal import Principal
+from shared.http.pagination import Cursor, Limit, Page
+from shared.http.request import Who, pool
 
 router = APIRouter(prefix="/feedback/v1/rounds", tags=["results"])
-
-PURPOSE: Final = "development only"
-
-Who = Annotated[Principal, Depends(principal)]
 
 
 class RoundBody(BaseModel):
@@ -73,49 +65,22 @@ class Results(BaseModel):
 @router.get("")
 async def list_rounds(request: Request, who: Who, limit: Limit = 50, cursor: Cursor = None) -> Page[RoundBody]:
     """Rounds about the person who asks, newest first."""
-    page = await own_rounds(request, who, limit, cursor)
+    async with pool(request).acquire() as conn:
+        page = await queries.own_rounds(conn, who, limit=limit, cursor=cursor)
     return page.of(_round)
 
 
 @router.get("/{round_id}/results")
 async def read_results(request: Request, round_id: UUID, who: Who) -> Results:
     """The report, for the person it is about; 404 for everybody else, whatever their role."""
-    own, cells = await own_report(request, round_id, who)
+    async with pool(request).acquire() as conn:
+        own, cells = await queries.own_report(conn, who, round_id)
     return Results(
         round=_round(own),
         k=own.k,
         instrument_version=own.instrument_version,
         figures=[_figure(cell) for cell in cells],
     )
-
-
-async def own_rounds(request: Request, who: Principal, limit: int, cursor: str | None) -> Page[OwnRound]:
-    """A page of the rounds about `who`; empty for a machine, which no round is about."""
-    if who.person_id is None:
-        return Page[OwnRound](items=[])
-    before = decode_cursor(cursor, UUID)[0] if cursor else None
-    async with pool(request).acquire() as conn:
-        return await store.rounds_of_subject(conn, who.person_id, before=before, limit=limit)
-
-
-async def own_report(request: Request, round_id: UUID, who: Principal) -> tuple[OwnRound, list[Cell]]:
-    """The round and its cells.
-
-    Raises ProblemError 404 unless it is about `who`, so that nobody learns that it exists.
-    """
-    async with pool(request).acquire() as conn:
-        own = await store.round_of_subject(conn, round_id, who.person_id) if who.person_id else None
-        if own is None:
-            raise ProblemError(404, "not-found", "Not found", "There is no such round about you.")
-        cells = await store.cells_of(conn, round_id) if own.state is RoundState.released else []
-    return own, cells
-
-
-def hidden_because(cell: Cell) -> Literal["fewer_than_k", "no_answer"] | None:
-    """Why a figure is hidden, in words that tell nothing about how many there were."""
-    if cell.state is CellState.released:
-        return None
-    return "no_answer" if cell.group in ATTRIBUTABLE else "fewer_than_k"
 
 
 def _round(own: OwnRound) -> RoundBody:

@@ -15,11 +15,13 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from math import sqrt
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Final, Literal
 
-from services.feedback.ballots import ATTRIBUTABLE, Ballot
-from services.feedback.instrument import HIGHEST, LOWEST, Question
+from services.feedback.ballots.sealing import ATTRIBUTABLE, Ballot
+from services.feedback.instruments.instrument import HIGHEST, LOWEST, Question
 from shared.events import Group, Practice
+
+PURPOSE: Final = "development only"
 
 CEILING, FLOOR = Decimal("4.8"), Decimal("1.2")
 LEAST_DEVIATION = 0.5
@@ -68,6 +70,13 @@ class Sheet:
     group: Group
     practice: Practice
     ratings: Mapping[str, int]
+
+
+def hidden_because(cell: Cell) -> Literal["fewer_than_k", "no_answer"] | None:
+    """Why a figure is hidden, in words that tell nothing about how many there were."""
+    if cell.state is CellState.released:
+        return None
+    return "no_answer" if cell.group in ATTRIBUTABLE else "fewer_than_k"
 
 
 def cut(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[Sheet]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.feedback.ballots import open_all
-from services.feedback.instrument import instrument
+from services.feedback.ballots.sealing import open_all
+from services.feedback.instruments.instrument import instrument
 from services.feedback.results import store
 from services.feedback.results.domain import Cell, report, worth_releasing
 from services.feedback.rounds.domain import RoundState, coarse_date

@@ -10,12 +10,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from services.feedback.instrument import Question, instrument
-from services.feedback.results.api import PURPOSE, Who, hidden_because, own_report, own_rounds
-from services.feedback.results.domain import Cell
+from services.feedback.instruments.instrument import Question, instrument
+from services.feedback.results import queries
+from services.feedback.results.domain import PURPOSE, Cell, hidden_because
 from services.feedback.results.store import OwnRound
 from shared.events import Practice
 from shared.http.pagination import Cursor
+from shared.http.request import Who, pool
 from shared.web.render import render
 
 router = APIRouter(prefix="/feedback", include_in_schema=False)
@@ -38,14 +39,16 @@ class Section:
 @router.get("/")
 async def my_rounds(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
     """Rounds about the reader."""
-    page = await own_rounds(request, who, 25, cursor)
+    async with pool(request).acquire() as conn:
+        page = await queries.own_rounds(conn, who, limit=25, cursor=cursor)
     return render(request, who, "rounds.html", rounds=page.items, next=page.next)
 
 
 @router.get("/rounds/{round_id}")
 async def my_results(request: Request, round_id: UUID, who: Who) -> HTMLResponse:
     """One round about the reader: how it stands, or what it says."""
-    own, cells = await own_report(request, round_id, who)
+    async with pool(request).acquire() as conn:
+        own, cells = await queries.own_report(conn, who, round_id)
     sections = _sections(own, cells)
     return render(request, who, "round.html", round=own, sections=sections, hidden_because=hidden_because)
 
@@ -53,7 +56,8 @@ async def my_results(request: Request, round_id: UUID, who: Who) -> HTMLResponse
 @router.get("/rounds/{round_id}/results.csv")
 async def my_results_as_csv(request: Request, round_id: UUID, who: Who) -> Response:
     """The report as CSV; every row carries its purpose, so that it stays with the figures wherever they are pasted."""
-    own, cells = await own_report(request, round_id, who)
+    async with pool(request).acquire() as conn:
+        own, cells = await queries.own_report(conn, who, round_id)
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)

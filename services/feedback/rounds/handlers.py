@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from services.feedback.ballots import new_keys
-from services.feedback.instrument import LATEST_VERSION
+from services.feedback.ballots.sealing import new_keys
+from services.feedback.instruments.instrument import LATEST_VERSION
 from services.feedback.rounds.domain import (
     Ending,
     Respondent,

@@ -8,19 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field
 
-from services.portal import readers
+from services.portal.dashboard import readers
 from services.portal.dashboard.domain import Within
 from services.portal.stream import store
-from services.portal.stream.domain import Wanted, gap
-from services.portal.stream.handlers import PUBLIC
+from services.portal.stream.domain import PUBLIC, Wanted, gap
 from services.portal.stream.live import live
 from services.portal.stream.places import AllTakenError, OneReadersTakenError, Place, Places
 from services.portal.stream.reading import Greeting, LiveResponse, greet, read
 from services.portal.stream.wording import as_json
 from shared.errors import ProblemError
-from shared.http.request import pool
+from shared.http.request import Who, pool
 from shared.postgres.transaction import transaction
-from shared.security.authentication import principal
 from shared.security.principal import Principal
 
 _FURTHEST = 10**18 - 1  # positions are 64-bit numbers; like `Last-Event-ID`, none has more than 18 digits
@@ -61,7 +59,7 @@ router = APIRouter(prefix="/portal/v1", tags=["stream"])
 @router.get("/stream", response_class=LiveResponse, status_code=200)
 async def stream(
     request: Request,
-    who: Annotated[Principal, Depends(principal)],
+    who: Who,
     wanted: Annotated[Wanted, Depends(wanted)],
     after: Annotated[
         int | None, Query(ge=0, le=_FURTHEST, description="Position to resume from; 0 is the beginning.")

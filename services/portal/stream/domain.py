@@ -7,6 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from services.portal.dashboard.domain import EVERYTHING, Within
+from shared.events import REGISTRY
+
+PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
+"""The types of event that everybody may see."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

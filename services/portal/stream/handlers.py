@@ -9,13 +9,11 @@ from opentelemetry import trace
 
 from services.portal.settings import PortalSettings
 from services.portal.stream import store
-from shared.events import REGISTRY
+from services.portal.stream.domain import PUBLIC
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection
 from shared.runtime.declaration import NeedsSettings
 from shared.timers import Due, TimerHandler, schedule
-
-PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
 
 PRUNE = "portal.stream.prune"  # the migration schedules it the first time
 _PRUNE_BATCH = 20_000

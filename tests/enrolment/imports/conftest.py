@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.importing import Options
 from services.enrolment.imports.store import ledger
 from shared.clock import Clock

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from services.enrolment.imports import api
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from shared.events import PersonProvisioned, Role
 from shared.ids import new_id
 from shared.timers import Timers

@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from services.enrolment.imports import handlers, importing
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.store import ledger, writing
 from shared.clock import Clock
 from shared.postgres.transaction import transaction

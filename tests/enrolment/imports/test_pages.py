@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from shared.events.vocabulary import Role
 from shared.timers import Timers
 from tests.enrolment.world import World, ok, opened

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feedback.instrument import instrument
+from services.feedback.instruments.instrument import instrument
 from services.feedback.responses.domain import (
     AnswersRefusedError,
     InvitationState,

@@ -9,7 +9,7 @@ import pytest
 from nacl.exceptions import CryptoError
 from pydantic import SecretStr
 
-from services.feedback.ballots import SEALED_BYTES
+from services.feedback.ballots.sealing import SEALED_BYTES
 from services.feedback.responses.domain import LinkRefusedError
 from services.feedback.rounds.handlers import CLOSE, PRUNE
 from services.feedback.settings import FeedbackSettings

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feedback.ballots import Ballot
-from services.feedback.instrument import Question, instrument
+from services.feedback.ballots.sealing import Ballot
+from services.feedback.instruments.instrument import Question, instrument
 from services.feedback.results.domain import Cell, CellState, cut, report, worth_releasing
 from shared.events import Group, Practice
 

@@ -7,7 +7,7 @@ from unittest.mock import ANY
 import httpx
 import pytest
 
-from services.portal.dashboard.api import Overview
+from services.portal.overview.api import Overview
 from services.portal.settings import PortalSettings
 from services.portal.stream import door, store
 from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent

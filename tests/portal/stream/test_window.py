@@ -5,8 +5,8 @@ from datetime import timedelta
 from opentelemetry.context import Context
 
 from services.portal.stream import store
-from services.portal.stream.domain import Wanted
-from services.portal.stream.handlers import PRUNE, PUBLIC, append_entries, prune
+from services.portal.stream.domain import PUBLIC, Wanted
+from services.portal.stream.handlers import PRUNE, append_entries, prune
 from shared.events import EnrolmentRequested, InvitationIssued, PersonState
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction

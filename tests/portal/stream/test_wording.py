@@ -8,8 +8,7 @@ from uuid import UUID
 import pytest
 
 import services.portal
-from services.portal.stream.domain import Entry
-from services.portal.stream.handlers import PUBLIC
+from services.portal.stream.domain import PUBLIC, Entry
 from services.portal.stream.wording import say
 from shared.ids import new_id
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.feedback.ballots import RoundKeys
+from services.feedback.ballots.sealing import RoundKeys
 from services.feedback.rounds.domain import Count, Ending, NotOpened, Round, RoundState, coarse_date
 from shared.events import Bucket, Group, Practice
 from shared.postgres.pool import Connection

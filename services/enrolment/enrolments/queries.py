@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.cohorts import store as cohorts
-from services.enrolment.enrolments import actions, authority, store
+from services.enrolment.enrolments import authority, store
 from services.enrolment.enrolments.domain import Status
 from services.enrolment.enrolments.store import Listed
 from shared.errors import NotAllowedError, NotFoundError
@@ -18,11 +18,19 @@ from shared.security.principal import Principal
 
 async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Listed:
     """One enrolment, for the co-leader, the manager and the programme office. Raises NotFoundError, NotAllowedError."""
-    listed = await actions.shown(conn, enrolment_id)
+    listed = await shown(conn, enrolment_id)
     await authority.must_be_concerned(conn, who, listed.member)
     if not authority.is_self(who, listed.member):
         await audit(conn, who, "enrolment.read", listed.member.person_id, now)
     return listed
+
+
+async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
+    """The enrolment as it stands, for the one who has just changed it. Raises NotFoundError."""
+    found = await store.shown(conn, [enrolment_id])
+    if enrolment_id not in found:
+        raise NotFoundError("There is no enrolment with this id.")
+    return found[enrolment_id]
 
 
 async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> Page[Listed]:

@@ -7,9 +7,7 @@ from fastapi import Depends, Path
 
 from shared.http.pagination import Cursor, decode_cursor
 from shared.security.authentication import principal
-from shared.security.principal import Principal
 
-Who = Annotated[Principal, Depends(principal)]
 SIGNED_IN = [Depends(principal)]
 """For what everybody who is signed in may read."""
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.exceptions import CryptoError
 
-from services.feedback.ballots import (
+from services.feedback.ballots.sealing import (
     BALLOT_BYTES,
     SEALED_BYTES,
     Ballot,
@@ -14,7 +14,7 @@ from services.feedback.ballots import (
     open_all,
     seal,
 )
-from services.feedback.instrument import LATEST_VERSION, instrument
+from services.feedback.instruments.instrument import LATEST_VERSION, instrument
 from shared.events import Group
 from shared.ids import new_id
 

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from services.feedback.instrument import LATEST_VERSION, instrument
+from services.feedback.instruments.instrument import LATEST_VERSION, instrument
 from shared.events import Practice
 
 # A published version never changes: rounds were asked with it. A new wording is a new file and a new line here.
@@ -13,7 +13,7 @@ PUBLISHED = {1: "d9ac8c401d6b07087e993922aa02e5e0708cef5b55d23c1e210e7893cd485aa
 
 @pytest.mark.parametrize("version", range(1, LATEST_VERSION + 1))
 def test_a_published_instrument_has_not_been_touched(version: int) -> None:
-    content = (files("services.feedback") / "instruments" / f"{version}.toml").read_bytes()
+    content = (files("services.feedback.instruments") / f"{version}.toml").read_bytes()
     assert hashlib.sha256(content).hexdigest() == PUBLISHED[version]
 
 

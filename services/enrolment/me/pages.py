@@ -10,18 +10,18 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from services.enrolment.approvals import queries as approvals
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import shown
-from services.enrolment.enrolments import actions, reading
+from services.enrolment.endpoints.forms import confirm, submit
+from services.enrolment.endpoints.requests import EnrolmentId
+from services.enrolment.enrolments import actions, queries
 from services.enrolment.enrolments.domain import OPEN, Change, Status
 from services.enrolment.enrolments.store import Listed
-from services.enrolment.forms import confirm, submit
-from services.enrolment.milestones import actions as milestones
+from services.enrolment.milestones import actions as milestone_actions
+from services.enrolment.milestones import queries as milestones
 from services.enrolment.milestones.domain import TAKE_BACK_MINUTES, find
-from services.enrolment.milestones.queries import asked_at_most
-from services.enrolment.requests import EnrolmentId, Who
 from services.enrolment.settings import EnrolmentSettings
 from shared.errors import NotAllowedError
 from shared.http.pagination import Cursor, Page, decode_cursor
-from shared.http.request import now, pool
+from shared.http.request import Who, now, pool
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
@@ -46,7 +46,7 @@ async def me(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
     after = decode_cursor(cursor, date.fromisoformat, UUID) if cursor else None
     async with transaction(pool(request)) as conn:
         waiting = await approvals.waiting(conn, who)
-        mine = (await reading.mine(conn, who, after=None, limit=50)).items
+        mine = (await queries.mine(conn, who, after=None, limit=50)).items
         current = [each for each in mine if each.enrolment.status in OPEN]
         journeys = await milestones.journeys(conn, [(each.enrolment, each.member) for each in current])
         open_cohorts = (
@@ -87,7 +87,7 @@ async def confirm_reaching(request: Request, who: Who, enrolment_id: EnrolmentId
         journey = await milestones.journey(conn, listed.enrolment, listed.member)
         milestone = find(journey.plan, key)
         asked = (
-            await asked_at_most(conn, listed.member, milestone.feedback, k=settings.feedback_k)
+            await milestones.asked_at_most(conn, listed.member, milestone.feedback, k=settings.feedback_k)
             if milestone.feedback
             else {}
         )
@@ -102,7 +102,7 @@ async def take_back(request: Request, who: Who, enrolment_id: EnrolmentId, key: 
     """It was reached by mistake."""
     return await submit(
         request,
-        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.undo, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.undo, now=now),
         back=ME,
         done="undone",
     )
@@ -113,7 +113,7 @@ async def reach(request: Request, who: Who, enrolment_id: EnrolmentId, key: str)
     """Say that a milestone is reached."""
     return await submit(
         request,
-        lambda conn, now: milestones.change(conn, who, enrolment_id, key, Change.reach, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.reach, now=now),
         back=ME,
         done="reached",
     )
@@ -137,7 +137,7 @@ async def withdraw(request: Request, who: Who, enrolment_id: EnrolmentId) -> Res
 
 
 async def _ones_own(conn: Connection, who: Principal, enrolment_id: UUID, now: datetime) -> Listed:
-    listed = await reading.one(conn, who, enrolment_id, now=now)
+    listed = await queries.one(conn, who, enrolment_id, now=now)
     if listed.enrolment.person_id != who.person_id:
         raise NotAllowedError("This page is for the co-leader.")
     return listed

@@ -41,7 +41,7 @@ class Instrument:
 @cache
 def instrument(version: int) -> Instrument:
     """The published instrument of that version; raises FileNotFoundError for a version that never was."""
-    content = tomllib.loads((files(__package__) / "instruments" / f"{version}.toml").read_text("utf-8"))
+    content = tomllib.loads((files(__package__) / f"{version}.toml").read_text("utf-8"))
     return Instrument(
         content["version"],
         tuple(

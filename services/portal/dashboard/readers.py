@@ -3,22 +3,21 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Query, Request
 
 from services.portal.dashboard import store
 from services.portal.dashboard.domain import Within
 from shared.events.vocabulary import Role
-from shared.http.request import pool
+from shared.http.request import Who, pool
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
-from shared.security.authentication import principal
 from shared.security.authorization import require, units_of
 from shared.security.principal import Principal
 
 
 async def within(
     request: Request,
-    who: Annotated[Principal, Depends(principal)],
+    who: Who,
     unit: Annotated[UUID | None, Query(description="Only this unit and what is below it.")] = None,
     programme: Annotated[UUID | None, Query(description="Only this programme.")] = None,
 ) -> Within:

@@ -1,6 +1,6 @@
 """What waits for oneself: counted where it is known, shown where one begins, hidden where there is nothing."""
 
-from tests.enrolment.enrolments.test_pages import page, press, team
+from tests.enrolment.me.test_pages import page, press, team
 from tests.enrolment.world import World, ok
 
 API = "/enrolment/v1/enrolments"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.enrolment.approvals import pages as approvals
-from services.enrolment.enrolments import pages as enrolments
+from services.enrolment.me import pages as enrolments
 from shared.events import EnrolmentApproved, MilestoneReached
 from shared.http.pagination import encode_cursor
 from shared.ids import new_id

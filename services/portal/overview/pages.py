@@ -5,15 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
-from services.portal import readers
+from services.portal.dashboard import readers
 from services.portal.dashboard.domain import ENDED, FUNNEL, Figures, Within
 from services.portal.stream import store
 from services.portal.stream.live import live
 from services.portal.stream.wording import collapse
-from shared.http.request import pool
+from shared.http.request import Who, pool
 from shared.postgres.transaction import transaction
-from shared.security.authentication import principal
-from shared.security.principal import Principal
 from shared.web.navigation import ENTRIES
 from shared.web.render import render
 
@@ -27,7 +25,7 @@ ORGANISATION = "/organisation"
 
 
 @router.get("/")
-async def front(request: Request, who: Annotated[Principal, Depends(principal)]) -> RedirectResponse:
+async def front(request: Request, who: Who) -> RedirectResponse:
     """People begin with what is theirs. Figures of a part of the organisation were asked for here before, and a machine
     has nothing of its own: both are led on to the organisation's page.
     """
@@ -39,7 +37,7 @@ async def front(request: Request, who: Annotated[Principal, Depends(principal)])
 @router.get(ORGANISATION)
 async def overview(
     request: Request,
-    who: Annotated[Principal, Depends(principal)],
+    who: Who,
     within: Annotated[Within, Depends(readers.within)],
 ) -> Response:
     here = live(request)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from services.portal import readers
+from services.portal.dashboard import readers
 from services.portal.dashboard.domain import Within
 from services.portal.stream.live import live
 from shared.events import Practice

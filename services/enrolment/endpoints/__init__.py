@@ -1,0 +1,1 @@
+"""What this service's endpoints and pages take alike."""

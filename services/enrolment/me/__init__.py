@@ -1,0 +1,1 @@
+"""The co-leader's own pages."""

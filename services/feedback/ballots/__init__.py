@@ -1,0 +1,1 @@
+"""Answers are sealed here, and opened once (ADR 0004)."""

@@ -1,0 +1,1 @@
+"""The organisation's page and its figures, live."""
