@@ -3,9 +3,9 @@
 Deny by default. Manager and co-leader are not granted: they follow from the reporting line and the enrolments.
 """
 
-from collections.abc import Iterable
 from uuid import UUID
 
+from shared.directory.unit_tree import is_under, units_below
 from shared.errors import ProblemError
 from shared.events.vocabulary import Role
 from shared.postgres.pool import Connection
@@ -22,30 +22,12 @@ async def require(conn: Connection, who: Principal, *roles: Role, unit: UUID | N
     if any(units is None for units in held):
         return
     scope = frozenset[UUID]().union(*(units for units in held if units))
-    if unit is not None and scope and await _is_under(conn, unit, scope):
+    if unit is not None and scope and await is_under(conn, unit, scope):
         return
     raise ProblemError(
         403, "forbidden", "You may not do this", "This needs a role that you do not hold here.",
         remedy=f"Ask for the role {' or '.join(role.value for role in roles)}.",
     )  # fmt: skip
-
-
-async def _is_under(conn: Connection, unit: UUID, scope: Iterable[UUID]) -> bool:
-    # `union` drops rows already seen, so a tree that was turned into a circle by mistake still ends.
-    found: bool = await conn.fetchval(
-        """
-        with recursive above(id) as (
-            select $1::uuid
-            union
-            select next.id from above join units u using (id)
-            cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
-        )
-        select exists (select from above where id = any($2::uuid[]))
-        """,
-        unit,
-        list(scope),
-    )
-    return found
 
 
 async def units_of(conn: Connection, who: Principal, *roles: Role) -> frozenset[UUID] | None:
@@ -56,18 +38,7 @@ async def units_of(conn: Connection, who: Principal, *roles: Role) -> frozenset[
     scope = frozenset[UUID]().union(*(units for units in held if units))
     if not scope:
         return frozenset()
-    rows = await conn.fetch(
-        """
-        with recursive below(id) as (
-            select unnest($1::uuid[])
-            union
-            select u.id from below join units u on u.parent_id = below.id or u.merged_into = below.id
-        )
-        select id from below
-        """,
-        list(scope),
-    )
-    return frozenset(row["id"] for row in rows)
+    return await units_below(conn, scope)
 
 
 async def is_manager_of(conn: Connection, who: Principal, person_id: UUID) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, Places
+from shared.directory.unit_tree import above
 from shared.events import Title
 from shared.http.pagination import Page, fetch_page
 from shared.postgres.pool import Connection
@@ -136,22 +137,17 @@ async def open_to(conn: Connection, person_id: UUID, *, after: tuple[date, UUID]
     """Open cohorts in which this person could ask for a place, the first to start first, following `after`."""
     return await fetch_page(
         conn,
-        """
-        with recursive mine(id) as (
-            select unit_id from people where id = $1
-            union
-            select next.id from mine join units u using (id)
-            cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
-        )
+        f"""
+        with recursive {above("select unit_id from people where id = $1")}
         select * from cohorts_shown c
-        where status = 'open' and (unit_id is null or unit_id in (select id from mine))
+        where status = 'open' and (unit_id is null or unit_id in (select id from above))
           and not exists (
               select from enrolments e where e.person_id = $1
               and (e.cohort_id = c.id and e.status = 'completed'
                    or e.programme_id = c.programme_id and e.status in ('requested', 'waitlisted', 'active')))
           and ($2::date is null or (starts_on, id) > ($2, $3::uuid))
         order by starts_on, id limit $4
-        """,
+        """,  # noqa: S608 - constants of ours
         person_id,
         *(after or (None, None)),
         limit=limit,

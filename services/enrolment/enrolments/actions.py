@@ -10,6 +10,7 @@ from services.enrolment.cohorts.domain import Cohort
 from services.enrolment.enrolments import authority, domain, store
 from services.enrolment.enrolments.domain import Change, Enrolment, Member, Status
 from shared import timers
+from shared.directory.unit_tree import is_under
 from shared.errors import NotAllowedError, NotFoundError
 from shared.ids import new_id
 from shared.messaging import outbox
@@ -34,7 +35,7 @@ async def request(
     if cohort is None:
         raise NotFoundError("There is no cohort with this id.", field="cohort_id", remedy="Choose one from the list.")
     member = await _member(conn, who.person_id)
-    is_in_unit = cohort.unit_id is None or await store.is_within(conn, member.unit_id, cohort.unit_id)
+    is_in_unit = cohort.unit_id is None or await is_under(conn, member.unit_id, [cohort.unit_id])
     enrolment, events = domain.request(
         new_id(), member, cohort, is_in_unit=is_in_unit, now=now, answer_within=answer_within
     )

@@ -121,25 +121,6 @@ async def members(conn: Connection, person_ids: Sequence[UUID]) -> dict[UUID, Me
     }
 
 
-async def is_within(conn: Connection, unit_id: UUID, ancestor_id: UUID) -> bool:
-    """Whether a unit is `ancestor_id`, lies below it or was merged into one that does."""
-    return bool(
-        await conn.fetchval(
-            """
-            with recursive above(id) as (
-                select $1::uuid
-                union
-                select next.id from above join units u using (id)
-                cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
-            )
-            select exists (select from above where id = $2)
-            """,
-            unit_id,
-            ancestor_id,
-        )
-    )
-
-
 async def record_departures(conn: Connection, departures: Sequence[tuple[UUID, UUID, int]], now: datetime) -> None:
     """What each departure did: (event, person, how many enrolments it withdrew)."""
     await conn.execute(

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import Query, Request
 
-from services.portal.dashboard import store
 from services.portal.dashboard.domain import Within
+from shared.directory.unit_tree import units_below
 from shared.events.vocabulary import Role
 from shared.http.request import Who, pool
 from shared.postgres.pool import Connection
@@ -31,7 +31,7 @@ async def within(
     async with transaction(pool(request)) as conn:
         units = await _allowed(conn, who)
         if unit is not None:
-            below = await store.subtree(conn, unit)
+            below = await units_below(conn, [unit])
             units = below if units is None else units & below
     return Within(units, programme)
 

@@ -246,22 +246,6 @@ async def count(conn: Connection, within: Within) -> Counts:
     return Counts(**{name: {} if value is None and name not in _SCALARS else value for name, value in row.items()})
 
 
-async def subtree(conn: Connection, root: UUID) -> frozenset[UUID]:
-    """A unit and everything below it, units merged into one of them included."""
-    rows = await conn.fetch(
-        """
-        with recursive tree(id) as (
-            select $1::uuid
-            union
-            select u.id from units u join tree t on u.parent_id = t.id or u.merged_into = t.id
-        )
-        select id from tree
-        """,
-        root,
-    )
-    return frozenset(row["id"] for row in rows)
-
-
 _SCALARS = ("programmes", "position", "newest_at")
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.imports.domain import FEWEST_CHANGED, LATELY, SHARE
+from shared.directory.unit_tree import above
 from shared.postgres.pool import Connection
 
 # Who joins or leaves a team, or has another status or unit in it; whoever moves counts in both.
@@ -107,17 +108,12 @@ async def notices(conn: Connection, import_id: UUID, most_units: int, now: datet
     Whoever was at work before this import: it may say of them that they have left. The units it brings are known.
     """
     rows = await conn.fetch(
-        """
+        f"""
         with recursive team_unit as (
             select manager_id, unnest(unit_ids) as unit_id from teams_changing
         ), unit_count as (
             select unit_id, count(*) as teams from team_unit group by unit_id
-        ), above(unit_id, id) as (
-            select unit_id, unit_id from unit_count
-            union
-            select above.unit_id, next.id from above join units u on u.id = above.id
-            cross join lateral (values (u.parent_id), (u.merged_into)) as next(id) where next.id is not null
-        ), held as (
+        ), {above("select unit_id from unit_count")}, held as (
             select person_id, roles -> 'programme_office' as units from access
             where person_id is not null and roles ? 'programme_office' and (expires_at is null or expires_at > $3)
             union all
@@ -128,7 +124,7 @@ async def notices(conn: Connection, import_id: UUID, most_units: int, now: datet
             join people p on p.id = person_id and p.status <> 'inactive'
             group by person_id
         ), covered as (
-            select distinct h.person_id, above.unit_id
+            select distinct h.person_id, above.origin as unit_id
             from holder h join held using (person_id)
             join above on units ? above.id::text
             where not h.is_everywhere
@@ -143,7 +139,7 @@ async def notices(conn: Connection, import_id: UUID, most_units: int, now: datet
         from covered c join team_unit t using (unit_id)
         group by person_id
         order by person_id
-        """,
+        """,  # noqa: S608 - constants of ours
         import_id,
         most_units,
         now,
