@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-import services.portal
+import services.portal.stream
 from services.portal.stream.domain import PUBLIC, Entry
 from services.portal.stream.wording import say
 from shared.ids import new_id
 
-TEXTS = tomllib.loads((Path(services.portal.__file__).parent / "texts.toml").read_text(encoding="utf-8"))
+TEXTS = tomllib.loads((Path(services.portal.stream.__file__).parent / "texts.toml").read_text(encoding="utf-8"))
 
 
 def text(key: str, locale: str) -> str | None:

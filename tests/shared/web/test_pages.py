@@ -213,6 +213,13 @@ def test_every_text_is_there_in_both_languages_with_the_same_placeholders() -> N
     assert set(LANGUAGES) == {"sv", "en"}
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_template_hides_another_of_its_service_or_a_shared_one(name: str) -> None:
+    rooms = [*find_service(name).page_folders, STATIC.parent]
+    templates = [path.name for room in rooms for path in (room / "templates").glob("*.html")]
+    assert sorted(templates) == sorted(set(templates))
+
+
 @pytest.mark.parametrize(("source", "complaint"), [
     ('[a]\nsv = "x"', "a needs sv and en"),
     ('[a]\nsv = "x"\nen = ""', "a needs sv and en"),
