@@ -1,4 +1,4 @@
-"""Time as a dependency: business rules take `now` from here and nowhere else (DESIGN rule 7)."""
+"""Time as a dependency: business rules take `now` from here and nowhere else."""
 
 import time
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What must happen later: durable rows with a due time, claimed set-wise (DESIGN rule 7)."""
+"""What must happen later: durable rows with a due time, claimed set-wise."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request a second time is answered like the first and does nothing (DESIGN rule 4)."""
+"""`Idempotency-Key`: the same request a second time is answered like the first and does nothing."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""From Kafka to a service's handlers, exactly once in effect (DESIGN rule 3, ADR 0003).
+"""From Kafka to a service's handlers, exactly once in effect (ADR 0003).
 
 One batch is one database transaction: inbox ids, effects, offsets, new events. Whatever delivers a record again (a
 republishing relay, a broker filled anew, a rebalance while a batch is under way) finds its id in the inbox.

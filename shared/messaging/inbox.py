@@ -1,7 +1,7 @@
-"""Consuming, as a service sees it: what a handler receives and how it declares itself (DESIGN rule 3).
+"""The inbox makes handling exactly once in effect (ADR 0003).
 
-The inbox makes handling exactly once in effect: the id of an event, per handler, is stored in the transaction of its
-effects, so a second delivery finds it there and does nothing.
+The id of an event, per handler, is stored in the transaction of its effects, so a second delivery finds it there and
+does nothing.
 """
 
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Publishing: a change and its events commit together (DESIGN rule 1); the relay takes them to Kafka."""
+"""Publishing: a change and its events commit together (ADR 0002); the relay takes them to Kafka."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

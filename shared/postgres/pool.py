@@ -1,6 +1,6 @@
 """The database: pools, the unit of work, migrations.
 
-`async with transaction(pool) as conn` is the unit of work (DESIGN section 2): opened at the edge, committed once.
+`async with transaction(pool) as conn` is the unit of work: opened at the edge, committed once.
 """
 
 import json
@@ -20,7 +20,7 @@ else:
     Pool = asyncpg.Pool
 
 
-# A peer that vanished without a word is noticed within 10 s, so that its advisory locks come free (DESIGN rule 2).
+# A peer that vanished without a word is noticed within 10 s, so that its advisory locks come free (ADR 0002).
 _SERVER_SETTINGS = {
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",

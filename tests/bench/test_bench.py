@@ -1,4 +1,4 @@
-"""Every benchmark runs and says what DESIGN asks for. How fast it is, is no matter here: the machine is shared."""
+"""Every benchmark runs and says what its goal is. How fast it is, is no matter here: the machine is shared."""
 
 import json
 import subprocess

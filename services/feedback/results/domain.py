@@ -1,4 +1,4 @@
-"""Results: figures per practice and respondent group, and what of them may be shown. Pure rules (DESIGN section 5).
+"""Results: figures per practice and respondent group, and what of them may be shown.
 
 What keeps an answer from being worked out of a report:
 - a group is hidden whole when fewer than k of it answered, and so is a cell in which fewer than k gave a rating; of a

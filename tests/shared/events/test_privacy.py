@@ -1,4 +1,4 @@
-"""No personal data in public streams (DESIGN section 3), judged field by field so that a new event cannot forget it."""
+"""No personal data in public streams, judged field by field so that a new event cannot forget it."""
 
 import re
 from typing import Any
