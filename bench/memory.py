@@ -17,8 +17,8 @@ import uvloop
 from bench import people_file
 from bench.measure import Options, Result
 from bench.servers import Servers
-from deploy.commands.hr import send_and_follow
 from deploy.embedded.process import free_port
+from deploy.hr_import import send_and_follow
 from deploy.local import Options as StackOptions
 from deploy.local import running
 from deploy.services import SERVICES

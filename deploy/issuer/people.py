@@ -9,7 +9,7 @@ SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedPerson:
     """One person on the list; `note` says what is worth knowing for trying Medled out, such as a role."""
 
     sub: str
@@ -27,10 +27,10 @@ class PeopleList:
     """The file's people, read again when it has changed. A file that is missing or half written changes nothing."""
 
     path: Path | None
-    _entries: dict[str, Entry] = field(default_factory=dict, init=False)
+    _entries: dict[str, ListedPerson] = field(default_factory=dict, init=False)
     _read: tuple[int, int] | None = field(default=None, init=False)
 
-    def find(self, query: str) -> tuple[list[Entry], int]:
+    def find(self, query: str) -> tuple[list[ListedPerson], int]:
         """The first that match every word of `query`, in the file's order, and how many match in all."""
         self._refresh()
         found = [entry for entry in self._entries.values() if entry.matches(query.casefold().split())]
@@ -55,5 +55,5 @@ class PeopleList:
         self._read = (stat.st_mtime_ns, stat.st_size)
 
 
-def _entry(item: dict[str, Any]) -> Entry:
-    return Entry(sub=str(item["sub"]), name=str(item["name"]), note=str(item.get("note") or ""))
+def _entry(item: dict[str, Any]) -> ListedPerson:
+    return ListedPerson(sub=str(item["sub"]), name=str(item["name"]), note=str(item.get("note") or ""))

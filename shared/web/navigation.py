@@ -7,7 +7,7 @@ from shared.security.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NavigationEntry:
     """A place in the navigation: `key` names its text (`nav.<key>`). The first is where everybody begins.
 
     With `roles` it is only for who holds one of them somewhere, or, if it concerns the whole organisation, everywhere;
@@ -25,19 +25,19 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("co_leadership", "/enrolment/"),
-    Entry(
+    NavigationEntry("co_leadership", "/enrolment/"),
+    NavigationEntry(
         "approvals", "/enrolment/approvals", (Role.programme_office,), managers=True, waiting="/enrolment/v1/waiting"
     ),
-    Entry("programmes", "/enrolment/programmes", (Role.programme_office,), also=("/enrolment/cohorts",)),
-    Entry("imports", "/enrolment/imports", (Role.hr_integration, Role.programme_office), everywhere=True),
-    Entry("feedback", "/feedback/"),
-    Entry("organisation", "/organisation"),
-    Entry("deliveries", "/notifications/deliveries", (Role.operator, Role.programme_office), everywhere=True),
+    NavigationEntry("programmes", "/enrolment/programmes", (Role.programme_office,), also=("/enrolment/cohorts",)),
+    NavigationEntry("imports", "/enrolment/imports", (Role.hr_integration, Role.programme_office), everywhere=True),
+    NavigationEntry("feedback", "/feedback/"),
+    NavigationEntry("organisation", "/organisation"),
+    NavigationEntry("deliveries", "/notifications/deliveries", (Role.operator, Role.programme_office), everywhere=True),
 )
 
 
-def entries_for(who: Principal | None) -> list[Entry]:
+def entries_for(who: Principal | None) -> list[NavigationEntry]:
     """What to show: links that lead somewhere for this visitor, none before they sign in."""
     return [] if who is None else [entry for entry in ENTRIES if _leads_somewhere(entry, who)]
 
@@ -49,7 +49,7 @@ def current(path: str) -> str | None:
     return max(fitting, key=lambda found: len(found[0]))[1] if fitting else None
 
 
-def _leads_somewhere(entry: Entry, who: Principal) -> bool:
+def _leads_somewhere(entry: NavigationEntry, who: Principal) -> bool:
     if entry.everywhere:
         return any(who.roles.get(role, ()) is None for role in entry.roles)
     if entry.managers and who.has_reports:

@@ -83,14 +83,14 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PersonChange:
     """A person after a change, and before it when they were known."""
 
     after: Person
     before: Before | None
 
 
-def events_of(change: Change) -> Iterator[Event]:
+def events_of(change: PersonChange) -> Iterator[Event]:
     """The full state for our own services, then the public facts: each change of meaning is one event."""
     after, before = change.after, change.before
     yield state_of(after)

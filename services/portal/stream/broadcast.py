@@ -14,7 +14,7 @@ from fastapi.sse import format_sse_event
 from services.portal.dashboard.domain import Within
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.domain import Entry, Wanted, admits
+from services.portal.stream.domain import StreamEntry, Wanted, admits
 from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.wording import Translate, as_json
 from shared.postgres.failures import UNAVAILABLE
@@ -87,7 +87,7 @@ class Broadcaster:
         for follower in self._followers:
             follower.wake()
 
-    def frame(self, entry: Entry) -> bytes:
+    def frame(self, entry: StreamEntry) -> bytes:
         """An entry on the wire; its position is the event id that a reader resumes from."""
         body = json.dumps(as_json(entry, self._text), ensure_ascii=False, separators=(",", ":"))
         return format_sse_event(data_str=body, id=str(entry.position))
@@ -152,7 +152,7 @@ class Broadcaster:
         self._figures_stale.set()
         return len(entries) == _READ_AT_ONCE
 
-    def _deliver(self, frames: Sequence[tuple[Entry, bytes]], filtered: Mapping[Wanted, list[Chunk]]) -> None:
+    def _deliver(self, frames: Sequence[tuple[StreamEntry, bytes]], filtered: Mapping[Wanted, list[Chunk]]) -> None:
         """At one stroke, with the head: who attaches stands before all of it or past all of it."""
         first, self.head = frames[0][0].position, frames[-1][0].position
         for follower in list(self._followers):
@@ -179,7 +179,7 @@ class Broadcaster:
             self.detach(follower)
 
 
-def _chunks(wanted: Wanted, frames: Sequence[tuple[Entry, bytes]]) -> list[Chunk]:
+def _chunks(wanted: Wanted, frames: Sequence[tuple[StreamEntry, bytes]]) -> list[Chunk]:
     """What a filter lets through, in pieces of a few frames."""
     admitted = [(entry.position, body) for entry, body in frames if admits(wanted, entry)]
     pieces = (admitted[start : start + _FRAMES] for start in range(0, len(admitted), _FRAMES))

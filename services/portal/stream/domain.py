@@ -25,7 +25,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """One public event at its position in the stream, with the names of what it mentions."""
 
     position: int
@@ -43,7 +43,7 @@ class Entry:
     names: Mapping[str, Any]
 
 
-def admits(wanted: Wanted, entry: Entry) -> bool:
+def admits(wanted: Wanted, entry: StreamEntry) -> bool:
     """Whether a reader gets this entry. An event without a unit is in no unit."""
     return (
         (wanted.types is None or entry.type in wanted.types)

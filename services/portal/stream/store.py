@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.portal.dashboard.domain import Within
-from services.portal.stream.domain import Entry, Wanted
+from services.portal.stream.domain import StreamEntry, Wanted
 from shared.postgres.pool import Connection
 
 _ORDER_LOCK = 0x706F7274  # "port"; nothing else in this database takes an advisory lock with this key
@@ -38,7 +38,7 @@ class Page(NamedTuple):
 
     pruned_to: int
     head: int
-    entries: list[Entry]
+    entries: list[StreamEntry]
 
 
 async def append(conn: Connection, entries: Sequence[NewEntry], now: datetime) -> None:
@@ -72,7 +72,7 @@ async def read_after(conn: Connection, after: int, limit: int, wanted: Wanted) -
     return Page(rows[0]["pruned_to"], rows[0]["head"], [_entry(row) for row in rows if row["position"] is not None])
 
 
-async def read_latest(conn: Connection, until: int, limit: int, within: Within) -> list[Entry]:
+async def read_latest(conn: Connection, until: int, limit: int, within: Within) -> list[StreamEntry]:
     """The newest entries at or before a position in a part of the organisation, newest first."""
     rows = await conn.fetch(
         """
@@ -140,14 +140,14 @@ def _arguments(wanted: Wanted) -> tuple[list[str] | None, list[UUID] | None, UUI
     )
 
 
-def _entry(row: asyncpg.Record) -> Entry:
+def _entry(row: asyncpg.Record) -> StreamEntry:
     named = {
         "unit": row["unit_name"],
         "programme": row["programme_title"],
         "cohort": row["cohort_name"],
         "milestone": row["milestone_title"],
     }
-    return Entry(
+    return StreamEntry(
         position=row["position"], id=row["caused_by"], type=row["type"], source=row["source"], subject=row["subject"],
         time=row["time"], sequence=row["sequence"], unit=row["unit"], programme=row["programme"],
         correlation_id=row["correlation_id"], trace_id=row["trace_id"], data=row["data"],

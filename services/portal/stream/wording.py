@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from services.portal.stream.domain import Entry
+from services.portal.stream.domain import StreamEntry
 from shared.events import PersonManagerChanged
 
 LOCALES = ("sv", "en")
@@ -14,7 +14,7 @@ Translate = Callable[[str, str], str | None]
 """(key, locale) -> the text, or None when there is none."""
 
 
-def as_json(entry: Entry, text: Translate) -> dict[str, Any]:
+def as_json(entry: StreamEntry, text: Translate) -> dict[str, Any]:
     """An entry as readers get it.
 
     Its position, the event in CloudEvents' JSON format, its trace, names for its ids, and what it says to people.
@@ -51,10 +51,10 @@ class Row:
     words: str
     times: int
     about: str
-    entry: Entry
+    entry: StreamEntry
 
 
-def collapse(entries: Sequence[Entry], locale: str, text: Translate) -> list[Row]:
+def collapse(entries: Sequence[StreamEntry], locale: str, text: Translate) -> list[Row]:
     """Rows to show, in the order of `entries`, which are the newest first."""
     told = [(say(entry, text)[locale], entry) for entry in entries]
     runs = [(words, list(run)) for words, run in groupby(told, key=lambda item: item[0])]
@@ -66,17 +66,17 @@ class _Names(dict[str, str]):
         return key
 
 
-def say(entry: Entry, text: Translate) -> dict[str, str]:
+def say(entry: StreamEntry, text: Translate) -> dict[str, str]:
     """One sentence per language about an entry; its type where no sentence exists yet."""
     return {locale: _sentence(entry, locale, text) for locale in LOCALES}
 
 
-def _sentence(entry: Entry, locale: str, text: Translate) -> str:
+def _sentence(entry: StreamEntry, locale: str, text: Translate) -> str:
     template = text(_LOST_MANAGER if _lost_manager(entry) else f"event.{entry.type}", locale)
     return entry.type if template is None else template.format_map(_names(entry, locale, text))
 
 
-def _names(entry: Entry, locale: str, text: Translate) -> Mapping[str, str]:
+def _names(entry: StreamEntry, locale: str, text: Translate) -> Mapping[str, str]:
     names = _Names(
         {
             what: _name(entry.names.get(what), locale) or text(f"name.{what}", locale) or str(entry.data.get(what, ""))
@@ -90,7 +90,7 @@ def _names(entry: Entry, locale: str, text: Translate) -> Mapping[str, str]:
 _LOST_MANAGER = "manager.lost"
 
 
-def _lost_manager(entry: Entry) -> bool:
+def _lost_manager(entry: StreamEntry) -> bool:
     return entry.type == PersonManagerChanged.type and entry.data.get("manager_id") is None
 
 

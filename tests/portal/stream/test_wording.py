@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 import services.portal.stream
-from services.portal.stream.domain import PUBLIC, Entry
+from services.portal.stream.domain import PUBLIC, StreamEntry
 from services.portal.stream.wording import say
 from shared.ids import new_id
 
@@ -29,7 +29,7 @@ def test_every_public_event_says_something_in_both_languages(kind: str) -> None:
     [(None, "A person in Care no longer has a manager"), (new_id(), "A person in Care has a new manager")],
 )
 def test_a_manager_who_was_lost_is_not_called_a_new_one(manager_id: UUID | None, said: str) -> None:
-    entry = Entry(
+    entry = StreamEntry(
         position=1, id=new_id(), type="medled.person.manager_changed.v1", source="/medled/test", subject="person",
         time=datetime(2026, 3, 2, tzinfo=UTC), sequence=1, unit=new_id(), programme=None, correlation_id="",
         trace_id="", data={"manager_id": manager_id and str(manager_id)}, names={"unit": "Care"},
