@@ -10,7 +10,7 @@ import structlog
 
 from bench import consumer, journey, measure, memory, relay, servers
 from deploy.embedded.process import StartFailedError
-from shared.runtime.main import collect_rarely
+from shared.runtime.memory import collect_rarely
 
 BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run, "memory": memory.run}
 

@@ -26,7 +26,7 @@ def _rows(people: int, changed: float) -> Iterator[str]:
     for nth in range(people):
         first, last, title = draw.choice(_FIRST), draw.choice(_LAST), draw.choice(_TITLES)
         if draw.random() < changed:
-            title = f"{title}, samordnare"
+            title = f"Samordnande {title}"
         team = nth // _TEAM
         manager = team * _TEAM if nth % _TEAM else team // 10 * _TEAM  # of a team's first: that of the team above
         unit = f"Region Norr - Förvaltning {team // 400} - Område {team // 20} - Enhet {team}"

@@ -1,7 +1,6 @@
 """The entry of every service's processes: `python -m services.<service> api|worker`."""
 
 import asyncio
-import gc
 import resource
 import signal
 import sys
@@ -16,6 +15,7 @@ from shared.http.slow_requests import protocol
 from shared.observability import telemetry
 from shared.postgres.pool import create_pool
 from shared.runtime.declaration import DeclaredService
+from shared.runtime.memory import collect_rarely
 from shared.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -44,15 +44,6 @@ def main(service: DeclaredService[S]) -> None:
             uvloop.run(_work(service, settings))
     finally:
         telemetry.teardown()
-
-
-def collect_rarely() -> None:
-    """Let the cyclic collector wait for more than a batch of records.
-
-    A batch is hundreds of thousands of objects that live for a moment and hold no cycles; looking through them again
-    and again was a third of a worker's time.
-    """
-    gc.set_threshold(500_000, 20, 20)
 
 
 def _serve(app: FastAPI, settings: Settings) -> None:

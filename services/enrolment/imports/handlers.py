@@ -20,6 +20,7 @@ from shared.observability.telemetry import tracer
 from shared.postgres.failures import UNAVAILABLE, is_outage
 from shared.postgres.pool import Connection, Pool
 from shared.runtime.declaration import NeedsSettings
+from shared.runtime.memory import give_back
 from shared.timers import Due, Singly, TimerHandler
 
 MOST_ATTEMPTS = 3
@@ -69,6 +70,8 @@ class _Importer:
         async with self._heavy if is_heavy else contextlib.nullcontext():
             with tracer().start_as_current_span(IMPORT, context=due.context):
                 await self._attempt(conn, import_id, turn.source, now)
+            if is_heavy:
+                give_back()  # a large file and all that was known of its people: hundreds of megabytes
 
     async def _attempt(self, conn: Connection, import_id: UUID, source: str, now: datetime) -> None:
         attempt = await turns.begin(self._pool, import_id, now, counted=import_id not in self._uncounted)

@@ -152,12 +152,12 @@ def fault_of_ours() -> Refusal:
 def unit_names(units: Iterable[Unit], separator: str) -> dict[UUID, str]:
     """Each unit's path as the HR platform writes it."""
     by_id = {unit.id: unit for unit in units}
+    return {unit_id: _path(unit, by_id, separator) for unit_id, unit in by_id.items()}
 
-    def path(unit: Unit) -> str:
-        parent = by_id.get(unit.parent_id) if unit.parent_id else None
-        return unit.name if parent is None else f"{path(parent)}{separator}{unit.name}"
 
-    return {unit_id: path(unit) for unit_id, unit in by_id.items()}
+def _path(unit: Unit, by_id: Mapping[UUID, Unit], separator: str) -> str:
+    parent = by_id.get(unit.parent_id) if unit.parent_id else None
+    return unit.name if parent is None else f"{_path(parent, by_id, separator)}{separator}{unit.name}"
 
 
 def difference(
