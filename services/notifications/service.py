@@ -4,7 +4,8 @@ from pathlib import Path
 
 from services.notifications.channels import api as deliveries
 from services.notifications.channels import pages as delivery_pages
-from services.notifications.channels.mail.sender import MailSender
+from services.notifications.channels.mail.compose import Composer
+from services.notifications.channels.mail.sender import MailSender, SenderSettings
 from services.notifications.routing import handlers as routing
 from services.notifications.settings import NotificationsSettings
 from shared.clock import Clock
@@ -15,7 +16,7 @@ from shared.runtime.declaration import DeclaredService, Loop
 
 
 def _sending(settings: NotificationsSettings, pool: Pool) -> Loop:
-    return MailSender(pool, settings.composer(), settings.sender(), Clock(settings.clock_file)).run
+    return MailSender(pool, Composer.of(settings), SenderSettings.of(settings), Clock(settings.clock_file)).run
 
 
 SERVICE = DeclaredService(

@@ -6,9 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.notifications.channels.mail.compose import AddressError, Composer, envelope_address
-from services.notifications.channels.mail.sender import SenderSettings
-from services.notifications.channels.mail.smtp import ServerSettings
+from services.notifications.addresses import AddressError, envelope_address
 from shared.events.invitations import InvitationFact
 from shared.events.topics import load_topics
 from shared.settings import Settings
@@ -65,7 +63,7 @@ class NotificationsSettings(Settings):
     @property
     def message_id_domain(self) -> str:
         """What follows the @ in a Message-ID: the sender's domain. Raises ValueError when no sender is set."""
-        return self._needed("mail_sender").rpartition("@")[2].encode("idna").decode()
+        return self.needed("mail_sender").rpartition("@")[2].encode("idna").decode()
 
     @property
     def round_mail_kept(self) -> timedelta:
@@ -78,36 +76,8 @@ class NotificationsSettings(Settings):
             raise ValueError(f"{InvitationFact.topic} has no kept_days in topics.yaml; who was asked must be forgotten")
         return timedelta(days=days)
 
-    def composer(self) -> Composer:
-        """What writes mails. Raises ValueError, naming the setting that is missing."""
-        return Composer(
-            public_url=self.public_url.rstrip("/"),
-            link_secret=self._needed("link_secret").encode(),
-            sender=envelope_address(self._needed("mail_sender")),
-            sender_name=self.mail_sender_name,
-            reply_to=self.mail_reply_to,
-        )
-
-    def sender(self) -> SenderSettings:
-        """How mail is sent. Raises ValueError, naming the setting that is missing."""
-        server = ServerSettings(
-            host=self._needed("smtp_host"),
-            port=self.smtp_port,
-            security=self.smtp_security,
-            username=self.smtp_username,
-            password=self.smtp_password.get_secret_value() if self.smtp_password else None,
-            ca_file=self.smtp_ca_file,
-            timeout=self.smtp_timeout,
-        )
-        return SenderSettings(
-            server=server,
-            connections=self.mail_connections,
-            batch=self.mail_batch,
-            lease=timedelta(seconds=self.mail_lease_seconds),
-            poll_seconds=self.mail_poll_seconds,
-        )
-
-    def _needed(self, name: str) -> str:
+    def needed(self, name: str) -> str:
+        """A setting without which a worker cannot be. Raises ValueError, naming it."""
         value: str | SecretStr | None = getattr(self, name)
         if value is None:
             raise ValueError(f"MEDLED_{name.upper()} is not set; notifications' worker needs it")

@@ -20,6 +20,8 @@ from deploy.issuer.settings import IssuerSettings
 from deploy.services import SERVICES, find_service
 from deploy.stack import named_databases
 from services.feedback.settings import FeedbackSettings
+from services.notifications.channels.mail.compose import Composer
+from services.notifications.channels.mail.sender import SenderSettings
 from services.notifications.settings import NotificationsSettings
 from tests.support.databases import Databases
 
@@ -124,8 +126,8 @@ def test_every_process_gets_the_settings_it_needs(
     if role == "worker" and isinstance(settings, FeedbackSettings):
         assert settings.secrets.ballot
     if role == "worker" and isinstance(settings, NotificationsSettings):
-        assert settings.composer().sender
-        assert settings.sender().server.host
+        assert Composer.of(settings).sender
+        assert SenderSettings.of(settings).server.host
 
 
 def test_every_setting_can_be_set_in_dot_env(resolve: Resolve) -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from services.notifications.channels.mail.compose import AddressError, envelope_address, one_line, texts
+from services.notifications.addresses import AddressError, envelope_address
+from services.notifications.channels.mail.compose import one_line, texts
 from services.notifications.channels.store import Mail
 from services.notifications.kinds.every import KINDS, WORTH_TELLING
 from services.notifications.kinds.kind import Kind

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.notifications.channels.mail.compose import Composer
+from services.notifications.channels.mail.sender import SenderSettings
 from services.notifications.settings import NotificationsSettings
 from tests.support.settings import make_settings
 
@@ -18,8 +20,8 @@ def settings(**changes: Any) -> NotificationsSettings:
 def test_the_senders_domain_makes_the_message_ids() -> None:
     made = settings()
     assert made.message_id_domain == "xn--rksmrgs-5wao1o.se"
-    assert made.composer().sender == "no-reply@xn--rksmrgs-5wao1o.se"
-    assert made.sender().server.security == "starttls"
+    assert Composer.of(made).sender == "no-reply@xn--rksmrgs-5wao1o.se"
+    assert SenderSettings.of(made).server.security == "starttls"
 
 
 @pytest.mark.parametrize(
@@ -41,4 +43,4 @@ def test_a_setting_that_would_leak_or_send_twice_is_refused(changes: dict[str, A
 def test_the_worker_names_what_it_lacks_and_the_api_runs_without(missing: str) -> None:
     made = settings(**{missing: None})
     with pytest.raises(ValueError, match=f"MEDLED_{missing.upper()} is not set"):
-        (made.composer(), made.sender())
+        (Composer.of(made), SenderSettings.of(made))

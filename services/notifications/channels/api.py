@@ -1,37 +1,25 @@
 """The delivery log over HTTP. Round mail appears without recipient and without what it was about."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.notifications.channels import store
-from services.notifications.channels.domain import Attempt, NotFailedError, Reason, Status, event_of, retried
+from services.notifications.channels import actions, queries
+from services.notifications.channels.domain import Reason, Status
 from services.notifications.channels.store import Delivery, MailServerState
 from services.notifications.kinds.every import KINDS
-from services.notifications.kinds.kind import Channel, Kind
-from shared.errors import ProblemError
-from shared.events.vocabulary import Role
-from shared.http.idempotency import Change, change
-from shared.http.pagination import Cursor, Limit, Page, decode_cursor
-from shared.http.request import now, pool
-from shared.messaging import outbox
-from shared.postgres.pool import Connection
+from services.notifications.kinds.kind import Channel
+from shared.http.idempotency import change
+from shared.http.pagination import Cursor, Limit, Page
+from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
-from shared.security.audit import audit, audit_all
-from shared.security.authentication import principal
-from shared.security.authorization import require
-from shared.security.principal import Principal
 
 router = APIRouter(prefix="/notifications/v1/deliveries", tags=["deliveries"])
-
-Who = Annotated[Principal, Depends(principal)]
 
 
 def _known(name: str) -> str:
@@ -98,101 +86,40 @@ async def list_deliveries(
     cursor: Cursor = None,
 ) -> Page[DeliveryBody]:
     """The delivery log, newest first."""
-    page = await log_page(request, who, status, KINDS[kind] if kind else None, limit, cursor)
+    async with transaction(pool(request)) as conn:
+        page = await queries.log_page(
+            conn, who, status=status, kind=KINDS[kind] if kind else None, limit=limit, cursor=cursor, now=now(request)
+        )
     return page.of(body_of)
 
 
 @router.get("/summary")
 async def summarise_deliveries(request: Request, who: Who) -> Summary:
     """How many deliveries stand where, and whether the mail server answers."""
-    return await summary(request, who)
+    async with pool(request).acquire() as conn:
+        found = await queries.summary(conn, who)
+    return Summary(
+        counts=[StatusCount(status=status, messages=count) for status, count in found.counts.items()],
+        mail_server=_mail_server(found.mail_server) if found.mail_server else None,
+    )
 
 
 @router.get("/{delivery_id}")
 async def read_delivery(request: Request, delivery_id: UUID, who: Who) -> DeliveryBody:
     """One delivery of the log."""
     async with transaction(pool(request)) as conn:
-        await may_read(conn, who)
-        one = found(await store.delivery(conn, delivery_id))
-        await _note(conn, who, [one], now(request))
-    return body_of(_shown(one, who))
+        return body_of(await queries.one(conn, who, delivery_id, now=now(request)))
 
 
 @router.post("/{delivery_id}/retry", response_model=DeliveryBody)
 async def retry_delivery(request: Request, delivery_id: UUID, who: Who) -> Response:
     """Give a failed message a new series of attempts, beginning now."""
     async with change(request, who) as tx:
-        return tx.answer(body_of(await retry(tx, who, delivery_id)))
-
-
-async def log_page(
-    request: Request, who: Principal, status: Status | None, kind: Kind | None, limit: int, cursor: str | None
-) -> Page[Delivery]:
-    """A page of the log for who may read it."""
-    before = decode_cursor(cursor, UUID)[0] if cursor else None
-    async with transaction(pool(request)) as conn:
-        await may_read(conn, who)
-        page = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit)
-        await _note(conn, who, page.items, now(request))
-    return page.of(lambda one: _shown(one, who))
-
-
-async def _note(conn: Connection, who: Principal, shown: Sequence[Delivery], now: datetime) -> None:
-    """Whose mail somebody looked at. Round mail is shown without whom it was for, and is nobody's here either."""
-    seen = {one.recipient_id for one in shown if one.recipient_id is not None and not one.kind.is_private}
-    await audit_all(conn, who, "delivery.read", [person for person in seen if person != who.person_id], now)
-
-
-async def summary(request: Request, who: Principal) -> Summary:
-    """The log in figures for who may read it."""
-    async with pool(request).acquire() as conn:
-        await may_read(conn, who)
-        counts, server = await store.count_by_status(conn), await store.mail_server(conn)
-    return Summary(
-        counts=[StatusCount(status=status, messages=counts.get(status, 0)) for status in Status],
-        mail_server=_mail_server(server) if server else None,
-    )
+        return tx.answer(body_of(await actions.retry(tx.conn, who, delivery_id, now=tx.now)))
 
 
 def _mail_server(state: MailServerState) -> MailServerBody:
     return MailServerBody(reachable=state.reachable, reason=state.reason, since=state.changed_at)
-
-
-async def retry(tx: Change, who: Principal, delivery_id: UUID) -> Delivery:
-    """Queue a failed message again, on record and announced. Raises ProblemError 403, 404, 409."""
-    await require(tx.conn, who, Role.operator)
-    failed = found(await store.lock_delivery(tx.conn, delivery_id))
-    try:
-        verdict = retried(failed.status, now=tx.now)
-    except NotFailedError as error:
-        raise ProblemError(
-            409, "not-failed", "The message has not failed", str(error), remedy="Look at its status first."
-        ) from error
-    await store.queue_again(tx.conn, delivery_id, verdict)
-    await audit(tx.conn, who, "delivery.retried", delivery_id, tx.now)
-    attempt = Attempt(
-        failed.id, failed.public_id, failed.kind, failed.channel, failed.recipient_id, failed.attempts
-    )  # fmt: skip
-    if event := event_of(attempt, verdict):
-        await outbox.add(tx.conn, event, now=tx.now)
-    return found(await store.delivery(tx.conn, delivery_id))
-
-
-async def may_read(conn: Connection, who: Principal) -> None:
-    """The log concerns the whole organisation. Raises ProblemError 403."""
-    await require(conn, who, Role.operator, Role.programme_office)
-
-
-def found(delivery: Delivery | None) -> Delivery:
-    """The delivery. Raises ProblemError 404 when there is none."""
-    if delivery is None:
-        raise ProblemError(404, "not-found", "Not found", "There is no such message.", remedy="Check the id.")
-    return delivery
-
-
-def _shown(one: Delivery, who: Principal) -> Delivery:
-    """The message as somebody may see it: by the trace of a round, which is public, they would find its mail."""
-    return one if who.has(Role.operator) or not one.kind.is_private else replace(one, traceparent=None)
 
 
 def body_of(one: Delivery) -> DeliveryBody:

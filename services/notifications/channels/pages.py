@@ -7,13 +7,15 @@ from fastapi import APIRouter, Depends, Form
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from services.notifications.channels.api import Who, log_page, retry, summary
+from services.notifications.channels import actions, queries
 from services.notifications.channels.domain import Status
 from services.notifications.kinds.every import KINDS
 from services.notifications.settings import NotificationsSettings
 from shared.events.vocabulary import Role
 from shared.http.idempotency import change
 from shared.http.pagination import Cursor
+from shared.http.request import Who, now, pool
+from shared.postgres.transaction import transaction
 from shared.security.same_origin import form_guard
 from shared.web.render import render
 
@@ -35,11 +37,15 @@ async def delivery_log(
     """How many messages stand where, and the newest of them. An unknown filter is no filter."""
     by_status = Status(status) if status in set(Status) else None
     by_kind = KINDS.get(kind)
-    page = await log_page(request, who, by_status, by_kind, 50, cursor)
+    async with transaction(pool(request)) as conn:
+        page = await queries.log_page(
+            conn, who, status=by_status, kind=by_kind, limit=50, cursor=cursor, now=now(request)
+        )
+        summary = await queries.summary(conn, who)
     settings: NotificationsSettings = request.app.state.settings
     return render(
         request, who, "deliveries.html",
-        deliveries=page.items, next=page.next, summary=await summary(request, who), chosen_status=by_status,
+        deliveries=page.items, next=page.next, summary=summary, chosen_status=by_status,
         chosen_kind=by_kind, statuses=_BROWSABLE, kinds=list(KINDS.values()), may_retry=who.has(Role.operator),
         trace_url=settings.trace_url, kept_days=settings.round_mail_kept.days,
     )  # fmt: skip
@@ -51,5 +57,5 @@ async def retry_from_the_log(
 ) -> RedirectResponse:
     """Queue a failed message again and return to the list; `back` is the list's query."""
     async with change(request, who) as tx:
-        await retry(tx, who, delivery_id)
+        await actions.retry(tx.conn, who, delivery_id, now=tx.now)
     return RedirectResponse(f"/notifications/deliveries?{back.lstrip('?')}".rstrip("?"), 303)

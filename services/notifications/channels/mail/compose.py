@@ -5,7 +5,6 @@ every mail back with the standard library's parser.
 """
 
 import base64
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,19 +17,14 @@ from uuid import UUID
 
 from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
+from services.notifications.addresses import envelope_address
 from services.notifications.channels.mail.smtp import Envelope
 from services.notifications.channels.store import Mail
+from services.notifications.settings import NotificationsSettings
 from shared.clock import DEFAULT_ZONE
 from shared.security.invitation_tokens import link, token_for
 from shared.web.locale import Formats
 from shared.web.texts import Texts
-
-# Quoted local parts and address literals are legal, but no HR platform has them, and their characters bend envelopes.
-_ENVELOPE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
-
-
-class AddressError(ValueError):
-    """The recipient's address cannot be written into an envelope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +39,17 @@ class Composer:
     sender: str
     sender_name: str
     reply_to: str | None
+
+    @classmethod
+    def of(cls, settings: NotificationsSettings) -> "Composer":
+        """As a deployment has it. Raises ValueError, naming the setting that is missing."""
+        return cls(
+            public_url=settings.public_url.rstrip("/"),
+            link_secret=settings.needed("link_secret").encode(),
+            sender=envelope_address(settings.needed("mail_sender")),
+            sender_name=settings.mail_sender_name,
+            reply_to=settings.mail_reply_to,
+        )
 
     def compose(self, mail: Mail, *, now: datetime) -> Envelope:
         """The mail in its recipient's language. Raises AddressError."""
@@ -132,18 +137,6 @@ def one_line(text: str) -> str:
     return " ".join("".join(c for c in printable if unicodedata.category(c) not in ("Cf", "Cs", "Co")).split())
 
 
-def envelope_address(address: str) -> str:
-    """The address as SMTP takes it, its domain in ASCII. Raises AddressError without repeating the address."""
-    local, _, domain = address.strip().rpartition("@")
-    try:
-        ascii_domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise AddressError("the domain has no ASCII form") from None
-    if not _ENVELOPE.fullmatch(f"{local}@{ascii_domain}"):
-        raise AddressError("not an address that every mail server takes")
-    return f"{local}@{ascii_domain}"
-
-
 def _encoded(text: str) -> str:
     """Header text as RFC 2047 wants it: plain where it can be, else in encoded words, one a line."""
     if text.isascii() and len(text) < 70 and "=?" not in text:
@@ -168,7 +161,7 @@ def _part(subtype: str, text: str) -> str:
 
 
 _environment = Environment(
-    loader=PackageLoader("services.notifications", "templates/mail"),
+    loader=PackageLoader("services.notifications.channels.mail"),
     autoescape=select_autoescape(["html"]),
     trim_blocks=True,
     lstrip_blocks=True,

@@ -19,6 +19,7 @@ import structlog
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind
 
+from services.notifications.addresses import AddressError
 from services.notifications.channels import store
 from services.notifications.channels.domain import (
     Accepted,
@@ -32,10 +33,11 @@ from services.notifications.channels.domain import (
     judge,
     reason_to_stop,
 )
-from services.notifications.channels.mail.compose import AddressError, Composer
+from services.notifications.channels.mail.compose import Composer
 from services.notifications.channels.mail.gate import Gate
 from services.notifications.channels.mail.smtp import MailConnection, ServerSettings, ServerUnavailableError
 from services.notifications.channels.store import Mail
+from services.notifications.settings import NotificationsSettings
 from shared.clock import Clock
 from shared.messaging import outbox
 from shared.observability import telemetry, tracing
@@ -59,6 +61,26 @@ class SenderSettings:
     lease: timedelta
     poll_seconds: float
     drain_seconds: float = 25.0
+
+    @classmethod
+    def of(cls, settings: NotificationsSettings) -> "SenderSettings":
+        """As a deployment has it. Raises ValueError, naming the setting that is missing."""
+        server = ServerSettings(
+            host=settings.needed("smtp_host"),
+            port=settings.smtp_port,
+            security=settings.smtp_security,
+            username=settings.smtp_username,
+            password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+            ca_file=settings.smtp_ca_file,
+            timeout=settings.smtp_timeout,
+        )
+        return cls(
+            server=server,
+            connections=settings.mail_connections,
+            batch=settings.mail_batch,
+            lease=timedelta(seconds=settings.mail_lease_seconds),
+            poll_seconds=settings.mail_poll_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
