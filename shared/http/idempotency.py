@@ -25,7 +25,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(slots=True)
-class Change:
+class IdempotentChange:
     """A change being made: the transaction's connection, the time it happens at, and what the client is told."""
 
     conn: Connection
@@ -62,7 +62,7 @@ async def on_replay(_: Request, exc: AlreadyAnsweredError) -> Response:
 
 
 @asynccontextmanager
-async def change(request: Request, who: Principal, *, status: int = 200) -> AsyncIterator[Change]:
+async def change(request: Request, who: Principal, *, status: int = 200) -> AsyncIterator[IdempotentChange]:
     """One request, one transaction, committed when the block ends.
 
         async with change(request, who, status=201) as tx:
@@ -83,12 +83,12 @@ async def change(request: Request, who: Principal, *, status: int = 200) -> Asyn
     digest = await body_digest(request) if key is not None else b""
     async with transaction(request.app.state.pool) as conn:
         if key is None:
-            yield Change(conn, now, status)
+            yield IdempotentChange(conn, now, status)
             return
         place = (who.id, f"{request.method} {request.url.path}", key)
         if (before := await _claim(conn, place, digest, now)) is not None:
             raise AlreadyAnsweredError(before)
-        tx = Change(conn, now, status)
+        tx = IdempotentChange(conn, now, status)
         yield tx
         await _remember(conn, place, tx.response or Response(status_code=status))
 

@@ -82,7 +82,7 @@ MAY_READ: Mapping[str, frozenset[str]] = {
     "/feedback/rounds/{round_id}/results.csv": frozenset({"co_leader"}),
     "/notifications/v1/deliveries": LOG_READERS,
     "/notifications/v1/deliveries/summary": LOG_READERS,
-    "/notifications/v1/deliveries/{notification_id}": LOG_READERS,
+    "/notifications/v1/deliveries/{delivery_id}": LOG_READERS,
     "/notifications/": ANYBODY,
     "/notifications": ANYBODY,
     "/notifications/deliveries": LOG_READERS,
@@ -152,8 +152,8 @@ MAY_WRITE: Mapping[str, tuple[frozenset[str], Any]] = {
     "POST /feedback/v1/responses/{token}/decline": (frozenset(), None),
     "POST /feedback/r/{token}": (frozenset(), None),
     "POST /feedback/r/{token}/decline": (frozenset(), None),
-    "POST /notifications/v1/deliveries/{notification_id}/retry": (LOG_READERS, None),
-    "POST /notifications/deliveries/{notification_id}/retry": (LOG_READERS, None),
+    "POST /notifications/v1/deliveries/{delivery_id}/retry": (LOG_READERS, None),
+    "POST /notifications/deliveries/{delivery_id}/retry": (LOG_READERS, None),
     "POST /logout": (ANYBODY, None),
 }  # fmt: skip
 
@@ -204,7 +204,7 @@ class Everybody:
             "principal": next(one["principal"] for one in held if one["name"] == "stream_reader"),
             "round_id": (await get(CO_LEADER, "/feedback/v1/rounds"))[-1]["id"],
             "import_id": (await get(OFFICE, "/enrolment/v1/imports"))[0]["id"],
-            "notification_id": (await get(OPERATOR, "/notifications/v1/deliveries"))[0]["id"],
+            "delivery_id": (await get(OPERATOR, "/notifications/v1/deliveries"))[0]["id"],
         }
 
 
