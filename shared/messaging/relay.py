@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from shared.messaging import epoch as epochs
 from shared.messaging.record_batches import Burst, Row, burst_of
-from shared.messaging.relay_producer import DELIVERY_SECONDS, RelayProducer
+from shared.messaging.relay_producer import DELIVERY_SECONDS, RelayProducer, uptime
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import connect
 from shared.postgres.transaction import HINT_CHANNEL
@@ -34,9 +34,6 @@ PATIENCE_SECONDS = 5.0  # an acknowledgement that takes longer may wait for a br
 LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
 BURST_BYTES = 4_000_000  # of payloads at a time, three times in memory, twice each: dead letters can be large
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
-
-# Goes on while the machine sleeps, where there is such a clock.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 if TYPE_CHECKING:
     Direct = asyncpg.Connection[asyncpg.Record]
@@ -114,13 +111,13 @@ class Relay:
 
     async def _beat(self, conn: Direct) -> None:
         async with self._busy:
-            asked = time.clock_gettime(_CLOCK)
+            asked = uptime()
             await conn.execute("update relay_leader set beat_at = now() where pid = pg_backend_pid()")
         self._beaten = asked
 
     async def _still_leads(self, conn: Direct) -> None:
         """Raises ProducerFenced when Postgres did not answer this leader lately and does not now: it may be deposed."""
-        if time.clock_gettime(_CLOCK) - self._beaten > STALE_SECONDS / 2:
+        while uptime() - self._beaten > STALE_SECONDS / 2:  # again after an answer that was read long after it came
             try:
                 await self._beat(conn)
             except UNAVAILABLE as error:

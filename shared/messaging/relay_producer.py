@@ -5,12 +5,14 @@ an epoch below the highest it has seen, so before a topic is first written to, t
 partitions by a transaction without records. What follows are plain idempotent sends: no transaction, no marker.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import ProducerClosed
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError, ProducerClosed
 from aiokafka.protocol.produce import ProduceRequest
 
 from shared.messaging.record_batches import Burst, transmit
@@ -20,6 +22,16 @@ DELIVERY_SECONDS = 10.0
 # A partition forgets an epoch a day (producer.id.expiration.ms) after the time of the last record or marker with it,
 # Kafka a transactional id after a week (transactional.id.expiration.ms). Both are renewed long before.
 RENEW_SECONDS = 3600.0
+RENEWAL_SECONDS = 60.0  # for one renewal: a topic that somebody has deleted would be waited for without end
+CLOSE_SECONDS = 2.0  # for what a connection has under way when it is to be closed
+
+# Goes on while the machine sleeps, where there is such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime() -> float:
+    """Seconds since some moment, those included in which the machine slept or this process was stopped."""
+    return time.clock_gettime(_CLOCK)
 
 
 class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declares no types
@@ -45,7 +57,7 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
         if settings.kafka_transactions:
             self._fence = AIOKafkaProducer(**options, transactional_id=f"medled-{service}-relay")
         self._fenced: set[TopicPartition] = set()
-        self._renewed = time.monotonic()
+        self._renewed = uptime()
 
     async def start(self) -> None:
         """Connect, and take the next epoch; raises KafkaError."""
@@ -57,26 +69,32 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
 
     async def stop(self) -> None:
         """Close both connections; what is not acknowledged by now is given up."""
+        # The library's own way waits for batches to be acknowledged, and a sender whose batches were given up while
+        # it has them under way breaks: it puts back what it may send again, and does not find it.
+        await _end_sending(self)
         self._message_accumulator.fail_all(ProducerClosed())
-        try:
-            await super().stop()
-        finally:
-            if self._fence is not None:
-                await self._fence.stop()
+        await super().stop()
+        if self._fence is not None:
+            await _end_sending(self._fence)
+            await self._fence.stop()
 
     async def publish(self, burst: Burst) -> None:
         """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""
         places = {TopicPartition(topic, number) for topic, number, _ in burst.batches}
         await self.fence({place.topic for place in places - self._fenced})
         await transmit(self, burst)
-        if burst.rows[0]["millis"] / 1000 < time.time() - RENEW_SECONDS:
+        if min(row["millis"] for row in burst.rows) / 1000 < time.time() - RENEW_SECONDS:
             await self._mark(places)  # by its records' time the epoch is as good as forgotten
 
     async def renew(self) -> None:
         """To be called every now and then: puts the fence up again before Kafka forgets it; raises KafkaError."""
-        if self._fenced and time.monotonic() - self._renewed > RENEW_SECONDS:
-            await self._mark(self._fenced)
-            self._renewed = time.monotonic()
+        if self._fenced and uptime() - self._renewed > RENEW_SECONDS:
+            try:
+                async with asyncio.timeout(RENEWAL_SECONDS):
+                    await self._mark(self._fenced)
+            except TimeoutError as error:
+                raise KafkaTimeoutError("the fence could not be put up again") from error
+            self._renewed = uptime()
 
     async def fence(self, topics: Iterable[str]) -> None:
         """From here on these topics take nothing from an earlier producer of this service."""
@@ -99,6 +117,24 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
 
     async def _send_while_leading(self, node_id: Any, request: Any, **options: Any) -> Any:
         if isinstance(request, ProduceRequest):
-            await self.client.ready(node_id, **options)  # first, since it may take its time
-            await self._still_leads()
+            await self._look_with_a_connection(node_id)
         return await self._send_request(node_id, request, **options)
+
+    async def _look_with_a_connection(self, node_id: Any) -> None:
+        """Returns when `still_leads` was asked last and the connection stands: nothing more is awaited before writing.
+
+        A connection that is made after the look would be one that a relay stopped in between thaws into.
+        """
+        looked_with = None
+        while looked_with is None or await self.client._get_conn(node_id) is not looked_with:
+            looked_with = await self.client._get_conn(node_id)
+            if looked_with is None:
+                raise NodeNotReadyError(f"no connection to broker {node_id}")
+            await self._still_leads()
+
+
+async def _end_sending(producer: AIOKafkaProducer) -> None:
+    """Have its sender finish what it has under way, or break that off when it takes long."""
+    with suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await producer._sender.close()

@@ -40,7 +40,7 @@ async def freeze_with_a_burst_in_hand(stage: Stage, variant: str) -> Child:
     await stage.write(400)
     await until_at_least(400, stage.published)
     Path(stage.mark + FREEZE).touch()
-    await _change_all_units(stage, "in hand")
+    await change_all_units(stage, "in hand")
     await until("it stopped itself", lambda: _is_stopped(frozen))
     return frozen
 
@@ -50,8 +50,8 @@ async def replace(stage: Stage) -> None:
     before = await stage.term()
     stage.start(PUBLISHER)
     await until_at_least(before + 1, stage.term)
-    await _change_all_units(stage, "newer")
-    await _until_published(stage)
+    await change_all_units(stage, "newer")
+    await until_published(stage)
 
 
 async def thaw_and_judge(stage: Stage, frozen: Child) -> None:
@@ -66,12 +66,12 @@ async def thaw_and_judge(stage: Stage, frozen: Child) -> None:
         raise OlderAfterNewerError(f"the log grew: {moved}; units in an old state after compaction: {landed}")
 
 
-async def _change_all_units(stage: Stage, name: str) -> None:
+async def change_all_units(stage: Stage, name: str) -> None:
     async with transaction(stage.publisher) as conn:
         await outbox.add(conn, *[UnitState(unit_id=unit, name=name) for unit in UNITS], now=datetime.now(UTC))
 
 
-async def _until_published(stage: Stage) -> None:
+async def until_published(stage: Stage) -> None:
     async def published_all() -> int:
         return int(not await stage.backlog())
 
@@ -122,4 +122,4 @@ async def _roll(stage: Stage) -> None:
     others = [UnitState(unit_id=new_id(), name="another") for _ in range(8)]
     async with transaction(stage.publisher) as conn:
         await outbox.add(conn, *others, now=datetime.now(UTC))
-    await _until_published(stage)
+    await until_published(stage)

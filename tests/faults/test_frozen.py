@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
-from tests.faults.frozen import OlderAfterNewerError, freeze_with_a_burst_in_hand, replace, thaw_and_judge
-from tests.faults.stage import stage
+from tests.faults.frozen import (
+    OlderAfterNewerError,
+    change_all_units,
+    freeze_with_a_burst_in_hand,
+    replace,
+    thaw_and_judge,
+    until_published,
+)
+from tests.faults.stage import PUBLISHER, stage
 from tests.support.databases import Databases
 from tests.support.skipping import skip
 
@@ -18,7 +25,7 @@ FORGETS_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """Kafka that compacts at once, and forgets in seconds what it otherwise does in a day, or ten minutes."""
+    """Kafka that compacts at once, and forgets in seconds what it otherwise does in a week, a day, or ten minutes."""
     server = KafkaBroker(
         tmp_path_factory.mktemp("kafka"),
         settings={
@@ -26,6 +33,8 @@ def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]
             "producer.id.expiration.ms": FORGETS_SECONDS * 1000,
             "producer.id.expiration.check.interval.ms": 200,
             "connections.max.idle.ms": FORGETS_SECONDS * 1000,
+            "transactional.id.expiration.ms": FORGETS_SECONDS * 1000,
+            "transaction.remove.expired.transaction.cleanup.interval.ms": 500,
         },
     )
     try:
@@ -65,6 +74,26 @@ async def test_it_does_not_land_when_it_thaws_after_kafka_has_forgotten_whom_to_
     forgetful: KafkaBroker, database: Databases, tmp_path: Path
 ) -> None:
     await play(forgetful, database, tmp_path, "freezes-with-a-burst-in-hand", frozen_for=3 * FORGETS_SECONDS)
+
+
+async def test_it_does_not_land_when_the_answer_that_it_leads_is_as_old_as_the_freeze(
+    forgetful: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    await play(forgetful, database, tmp_path, "freezes-while-it-asks", frozen_for=3 * FORGETS_SECONDS)
+
+
+async def test_a_leader_that_kafka_has_forgotten_goes_on(
+    forgetful: KafkaBroker, database: Databases, tmp_path: Path
+) -> None:
+    async with stage(forgetful, database, tmp_path) as ground:
+        ground.start(PUBLISHER)
+        await change_all_units(ground, "before")
+        await until_published(ground)
+        await asyncio.sleep(3 * FORGETS_SECONDS)
+        await change_all_units(ground, "after")
+        await ground.write(40)  # these go to a topic that is first written to now
+        await until_published(ground)
+        assert await ground.term() == 1
 
 
 async def test_these_tests_notice_a_relay_without_a_fence(

@@ -1,5 +1,6 @@
 """Workers that die at an exact point, and workers that are wrong: what the checker must catch. Nowhere but here."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -86,6 +87,22 @@ class FreezesWithABurstInHand(RelayProducer):
         return await self._send_request(node_id, request, **options)
 
 
+class ReadsAnAnswerLate(Relay):
+    """Stopped when Postgres has answered that it leads, and before it reads the answer."""
+
+    async def _still_leads(self, conn: Direct) -> None:
+        if Path(os.environ[MARK] + FREEZE).exists():
+            self._beaten = 0.0  # as when the beats before it were slow
+        await super()._still_leads(conn)
+
+    async def _beat(self, conn: Direct) -> None:
+        asks = not self._beaten
+        await super()._beat(conn)
+        if asks:
+            _freeze_when_told()
+            await asyncio.sleep(0.1)  # what else came meanwhile is read too: that the broker has closed
+
+
 class FreezesAndHasNoFence(FreezesWithABurstInHand):
     """Wrong: a producer id of its own in every term, as an idempotent producer has without a transactional id."""
 
@@ -143,6 +160,10 @@ def _with_producer(kind: type[RelayProducer]) -> Callable[[Worker], None]:
     return change
 
 
+def _freezes_while_it_asks(worker: Worker) -> None:
+    worker.relay.__class__ = ReadsAnAnswerLate
+
+
 def _commits_before_processing(worker: Worker) -> None:
     worker.consumer.__class__ = CommitsBeforeProcessing
 
@@ -156,6 +177,7 @@ VARIANTS: dict[str, Callable[[Worker], None]] = {
     "dies-before-mark": _dies_before_mark,
     "marks-before-acknowledgement": _marks_before_acknowledgement,
     "freezes-with-a-burst-in-hand": _with_producer(FreezesWithABurstInHand),
+    "freezes-while-it-asks": _freezes_while_it_asks,
     "freezes-and-has-no-fence": _with_producer(FreezesAndHasNoFence),
     "freezes-and-never-asks": _with_producer(FreezesAndNeverAsks),
     "commits-before-processing": _commits_before_processing,

@@ -1,12 +1,15 @@
 """The relay's producer on Apache Kafka: whom it fences, and what that costs in the log."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
-from aiokafka.errors import ProducerFenced
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaTimeoutError, NodeNotReadyError, ProducerFenced
 
 from shared.ids import new_id
 from shared.messaging.record_batches import Burst, Row, burst_of
@@ -19,19 +22,20 @@ TOPIC = "medled.units.v1"
 DAY = 86_400
 
 
+async def leads() -> None:
+    return
+
+
 @pytest.fixture
 async def producers(kafka: str) -> AsyncIterator[Any]:
     """Makes relay producers of one service and stops them at the end."""
-
-    async def leads() -> None:
-        return
 
     settings: Any = KafkaSettings(kafka_bootstrap=kafka)
     service = f"test-{new_id()}"
     async with AsyncExitStack() as stack:
 
-        async def started() -> RelayProducer:
-            producer = RelayProducer(settings, service=service, still_leads=leads)
+        async def started(still_leads: Callable[[], Awaitable[None]] = leads) -> RelayProducer:
+            producer = RelayProducer(settings, service=service, still_leads=still_leads)
             stack.push_async_callback(producer.stop)
             await producer.start()
             return producer
@@ -39,12 +43,12 @@ async def producers(kafka: str) -> AsyncIterator[Any]:
         yield started
 
 
-def rows(number: int = 40, *, age: float = 0) -> list[Row]:
+def rows(number: int = 40, *, age: float = 0, topic: str = TOPIC) -> list[Row]:
     millis = int((time.time() - age) * 1000)
     made = [
         {
             "seq": n,
-            "topic": TOPIC,
+            "topic": topic,
             "key": str(new_id()),
             "headers": "ce_sequence: 1",
             "payload": b"{}",
@@ -71,7 +75,7 @@ async def test_a_replaced_producer_is_refused_in_every_partition_although_the_ne
 ) -> None:
     old = await producers()
     await old.publish(await burst_of(old, rows()))
-    in_hand = await burst_of(old, rows())
+    in_hand = await burst_of(old, rows(200))  # enough for every partition to get some
     new = await producers()
     await new.fence({TOPIC})
     before = await ends_of(kafka, TOPIC)
@@ -114,3 +118,87 @@ async def test_the_fence_is_put_up_again_everywhere_before_kafka_forgets_it(
     monkeypatch.setattr("shared.messaging.relay_producer.RENEW_SECONDS", 0.0)
     await producer.renew()
     assert min((await grown(kafka, before)).values()) >= 1
+    await producer.publish(await burst_of(producer, rows()))
+
+
+async def test_a_topic_that_somebody_has_deleted_does_not_hold_the_renewal_up_for_ever(
+    kafka: str, producers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = f"test.{new_id()}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 1, 1)])
+        producer = await producers()
+        await producer.publish(await burst_of(producer, rows(topic=topic)))
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+    monkeypatch.setattr("shared.messaging.relay_producer.RENEW_SECONDS", 0.0)
+    monkeypatch.setattr("shared.messaging.relay_producer.RENEWAL_SECONDS", 0.5)
+    async with asyncio.timeout(10):
+        with pytest.raises(KafkaTimeoutError):
+            await producer.renew()
+
+
+async def test_a_producer_whose_connection_breaks_while_it_asks_whether_it_leads_asks_again_with_the_next(
+    kafka: str, producers: Any
+) -> None:
+    asked: list[bool] = []
+
+    async def deposed_meanwhile() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise ProducerFenced
+        for connection in list(producer.client._conns.values()):
+            connection.close()
+
+    producer = await producers(deposed_meanwhile)
+    before = await ends_of(kafka, TOPIC)
+    with pytest.raises(ProducerFenced):
+        await producer.publish(await burst_of(producer, rows()))
+    # The fence's two markers are there, and nothing else.
+    assert max((await grown(kafka, before)).values()) <= 2
+
+
+async def test_a_producer_can_be_stopped_while_what_it_sends_fails_and_is_to_be_sent_again(producers: Any) -> None:
+    async def no_connection() -> None:
+        raise NodeNotReadyError
+
+    producer = await producers(no_connection)
+    sending = asyncio.create_task(producer.publish(await burst_of(producer, rows())))
+    while not producer._message_accumulator._pending_batches:
+        await asyncio.sleep(0.01)
+    sending.cancel()
+    async with asyncio.timeout(4):
+        await producer.stop()
+
+
+async def test_readers_of_committed_records_do_not_wait_for_what_a_predecessor_of_0_1_left_open(
+    kafka: str, producers: Any
+) -> None:
+    producer = await producers()
+    predecessor = AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=producer._fence._txn_manager.transactional_id
+    )
+    await predecessor.start()
+    await predecessor.begin_transaction()
+    for number in await predecessor.partitions_for(TOPIC):
+        await predecessor.send_and_wait(TOPIC, b"{}", key=b"left open", partition=number)
+    held = await committed_ends(kafka)
+    successor = await producers()
+    await successor.publish(await burst_of(successor, rows()))
+    assert await committed_ends(kafka) == await ends_of(kafka, TOPIC) != held
+    with pytest.raises(ProducerFenced):
+        await predecessor.commit_transaction()
+    await predecessor.stop()
+
+
+async def committed_ends(kafka: str) -> dict[int, int]:
+    consumer = AIOKafkaConsumer(TOPIC, bootstrap_servers=kafka, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        places: list[TopicPartition] = sorted(consumer.assignment())
+        return {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
+    finally:
+        await consumer.stop()
