@@ -8,11 +8,14 @@ from pathlib import Path
 
 import structlog
 
-from bench import consumer, journey, measure, memory, relay, servers
+from bench import consumer, hr_import, journey, measure, memory, relay, servers
 from deploy.embedded.process import StartFailedError
 from shared.runtime.memory import collect_rarely
 
-BENCHES = {"relay": relay.run, "consumer": consumer.run, "journey": journey.run, "memory": memory.run}
+BENCHES = {
+    "relay": relay.run, "consumer": consumer.run, "journey": journey.run, "hr_import": hr_import.run,
+    "memory": memory.run,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
