@@ -103,33 +103,33 @@ def header_lines(
 
     `time` must be aware. Raises ValueError when a value holds a line break or another control character.
     """
+    type_ = event_type.type
+    optional = [
+        f"\n{name}: {value}"
+        for name, value in (
+            ("ce_unit", unit),
+            ("ce_programme", programme),
+            ("ce_causationid", causation_id),
+            ("traceparent", traceparent or None),
+            ("tracestate", tracestate if traceparent and tracestate else None),
+        )
+        if value is not None
+    ]
+    if not f"{subject}{correlation_id}{traceparent or ''}{tracestate or ''}".isprintable():
+        raise ValueError(f"{type_}: a header value holds a control character")
+    return (
+        f"ce_specversion: 1.0\nce_id: {id}\nce_source: {event_type.source}\nce_type: {type_}\nce_subject: {subject}\n"
+        f"ce_time: {_time_told(time)}\nce_dataschema: {dataschema(type_)}\nce_correlationid: {correlation_id}\n"
+        f"content-type: application/json{''.join(optional)}"
+    )
+
+
+@lru_cache(maxsize=64)
+def _time_told(time: datetime) -> str:
+    """One transaction's events share it."""
     if time.tzinfo is None:
         raise ValueError("an event's time needs a time zone")
-    type_ = event_type.type
-    lines = [
-        "ce_specversion: 1.0",
-        f"ce_id: {id}",
-        f"ce_source: {event_type.source}",
-        f"ce_type: {type_}",
-        f"ce_subject: {subject}",
-        f"ce_time: {time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z",
-        f"ce_dataschema: urn:medled:schema:{type_}",
-        f"ce_correlationid: {correlation_id}",
-        "content-type: application/json",
-    ]
-    if unit is not None:
-        lines.append(f"ce_unit: {unit}")
-    if programme is not None:
-        lines.append(f"ce_programme: {programme}")
-    if causation_id is not None:
-        lines.append(f"ce_causationid: {causation_id}")
-    if traceparent:
-        lines.append(f"traceparent: {traceparent}")
-        if tracestate:
-            lines.append(f"tracestate: {tracestate}")
-    if not "".join(lines).isprintable():
-        raise ValueError(f"{type_}: a header value holds a control character")
-    return "\n".join(lines)
+    return f"{time.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def kafka_headers(lines: str) -> list[tuple[str, bytes]]:

@@ -94,12 +94,12 @@ class Event(BaseModel):
     @property
     def unit(self) -> UUID | None:
         """The organisation unit at event time, copied to `ce_unit`; filters and scope use it."""
-        return cast(UUID | None, getattr(self, "unit_id", None))
+        return cast(UUID | None, self.__dict__.get("unit_id"))
 
     @property
     def programme(self) -> UUID | None:
         """The programme at event time, copied to `ce_programme`."""
-        return cast(UUID | None, getattr(self, "programme_id", None))
+        return cast(UUID | None, self.__dict__.get("programme_id"))
 
     def encode(self) -> bytes:
         """The record value: UTF-8 JSON."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from opentelemetry.context import Context
@@ -57,7 +57,8 @@ async def add(conn: Connection, *events: Event, now: datetime, cause: Cause | No
 
 async def add_caused(conn: Connection, pairs: Iterable[tuple[Event, Cause | None]], *, now: datetime) -> None:
     """The same for many events, each with its own cause, in one round trip."""
-    rows = [_row(event, cause, now) for event, cause in pairs]
+    origin = _Origin.of(None)
+    rows = [_row(event, cause, origin if cause is None else _Origin.of(cause), now) for event, cause in pairs]
     if rows:
         await _insert(conn, rows)
         will_publish()
@@ -67,7 +68,8 @@ async def add_tombstones(
     conn: Connection, event_type: type[Event], keys: Sequence[str], *, now: datetime, cause: Cause | None = None
 ) -> None:
     """Announce that these keys of a compacted topic are gone: records with the type's headers and no value."""
-    rows = [_tombstone(event_type, key, cause, now) for key in keys]
+    origin = _Origin.of(cause)
+    rows = [_tombstone(event_type, key, cause, origin, now) for key in keys]
     if rows:
         await _insert(conn, rows)
         will_publish()
@@ -76,35 +78,48 @@ async def add_tombstones(
 _Row = tuple[UUID, str, str, str, str, UUID | None, str, bytes | None, bool]
 
 
-def _row(event: Event, cause: Cause | None, now: datetime) -> _Row:
+class _Origin(NamedTuple):
+    """What an event's headers say of where it comes from."""
+
+    correlation_id: str | None
+    causation_id: UUID | None
+    traceparent: str | None
+    tracestate: str | None
+
+    @classmethod
+    def of(cls, cause: Cause | None) -> Self:
+        """From its cause; without one, from where the code that announces it runs."""
+        if cause is None:
+            return cls(correlation_id(), None, *traceparent_of(None))
+        told = None if isinstance(cause, Undisclosed) else cause.id
+        return cls(cause.correlation_id, told, *traceparent_of(cause.context))
+
+
+def _row(event: Event, cause: Cause | None, origin: _Origin, now: datetime) -> _Row:
     payload = event.encode()
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise EventTooLargeError(f"{event.type} {event.subject}: {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
-    event_id = new_id()
-    headers = _headers(
-        type(event), event_id, event.subject, now, cause,
-        unit=event.unit, programme=event.programme,
-    )  # fmt: skip
+    event_id, subject = new_id(), event.subject
+    key = subject if event.key_field == event.subject_field else event.key
+    headers = _headers(type(event), event_id, subject, now, origin, unit=event.unit, programme=event.programme)
     caused_by = cause.id if cause else None
-    return event_id, event.topic, event.key, event.subject, event.type, caused_by, headers, payload, event.compacted
+    return event_id, event.topic, key, subject, event.type, caused_by, headers, payload, event.compacted
 
 
-def _tombstone(event_type: type[Event], key: str, cause: Cause | None, now: datetime) -> _Row:
+def _tombstone(event_type: type[Event], key: str, cause: Cause | None, origin: _Origin, now: datetime) -> _Row:
     event_id = new_id()
-    headers = _headers(event_type, event_id, key, now, cause)
+    headers = _headers(event_type, event_id, key, now, origin)
     return event_id, event_type.topic, key, key, event_type.type, cause.id if cause else None, headers, None, True
 
 
 def _headers(
-    event_type: type[Event], event_id: UUID, subject: str, now: datetime, cause: Cause | None,
+    event_type: type[Event], event_id: UUID, subject: str, now: datetime, origin: _Origin,
     *, unit: UUID | None = None, programme: UUID | None = None,
 ) -> str:  # fmt: skip
-    traceparent, tracestate = traceparent_of(cause.context if cause else None)
     return header_lines(
         event_type, id=event_id, subject=subject, time=now, unit=unit, programme=programme,
-        correlation_id=cause.correlation_id if cause else correlation_id() or str(event_id),
-        causation_id=cause.id if cause and not isinstance(cause, Undisclosed) else None,
-        traceparent=traceparent, tracestate=tracestate,
+        correlation_id=origin.correlation_id or str(event_id), causation_id=origin.causation_id,
+        traceparent=origin.traceparent, tracestate=origin.tracestate,
     )  # fmt: skip
 
 

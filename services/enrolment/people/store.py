@@ -14,6 +14,7 @@ PERSON_COLUMNS = (
     "status", "locale", "time_zone",
 )  # fmt: skip
 _PERSON = ", ".join(PERSON_COLUMNS)
+_STATUS = PERSON_COLUMNS.index("status")
 
 
 async def units(conn: Connection) -> list[Unit]:
@@ -54,7 +55,6 @@ async def person_named(conn: Connection, employee_id_or_login: str) -> list[Pers
     return [person_of(tuple(row)) for row in rows]
 
 
-def person_of(values: Sequence[Any]) -> Person:
+def person_of(values: tuple[Any, ...]) -> Person:
     """The person in the values of PERSON_COLUMNS."""
-    named = dict(zip(PERSON_COLUMNS, values, strict=True))
-    return Person(**named | {"status": PersonStatus(named["status"])})
+    return Person(*(*values[:_STATUS], PersonStatus(values[_STATUS]), *values[_STATUS + 1 :]))
