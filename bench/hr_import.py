@@ -20,7 +20,8 @@ from bench.facts import NOW
 from bench.measure import Options, Result, Stopwatch, in_turn, median, median_ratio
 from bench.servers import Servers
 from services.enrolment.imports import importing
-from services.enrolment.imports.handlers import IMPORT, run_imports
+from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.store import ledger
 from shared.clock import Clock
 from shared.ids import new_id

@@ -19,12 +19,13 @@ import pytest
 from deploy.embedded.process import free_port
 from services.enrolment.imports import actions, importing, logins, reporting_lines
 from services.enrolment.imports.actions import IMPORT
-from services.enrolment.imports.checking import Checked, Known, Row, check
+from services.enrolment.imports.checking import Checked, Known, check
 from services.enrolment.imports.decoding import decode
 from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Record, Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefusedError
+from services.enrolment.imports.rows import Row
 from services.enrolment.imports.store import difference, ledger
 from shared.clock import Clock
 from shared.events import PersonStatus

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +18,8 @@ from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
-from services.enrolment.imports.store import difference, ledger, teams, writing
+from services.enrolment.imports.rows import Row
+from services.enrolment.imports.store import difference, known, ledger, teams, writing
 from services.enrolment.imports.suggesting import LoginColumn
 from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
@@ -93,8 +96,11 @@ async def apply(run: Run) -> str:
     Raises ImportCancelledError and ImportTooSlowError.
     """
     try:
-        before = await _before(run)
-        checked, columns = await _check(run, before)
+        run.watch.start()
+        sheet, mapping = await _read(run)
+        columns = _column_names(sheet)
+        before = Before(*await known.known_people(run.conn, run.options.source, known.comparable(columns)))
+        checked = await _check(run, sheet, mapping, before)
         leavers = _leavers(run, checked, before)
         await _wait_for_others(run)
         new_units = await _compare(run, columns, checked, leavers, before)
@@ -109,20 +115,11 @@ async def apply(run: Run) -> str:
     return "done"
 
 
-async def _before(run: Run) -> Before:
-    people = await difference.known_people(run.conn, run.options.source)
-    return Before(
-        {who: person_id for who, (person_id, _) in people.items()}, {who: known for who, (_, known) in people.items()}
-    )
-
-
-async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
-    """The rows that can be trusted, and the file's names of the columns. What was read is let go on the way."""
-    run.watch.start()
-    sheet, mapping = await _read(run)
+async def _check(run: Run, sheet: Sheet, mapping: MappingFile, before: Before) -> Checked:
+    """The rows that can be trusted. What was read is let go on the way."""
     await run.progress("checking", 15)
     guess = LoginColumn(sheet.header)
-    records = guess.over(run.watch.over(sheet.records(run.watch.look)))
+    records = guess.over(sheet.records(run.watch.look))
     checked = await asyncio.to_thread(
         check, records, sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
     )
@@ -137,7 +134,7 @@ async def _check(run: Run, before: Before) -> tuple[Checked, Columns]:
     run.report.suggested_login_column = guess.name()
     if not checked.rows and not checked.left:
         raise FileRefusedError("no_usable_row")
-    return checked, _column_names(sheet)
+    return checked
 
 
 async def _read(run: Run) -> tuple[Sheet, MappingFile]:
@@ -169,13 +166,13 @@ def _column_names(sheet: Sheet) -> Columns:
 
 def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
     """The employee ids of those who leave."""
-    full, named = (
-        leaving(before.statuses, checked.rows, checked.left, checked.kept, full=full) for full in (True, False)
-    )
+    who_leaves = partial(leaving, before.statuses, checked.rows, checked.left, checked.kept)
     if not run.options.full:
-        return named
+        return who_leaves(full=False)
+    full = who_leaves(full=True)
     if not checked.unidentified:
         return full
+    named = who_leaves(full=False)
     lines = ", ".join(str(line) for line in checked.unidentified[:10])
     run.report.withheld_deactivations = len(full - named)
     if full == named:
@@ -198,17 +195,19 @@ async def _compare(run: Run, columns: Columns, checked: Checked, leavers: set[st
     paths, new_units = grow_units(units, {row.unit for row in checked.rows.values()}, new_id)
     managers, settled = await _resolve(run, columns, checked, leavers, before)
     ids = {**before.ids, **{who: random_id() for who in checked.rows if who not in before.ids}}
+    new = await asyncio.to_thread(_anything_new, checked.rows, columns, before, settled, managers, paths)
     wanted = (
         difference.Wanted(
             ids[who], who, row.login or who, settled[who], row.given_name, row.family_name, row.email, row.title,
             row.grade, paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None,
             row.status, row.locale, row.time_zone,
         )
-        for who, row in checked.rows.items()
+        for who, row in new
     )  # fmt: skip
     await difference.stage(run.conn, wanted)
     people = len(checked.rows) + len(leavers)
     checked.rows.clear()  # the database has them now
+    new.clear()
     options = run.options
     await difference.compare(
         run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
@@ -222,6 +221,33 @@ async def _compare(run: Run, columns: Columns, checked: Checked, leavers: set[st
     return new_units
 
 
+def _anything_new(
+    rows: Mapping[str, Row], columns: Columns, before: Before, logins_: Mapping[str, str | None],
+    managers: Mapping[str, str | None], paths: Mapping[tuple[str, ...], UUID],
+) -> list[tuple[str, Row]]:  # fmt: skip
+    """Those of whom the file says anything that is not so already: in most files few. Only imports write people, of a
+    source one at a time, so whoever was known when the file was read is still who they were, but for logins of some
+    who had left.
+    """
+    names = known.comparable(columns)
+    places = [Row._fields.index(name) for name in names if name != "manager"]
+    told = itemgetter(*places, 0, 0)  # of fewer than two places it would give no tuple
+    unit_ids = {path: str(unit_id) for path, unit_id in paths.items()}
+
+    def is_known(who: str, row: Row) -> bool:
+        person = before.known.get(who)
+        if person is None or person.status is PersonStatus.inactive:
+            return False
+        *values, _, _ = told(row)
+        if "manager" in names:
+            values.insert(0, managers[who] or "" if who in managers else None)
+        return None not in values and person.fingerprint == known.fingerprint(
+            logins_[who], row.given_name, row.family_name, unit_ids[row.unit], row.status or person.status, *values
+        )
+
+    return [(who, row) for who, row in rows.items() if not is_known(who, row)]
+
+
 async def _resolve(
     run: Run, columns: Columns, checked: Checked, leavers: set[str], before: Before
 ) -> tuple[dict[str, str | None], dict[str, str | None]]:
@@ -232,8 +258,10 @@ async def _resolve(
     )
     run.watch.look()
     await _forget_logins_passed_on(run, before)
-    asked = [logins.folded(row.login or who) for who, row in checked.rows.items()]
-    elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
+    elsewhere: set[str] = set()
+    if await difference.has_people_elsewhere(run.conn, run.options.source):
+        asked = [logins.folded(row.login or who) for who, row in checked.rows.items()]
+        elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
     settled, about_logins = await asyncio.to_thread(
         logins.settle, checked.rows, before.known, gone, elsewhere, columns.get("login")
     )
@@ -252,7 +280,7 @@ async def _forget_logins_passed_on(run: Run, before: Before) -> None:
     kept = await difference.logins_of_those_who_left(run.conn, run.options.source)
     for who, person in before.known.items():
         if person.status is PersonStatus.inactive and person.login is not None and who not in kept:
-            before.known[who] = replace(person, login=None)
+            before.known[who] = person._replace(login=None)
 
 
 async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Mapping[str, UUID]) -> None:

@@ -4,8 +4,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Known, Row
+from services.enrolment.imports.checking import Known
 from services.enrolment.imports.issues import Issue, Issues
+from services.enrolment.imports.rows import Row
 from services.enrolment.imports.sentences import Sentence
 from shared.events import PersonStatus
 
@@ -30,17 +31,22 @@ def settle(
     back: the identity provider knows somebody else by it now, often the same human in a new employment. A login that
     looks like another one is given to nobody either; who had such a one before it was refused keeps it.
     """
-    before = {who: known[who].login if who in known else None for who in rows}
-    wanted = {who: row.login or before[who] or (who if who not in known else None) for who, row in rows.items()}
+    before: dict[str, str | None] = {}
+    wanted: dict[str, str | None] = {}
+    issues = Issues()
+    for who, row in rows.items():
+        person = known.get(who)
+        had = before[who] = person.login if person is not None else None
+        login = row.login or had or (who if person is None else None)
+        if login is not None and login != had and (wrong := _wrong_in(login)):
+            issues.add(
+                Issue("warning", row.line, column, who, Sentence("bad_login", {"login": login, "character": wrong}))
+            )
+            login = had
+        wanted[who] = login
     stays = [person for who, person in known.items() if who not in rows and who not in gone]
     here = [person for person in stays if person.status is not PersonStatus.inactive]
     held = {folded(login) for login in (*(person.login for person in here), *elsewhere) if login}
-    issues = Issues()
-    for who, login in wanted.items():
-        if login is not None and login != before[who] and (wrong := _wrong_in(login)):
-            sentence = Sentence("bad_login", {"login": login, "character": wrong})
-            issues.add(Issue("warning", rows[who].line, column, who, sentence))
-            wanted[who] = before[who]
     for who in _losers(wanted, before, held):
         sentence = Sentence("duplicate_login", {"login": wanted[who] or ""})
         issues.add(Issue("warning", rows[who].line, column, who, sentence))
@@ -52,6 +58,11 @@ def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], 
     """Who cannot have what they want. Whoever loses keeps the login they had, which another may have wanted: so each
     login that gains somebody is looked at again, and no login oftener than people come to it.
     """
+    given = [login for login in wanted.values() if login is not None]
+    are_ascii = "".join(given).isascii()
+    distinct = set(map(str.lower, given)) if are_ascii else set(map(folded, given))
+    if len(distinct) == len(given) and distinct.isdisjoint(held):
+        return
     askers: dict[str, set[str]] = defaultdict(set)
     asking = {who for who, login in wanted.items() if login != before[who]}
     for who, login in wanted.items():
@@ -73,5 +84,7 @@ def _losers(wanted: Mapping[str, str | None], before: Mapping[str, str | None], 
 
 def _wrong_in(login: str) -> str | None:
     """What in a login looks like something else, or cannot be seen; None when nothing does."""
+    if login.isascii() and login.isprintable():
+        return None
     wrong = next((character for character in login if character not in _ALLOWED), None)
     return None if wrong is None else f"{unicodedata.name(wrong, 'a character without a name')} (U+{ord(wrong):04X})"

@@ -8,6 +8,7 @@ import csv
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.enrolment.imports.columns import Header, complain_about, read_header
 from services.enrolment.imports.mapping import MappingFile
@@ -19,10 +20,11 @@ _LONGEST_HEADER = 100_000  # characters; a csv.reader gives up on a longer value
 _MOST_COLUMNS = 2_000
 _LONGEST_RECORD = 50  # physical lines; a quoted title with line breaks has two or three
 _MOST_CHARACTERS = 200_000  # of a record: twenty million commas are as many values, and each takes memory
+_AT_A_TIME = 500  # lines, of no more than so many characters:
+_MOST_AT_A_TIME = 500_000
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: the line it begins on (the first of the file is 1), its fields, and what is wrong with its shape."""
 
     line: int
@@ -44,16 +46,18 @@ class Sheet:
 
         Lines are let go as they are read: an export and all its rows need not lie in memory together.
         """
-        feed = _Feed(self.lines, self.first)
-        while feed.position < len(self.lines):
+        feed, width = _Feed(self.lines, self.first), self.header.width
+        while (start := feed.position) < len(self.lines):
             look()
-            start = feed.position
-            width = self.header.width
-            record = _whole(feed, self.delimiter, width) or _single(feed, start, self.delimiter, width)
-            for place in range(start, feed.position):
-                self.lines[place] = ""
-            if record.fault or any(field.strip() for field in record.fields):
-                yield record
+            found = _plain(feed, self.delimiter, width)
+            while found is None and feed.position < start + _AT_A_TIME and feed.position < len(self.lines):
+                look()
+                first = feed.position
+                record = _whole(feed, self.delimiter, width) or _single(feed, first, self.delimiter, width)
+                if record.fault or any(field.strip() for field in record.fields):
+                    yield record
+            self.lines[start : feed.position] = [""] * (feed.position - start)
+            yield from found or ()
 
 
 class _Feed:
@@ -78,6 +82,36 @@ class _Feed:
         return line
 
 
+def _plain(feed: _Feed, delimiter: str, width: int) -> list[Record] | None:
+    """The next lines at once, if each is a whole record, as nearly all are; None, and none taken, if not."""
+    start = feed.position
+    lines = feed.lines[start : start + _AT_A_TIME]
+    lengths = list(map(len, lines))
+    if max(lengths) > _MOST_CHARACTERS or sum(lengths) > _MOST_AT_A_TIME:
+        return None
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    if len(rows) != len(lines):
+        return None
+    if set(map(len, rows)) != {width} and any(len(_trimmed(fields, width)) != width for fields in rows):
+        return None
+    feed.position += len(lines)
+    return [
+        Record(line, fields)
+        for line, fields in enumerate(rows, start + 1)
+        if fields[0].strip() or any(map(str.strip, fields))
+    ]
+
+
+def _trimmed(fields: list[str], width: int) -> list[str]:
+    """Without the empty cells beyond the header, which spreadsheets end rows with: they say nothing."""
+    while len(fields) > width and not fields[-1].strip():
+        fields.pop()
+    return fields
+
+
 def _whole(feed: _Feed, delimiter: str, width: int) -> Record | None:
     start = feed.position
     feed.stop, feed.left = start + _LONGEST_RECORD, _MOST_CHARACTERS
@@ -85,10 +119,7 @@ def _whole(feed: _Feed, delimiter: str, width: int) -> Record | None:
         fields = next(csv.reader(feed, delimiter=delimiter, strict=True))
     except csv.Error:
         return None
-    # Spreadsheets end rows with empty cells beyond the header: they say nothing.
-    while len(fields) > width and not fields[-1].strip():
-        fields.pop()
-    if not fields or len(fields) == width:
+    if not _trimmed(fields, width) or len(fields) == width:
         return Record(start + 1, fields)
     return None
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Known, Row
+from services.enrolment.imports.checking import Known
 from services.enrolment.imports.issues import Issue, Issues
+from services.enrolment.imports.rows import Row
 from services.enrolment.imports.sentences import Sentence
 
 _MOST_STEPS = 20  # of a circle, told to each who is in it
@@ -21,10 +22,14 @@ def resolve(
     managers: dict[str, str | None] = {}
     issues = Issues()
     for who, row in rows.items():
-        if row.manager is None:
+        manager = row.manager
+        if manager is None:
             continue
-        problem = _problem(who, row.manager, staying, known, leaving)
-        managers[who] = row.manager if row.manager and problem is None else None
+        if manager in staying and manager != who:
+            managers[who] = manager
+            continue
+        managers[who] = None
+        problem = _problem(who, manager, known, leaving)
         if problem is not None:
             issues.add(Issue("warning", row.line, column, who, problem))
     others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
@@ -37,15 +42,12 @@ def resolve(
     return managers, issues
 
 
-def _problem(
-    who: str, manager: str, staying: Collection[str], known: Mapping[str, Known], leaving: Collection[str]
-) -> Sentence | None:
+def _problem(who: str, manager: str, known: Mapping[str, Known], leaving: Collection[str]) -> Sentence | None:
+    """Why somebody who does not stay, or is the same person, cannot be the manager; nothing is wrong with nobody."""
     if not manager:
         return None
     if manager == who:
         return Sentence("manager_self")
-    if manager in staying:
-        return None
     if manager in known or manager in leaving:
         return Sentence("manager_left", {"manager": manager})
     return Sentence("manager_unknown", {"manager": manager})
@@ -55,6 +57,8 @@ def _circles(managers: Mapping[str, str | None]) -> Iterator[list[str]]:
     """Every circle once. Each person has one manager, so walking up visits everybody once."""
     seen: dict[str, int] = {}
     for walk, start in enumerate(managers):
+        if start in seen:
+            continue
         path: list[str] = []
         who: str | None = start
         while who is not None and who not in seen:

@@ -40,11 +40,15 @@ class LoginColumn:
 
     def over(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records, unchanged."""
-        for record in records:
-            if record.fault is None and self._rows < _LOOKED_AT:
+        passing = iter(records)
+        for record in passing:
+            yield record
+            if record.fault is None:
                 self._rows += 1
                 self._look(record)
-            yield record
+            if self._rows == _LOOKED_AT:
+                break
+        yield from passing
 
     def name(self) -> str | None:
         """The likeliest column's name. The address that mail goes to comes last: it is a login less often."""

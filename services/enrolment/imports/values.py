@@ -3,7 +3,7 @@
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from services.enrolment.imports.columns import folded
@@ -13,6 +13,7 @@ from shared.events.vocabulary import is_one_line
 
 _EMAIL = re.compile(r"[^@\s<>()\[\]\",;:\\]+@[^@\s<>()\[\]\",;:\\.]+(\.[^@\s<>()\[\]\",;:\\.]+)+")
 _NO_NAME = ("-", "–", "—")
+_LONGEST_EMAIL = 254  # RFC 5321, section 4.5.3.1.3
 _LONGEST_LOCALE = 35  # RFC 5646 section 4.4.1
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _LANGUAGES = {"swedish": "sv", "svenska": "sv", "english": "en", "engelska": "en"}
@@ -54,6 +55,18 @@ def clean(text: str, longest: int) -> str:
     return text
 
 
+def are_clean(texts: Sequence[str], longest: int) -> bool:
+    """Whether `clean` surely leaves every one of these as it is; False may also mean that it has to be asked."""
+    joined = "|".join(texts)
+    return (
+        joined.isascii()
+        and joined.isprintable()
+        and not any(gap in joined for gap in ("  ", " |", "| "))
+        and joined[:1] != " " != joined[-1:]
+        and max(map(len, texts), default=0) <= longest
+    )
+
+
 def _too_long(text: str, longest: int) -> UnusableValueError:
     return UnusableValueError("too_long", length=len(text), most=longest)
 
@@ -90,9 +103,14 @@ def read_status(text: str, own: tuple[tuple[str, str], ...] = ()) -> PersonStatu
 
 
 def read_email(text: str) -> str:
-    if not _EMAIL.fullmatch(text) or len(text) > 254:
+    if len(text) > _LONGEST_EMAIL or not _EMAIL.fullmatch(text):
         raise UnusableValueError("bad_email", text=text)
     return text
+
+
+def are_emails(texts: Sequence[str]) -> bool:
+    """Whether `read_email` takes every one of these that is not empty."""
+    return max(map(len, texts), default=0) <= _LONGEST_EMAIL and all(map(_EMAIL.fullmatch, filter(None, texts)))
 
 
 def read_locale(text: str) -> str:

@@ -1,12 +1,8 @@
 """What may end an import on its way: somebody's wish, or the time it has. Looked at between chunks, also by threads."""
 
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class ImportCancelledError(Exception):
@@ -38,9 +34,3 @@ class Watch:
             raise ImportCancelledError
         if self._until is not None and time.monotonic() > self._until:
             raise ImportTooSlowError
-
-    def over(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, with a look before each."""
-        for item in items:
-            self.look()
-            yield item

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.enrolment.imports import logins, reporting_lines
-from services.enrolment.imports.checking import Known, Row
+from services.enrolment.imports.checking import Known
 from services.enrolment.imports.domain import Cap, leaving
 from services.enrolment.imports.refusal import FileRefusedError
+from services.enrolment.imports.rows import Row
 from shared.events import PersonStatus
 
 ACTIVE, ON_LEAVE, INACTIVE = PersonStatus.active, PersonStatus.on_leave, PersonStatus.inactive

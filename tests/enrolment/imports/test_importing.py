@@ -67,6 +67,7 @@ async def test_an_unchanged_file_writes_nothing_and_tells_nothing(importer: Impo
         ({"status": "On Leave"}, set()),
         ({"title": "Chief"}, set()),
         ({"grade": "A2"}, set()),
+        ({"title": "", "grade": "Planner"}, set()),
         ({"last": "Ek"}, set()),
         ({"email": "new@example.org"}, set()),
         ({"email": ""}, set()),

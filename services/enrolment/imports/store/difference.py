@@ -3,26 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from services.enrolment.imports.checking import Known
 from services.enrolment.imports.domain import Overlap
 from services.enrolment.people.domain import Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
-from shared.events import PersonStatus
 from shared.postgres.pool import Connection
 
-# Temporary tables of one import: what the file says, and the people it changes as they will be.
-_WANTED = (
-    "person_id", "employee_id", "asked_login", "login", "given_name", "family_name", "email", "title", "grade",
-    "unit_id", "manager_told", "manager_id", "status", "locale", "time_zone",
-)  # fmt: skip
-_AT_A_TIME = 2_000  # rows fetched in one round trip
 _ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What the file says of one person, resolved to ids. None: as it was. An empty text: none."""
 
     person_id: UUID
@@ -62,32 +54,20 @@ async def is_alone(conn: Connection) -> bool:
     return alone
 
 
-async def known_people(conn: Connection, source: str) -> dict[str, tuple[UUID, Known]]:
-    """Everybody ever known of a source, by employee id."""
-    people: dict[str, tuple[UUID, Known]] = {}
-    managers: dict[str | None, str | None] = {}  # each told once in memory, not once for each of their people
-    cursor = conn.cursor(
-        """
-        select p.employee_id, p.id, p.status, p.email, m.employee_id as manager, p.login
-        from people p left join people m on m.id = p.manager_id
-        where p.source = $1
-        """,
-        source,
-        prefetch=_AT_A_TIME,
-    )
-    async for who, person_id, status, email, manager, login in cursor:
-        login = who if login == who else login  # noqa: PLW2901 - one text in memory instead of two
-        manager = managers.setdefault(manager, manager)  # noqa: PLW2901
-        people[who] = person_id, Known(PersonStatus(status), email, manager, login)
-    return people
-
-
 async def logins_of_those_who_left(conn: Connection, source: str) -> set[str]:
     """The employee ids of this source's people who have left and still have a login."""
     rows = await conn.fetch(
         "select employee_id from people where source = $1 and status = 'inactive' and login is not null", source
     )
     return {row["employee_id"] for row in rows}
+
+
+async def has_people_elsewhere(conn: Connection, source: str) -> bool:
+    """Whether another source has anybody who has not left."""
+    found: bool = await conn.fetchval(
+        "select exists (select from people where source <> $1 and status <> 'inactive')", source
+    )
+    return found
 
 
 async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:
@@ -107,7 +87,11 @@ async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str])
 
 
 async def stage(conn: Connection, wanted: Iterable[Wanted]) -> None:
-    """Copy what the file says into a table of this transaction."""
+    """Copy what the file says into a table of this transaction.
+
+    People of whom it says nothing new may be left out: nothing that is asked of these tables is about them.
+    """
+    # One table holds what the file says, the other the people it changes as they will be.
     await conn.execute(
         """
         drop table if exists people_wanted, people_after;
@@ -121,8 +105,7 @@ async def stage(conn: Connection, wanted: Iterable[Wanted]) -> None:
         ) on commit drop;
         """
     )
-    records = (tuple(getattr(one, name) for name in _WANTED) for one in wanted)
-    await conn.copy_records_to_table("people_wanted", records=records, columns=_WANTED)
+    await conn.copy_records_to_table("people_wanted", records=wanted, columns=Wanted._fields)
     await conn.execute("analyze people_wanted")
 
 
