@@ -16,6 +16,7 @@ from shared.errors import FieldFault, ProblemError
 from shared.web.error_pages import error_page
 
 MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100  # told of one request: a megabyte of fields that nobody knows has sixty thousand
 
 
 class FieldErrorBody(BaseModel):
@@ -34,7 +35,9 @@ class ProblemBody(BaseModel):
     status: int
     detail: str = Field(description="What is the matter this time.")
     remedy: str | None = Field(default=None, description="What to do about it.")
-    errors: list[FieldErrorBody] = Field(default=[], description="The parts of the request that are at fault.")
+    errors: list[FieldErrorBody] = Field(
+        default=[], description="The parts of the request that are at fault, at most 100."
+    )
     trace_id: str | None = Field(default=None, description="Quote it when reporting a fault of ours.")
 
 
@@ -100,13 +103,16 @@ async def on_validation_error(request: Request, exc: RequestValidationError) -> 
     """Handler for requests that do not fit their schema. What was sent is not repeated: it may be personal."""
     if wants_page(request) and all(error["loc"][0] == "path" for error in exc.errors()):
         return await on_http_exception(request, HTTPException(404))  # to a reader, an address that leads nowhere
+    found = exc.errors()
     errors = [
         FieldFault(field=_field(error["loc"]), detail=str(error["msg"]), remedy=_remedy(error))
-        for error in exc.errors()
+        for error in found[:MOST_ERRORS]
     ]
-    count = "one place" if len(errors) == 1 else f"{len(errors)} places"
+    count = "one place" if len(found) == 1 else f"{len(found)} places"
+    more = f" `errors` names the first {MOST_ERRORS}, and not the other {len(found) - MOST_ERRORS}."
+    detail = f"The request is at fault in {count}.{more if len(found) > MOST_ERRORS else ''}"
     problem = ProblemError(
-        422, "invalid-request", "The request is not valid", f"The request is at fault in {count}.",
+        422, "invalid-request", "The request is not valid", detail,
         remedy="Correct what `errors` names and send the request again.", errors=errors,
     )  # fmt: skip
     return respond(request, problem)

@@ -137,6 +137,16 @@ async def test_a_request_that_does_not_fit_names_each_field_and_what_to_do(clien
     assert "secret-value" not in answer.text
 
 
+async def test_of_a_request_that_is_at_fault_in_thousands_of_places_the_first_hundred_are_named(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post("/feedback/v1/notes", json={"title": "x"} | {f"f{n}": 1 for n in range(60_000)})
+    problem = answer.json()
+    assert (answer.status_code, len(problem["errors"])) == (422, 100)
+    assert "in 60000 places" in problem["detail"]
+    assert "not the other 59900" in problem["detail"]
+
+
 @pytest.mark.parametrize(
     ("content", "content_type", "field"),
     [
