@@ -11,6 +11,7 @@ from shared.security.audit import audit
 from shared.security.principal import Principal
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id
+_ENDED = {"refused": "was refused", "failed": "failed"}
 MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
@@ -41,10 +42,17 @@ async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: date
     )
     found = await find(conn, import_id)
     if found.cancelled_by is None:
-        raise ImportEndedError(
-            f"The import has ended already: {found.status}.",
-            remedy="What it changed is undone by importing the last good file again.",
-        )
+        raise _nothing_to_cancel(found)
     if asked:
         await audit(conn, who, "import.cancelled", import_id, now)
     return found
+
+
+def _nothing_to_cancel(ended: ledger.Import) -> ImportEndedError:
+    if ended.status != "done":
+        return ImportEndedError(f"It {_ENDED[ended.status]}, and changed nothing.", remedy="There is nothing to undo.")
+    if ended.options["dry_run"]:
+        return ImportEndedError("It was a dry run, and changed nothing.", remedy="There is nothing to undo.")
+    return ImportEndedError(
+        "What the file says holds now.", remedy="What it changed is undone by importing the last good file again."
+    )

@@ -200,8 +200,20 @@ async def test_an_import_that_has_ended_cannot_be_cancelled(world: World) -> Non
     machine = await a_machine(world)
     sent = await ok(machine.post(URL, content=CSV), 202)
     await work(world)
-    await refused(machine.post(f"{URL}/{sent['id']}/cancel"), 409, "import-ended")
+    problem = await refused(machine.post(f"{URL}/{sent['id']}/cancel"), 409, "import-ended")
+    assert "undone by importing the last good file" in problem["remedy"]
     await refused(machine.post(f"{URL}/{new_id()}/cancel"), 404, "not-found")
+
+
+async def test_who_cancels_what_has_ended_without_a_change_is_promised_no_undoing(world: World) -> None:
+    machine = await a_machine(world)
+    dry = await ok(machine.post(f"{URL}?dry_run=true", content=CSV), 202)
+    bad = await ok(machine.post(URL, content="no,such,columns\n1,2,3\n"), 202)
+    await work(world)
+    for sent, why in ((dry, "It was a dry run, and changed nothing."), (bad, "It was refused, and changed nothing.")):
+        problem = await refused(machine.post(f"{URL}/{sent['id']}/cancel"), 409, "import-ended")
+        assert (problem["title"], problem["detail"]) == ("The import has ended", why)
+        assert problem["remedy"] == "There is nothing to undo."
 
 
 async def test_who_may_not_import_may_not_cancel(world: World) -> None:
