@@ -13,6 +13,7 @@ from deploy.commands import (
     doctor,
     events,
     grant,
+    handlers,
     hr,
     migrate,
     repair,
@@ -54,6 +55,7 @@ app.add_typer(sign_ins.app, name="sign-ins")
 app.add_typer(units.app, name="units")
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(handlers.app, name="handlers")
 app.add_typer(repair.app, name="repair")
 
 

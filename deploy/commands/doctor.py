@@ -131,6 +131,7 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
         findings.append(
             Finding(f"{service} parked", "note", f"{many(row['parked'], 'record')} waiting for what they build on")
         )
+    findings += [Finding(f"{service} handlers", "note", told) for told in await _lacking(conn, service)]
     if row["dead"]:
         look = f"{row['dead']}, to look at with `medled dead-letters list --service {service}`"
         findings.append(Finding(f"{service} dead letters", "note", look))
@@ -141,6 +142,17 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
         what = f"held back by a sequence that nobody announced: {', '.join(row['blocked'])}; see `medled repair --help`"
         findings.append(Finding(f"{service} copies", "bad", what))
     return findings
+
+
+async def _lacking(conn: Any, service: str) -> list[str]:
+    """Of each handler that has not been given all that its service has read, in words."""
+    from deploy.verify import declared_handlers
+    from shared.messaging import epoch, history
+
+    life = await epoch.remembered(conn, "consumer")
+    if life is None:
+        return []
+    return [each.told for each in await history.lacking(conn, service, life, await declared_handlers(service))]
 
 
 async def _topics(bootstrap: str, client: Mapping[str, Any] | None = None) -> Finding:
@@ -180,6 +192,8 @@ def _readiness(body: bytes) -> str:
     words = ["ready"]
     if consumer and consumer["topics"]:
         words.append("lag unknown" if consumer["lag"] is None else f"{many(consumer['lag'], 'record')} behind")
+        if lacking := consumer.get("catching_up"):
+            words.append(f"{many(len(lacking), 'handler')} catching up")
     if relay:
         words.append("publishes" if relay["leading"] else "another worker publishes")
     return ", ".join(words)

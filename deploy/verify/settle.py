@@ -7,6 +7,7 @@ from deploy.verify.log import Log, Place
 from deploy.verify.session import connect
 from deploy.verify.store import service as services
 from shared.clock import Clock
+from shared.messaging import history
 from shared.messaging.handler import Handler
 from shared.messaging.offsets import applied_offsets
 
@@ -40,6 +41,9 @@ async def under_way(
         ]
         if to_go:
             reasons.append(f"{service} is up to {sum(to_go)} records behind")
+        async with connect(service, databases[service]) as conn:
+            lacking = await history.lacking(conn, service, epoch, handlers[service])
+        reasons += [f"{service}'s {each.told}" for each in lacking]
     return reasons
 
 

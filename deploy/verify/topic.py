@@ -113,12 +113,12 @@ class TopicCase:
 
     async def _subscriptions(self, service: str, conn: tables.Connection) -> list[Subscription]:
         pairs = [
-            (kind.type, handler.name)
+            (kind.type, handler.name, handler.begins == "now")
             for handler in self._handlers[service]
             for kind in handler.events
             if kind.topic == self.topic
         ]
-        await consumer.expect_events(conn, sorted({type_ for type_, _ in pairs}))
+        await consumer.expect_events(conn, sorted({type_ for type_, _, _ in pairs}))
         found = await consumer.outcomes(conn, self._reader(service), pairs, self._remembered_since)
         lines = {
             (each.type, each.handler): Subscription(

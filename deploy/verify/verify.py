@@ -20,6 +20,7 @@ from deploy.verify.topic import Findings, TopicCase, producer_of, unknown_double
 from shared.clock import Clock
 from shared.events import REGISTRY
 from shared.messaging.handler import Handler
+from shared.messaging.history import known_handlers
 
 _POLL_SECONDS = 0.25
 _INBOX_DAYS = 29  # the shortest that a deployment may choose is 30
@@ -88,7 +89,7 @@ async def verify(
             service: None if moment is None else moment.isoformat()
             for service, moment in sorted(findings.remembered_since.items())
         },
-        remarks=_remarks(databases, handlers, findings),
+        remarks=[*_remarks(databases, handlers, findings), *_gone(case.gone)],
     )
 
 
@@ -108,6 +109,7 @@ class _Case:
         self._deadline = time.monotonic() + wait
         self.tell = listener.progress
         self.skipped: dict[str, dict[str, int]] = {}
+        self.gone: dict[str, list[str]] = {}
 
     async def settle(self) -> list[str]:
         """Wait until nothing is under way; what still is when the time is up, in words."""
@@ -169,6 +171,9 @@ class _Case:
                 found.append(Subscription(again.type, service, told, doubled=again.too_many, doubled_ids=ids))
             if skipped := await services.skipped(conn, service):
                 self.skipped[service] = skipped
+            declared = {handler.name for handler in self._handlers.get(service, ())}
+            if gone := (await known_handlers(conn, service)).keys() - declared:
+                self.gone[service] = sorted(gone)
         return found
 
     async def copies(self) -> list[Copy]:
@@ -191,6 +196,13 @@ class _Case:
                 if time.monotonic() > self._deadline:
                     raise CannotVerifyError(f"no answer from {named(error)}") from error
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _gone(handlers: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"{service} no longer has {', '.join(names)}: what they did, and what came since, is not judged"
+        for service, names in sorted(handlers.items())
+    ]
 
 
 def _remarks(databases: Mapping[str, str], handlers: Mapping[str, Sequence[Handler]], findings: Findings) -> list[str]:

@@ -24,8 +24,10 @@ from shared.messaging.handler import Answer, Handler, Parked, Received, Record, 
 from shared.messaging.offsets import remember_offsets
 from shared.observability.tracing import batch_span
 from shared.postgres.failures import UNAVAILABLE, is_outage, is_unavailable
+from shared.postgres.migrate import as_newer_schema
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction
+from shared.service import Migrations
 
 log = structlog.get_logger(__name__)
 
@@ -56,18 +58,20 @@ class Consumer:
 
     def __init__(
         self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta,
-        batch_size: int = 1000,
+        batch_size: int = 1000, migrations: Sequence[Migrations] = (),
     ) -> None:  # fmt: skip
         self.service = service
         self.handlers = Handlers(service, handlers)
         self.topics = self.handlers.topics
+        self.generation = self.handlers.generation
         self.park_timeout = park_timeout
+        self.migrations = migrations  # what makes its database, to tell a newer schema from a fault of ours
         self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
         self.handled = 0
         self._timeouts = 0  # of the batch at hand, while the database answered others
         self._pool = pool
         self._clock = clock
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle these records, which are in log order per partition, and return once that is committed.
@@ -76,7 +80,7 @@ class Consumer:
         becomes a dead letter after a few attempts, alone.
         """
         with batch_span(f"{self.service} process", records):
-            parts = _in_batches(records, self._batch_size)
+            parts = _in_batches(records, self.batch_size)
             batch = await self._sort_ahead(parts[0]) if parts else None
             for part, following in zip_longest(parts, parts[1:], fillvalue=()):
                 batch = await self._handle_while_sorting(part, batch, following)
@@ -120,6 +124,8 @@ class Consumer:
         """The error, when it is to be waited for. A statement that keeps timing out is some record's fault instead."""
         if self._timeouts >= PATIENCE and not await is_outage(self._pool, error):
             return None
+        if newer := await as_newer_schema(self._pool, self.migrations, error):
+            return newer
         return error if is_unavailable(error) else None
 
     async def _halving(
@@ -163,8 +169,8 @@ class Consumer:
         except HandlerFailedError:
             raise
         except Exception as error:
-            if await self._outage(error):
-                raise
+            if outage := await self._outage(error):
+                raise outage from None
             raise HandlerFailedError(WHOLE_RECORD) from error
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
@@ -175,7 +181,7 @@ class Consumer:
                 await dead_letters.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
             for name, events in batch.events.items():
                 handler = self.handlers.by_name[name]
-                admitted = await inbox.admit(conn, handler, events)
+                admitted = await self._admit(conn, handler, events)
                 answers: Sequence[Answer] = admitted.refused
                 if admitted.fresh and name in given_up:
                     await self._bury(conn, handler, admitted.fresh, batch, given_up[name])
@@ -183,8 +189,7 @@ class Consumer:
                     answers = [*answers, *await apply(conn, handler, admitted.fresh, self._clock.now())]
                 if answers:
                     await self._set_aside(conn, handler, answers, batch)
-            await _count_skipped(conn, self.service, batch.skipped)
-            await remember_offsets(conn, self.service, self.epoch, records)
+            await self._remember(conn, records, batch.skipped)
         _tell(batch.undecodable)
 
     async def _bury_whole(self, records: Sequence[Record], cause: str) -> None:
@@ -193,7 +198,17 @@ class Consumer:
             for record in records:
                 place, now = Place(self.service, self.epoch), self._clock.now()
                 await dead_letters.bury(conn, record, place, reason="handler_failed", detail=cause, attempts=1, now=now)
-            await remember_offsets(conn, self.service, self.epoch, records)
+            await self._remember(conn, records, Counter())
+
+    async def _admit(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> inbox.Admitted:
+        return await inbox.admit(conn, handler, events)
+
+    def _takers(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
+        return self.handlers.takers(received.type, record.timestamp)
+
+    async def _remember(self, conn: Connection, records: Sequence[Record], skipped: Counter[str]) -> None:
+        await _count_skipped(conn, self.service, skipped)
+        await remember_offsets(conn, self.service, self.generation, self.epoch, records)
 
     async def _sort(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
@@ -209,7 +224,7 @@ class Consumer:
                     batch.undecodable.append((record, fault.reason, str(fault)))
                 continue
             batch.records.append(record)
-            for handler in self.handlers.by_type[received.type]:
+            for handler in self._takers(record, received):
                 batch.events[handler.name].append(received)
         return batch
 

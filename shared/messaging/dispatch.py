@@ -3,8 +3,9 @@
 Both ways to a handler stand on it: the first one, in a batch (`consumer`), and every later one, alone (`retries`).
 """
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +45,23 @@ class Handlers:
             for event in handler.events:
                 self.by_type[event.type].append(handler)
         self.topics = sorted({event.topic for handler in handlers for event in handler.events})
+        self.pairs = sorted((each.name, event.type, event.topic) for each in handlers for event in each.events)
+        self.begins: Mapping[
+            tuple[str, str], int
+        ] = {}  # by handler and type: told before that moment (ms), not its business
+
+    @property
+    def generation(self) -> str:
+        """The same for all workers that have the same handlers for the same types."""
+        told = "\n".join(f"{handler} {type_}" for handler, type_, _ in self.pairs)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def takers(self, type_: str, told_at: int) -> Sequence[Handler]:
+        """Who takes an event of this type whose record has this time (ms)."""
+        taking = self.by_type[type_]
+        if not self.begins:
+            return taking
+        return [each for each in taking if told_at >= self.begins.get((each.name, type_), 0)]
 
     def decode(self, record: Record) -> Received[Any]:
         """The event in a record.

@@ -80,6 +80,10 @@ class Handler:
     effect: "table.column" that holds the causing event's id, by which `medled verify` counts effects; where an event
         has several, "table.column/more/columns", which together tell them apart. None where the effect is an upsert by
         key, which cannot double.
+    begins: where a type that is new to it begins in a service that has read its topic for long (ADR 0009). `beginning`:
+        it is given all that Kafka has of it, beside the live events. `now`: nothing that was told before its first
+        start.
+    once: why what it does must not be done again, where no `effect` says so: a replay is refused with these words.
     """
 
     name: str
@@ -87,6 +91,15 @@ class Handler:
     apply: Apply
     mode: Literal["latest_state", "every_fact"]
     effect: str | None = None
+    begins: Literal["beginning", "now"] = "beginning"
+    once: str | None = None
+
+    @property
+    def not_again(self) -> str | None:
+        """Why it may not be replayed; None: doing it again changes nothing."""
+        if self.once is None and self.effect is not None:
+            return f"each event has an effect of its own ({self.effect}), which would be doubled"
+        return self.once
 
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]

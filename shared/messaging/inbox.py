@@ -82,6 +82,30 @@ async def admit(
     return Admitted(await _newest(conn, handler, [event for event in fresh if event.id not in gone]), refused)
 
 
+async def admit_again(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> Admitted:
+    """For a replay: what was handled counts as fresh, of states only the newest; what was set aside stays there."""
+    events = list({event.id: event for event in reversed(events)}.values())[::-1]
+    aside = {
+        row["event_id"]
+        for row in await conn.fetch(
+            """
+            select event_id from inbox
+            where handler = $1 and event_id = any($2::uuid[]) and outcome in ('parked', 'dead')
+            """,
+            handler.name, [event.id for event in events],
+        )
+    }  # fmt: skip
+    fresh = [event for event in events if event.id not in aside]
+    await conn.execute(
+        """
+        insert into inbox as i (handler, event_id) select $1, * from unnest($2::uuid[])
+        on conflict (event_id, handler) do update set outcome = 'applied' where i.outcome <> 'applied'
+        """,
+        handler.name, [event.id for event in fresh],
+    )  # fmt: skip
+    return Admitted(await _newest(conn, handler, fresh, again=True) if handler.mode == "latest_state" else fresh, [])
+
+
 async def _jumping(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Refused]:
     """Those that are further from what was applied to their aggregate, or from one another, than any producer goes."""
     if all(event.sequence <= LONGEST_STEP for event in events):
@@ -114,7 +138,9 @@ async def _sequences(conn: Connection, handler: Handler, subjects: Collection[st
     return {row["subject"]: row["sequence"] for row in rows}
 
 
-async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Received[Any]]:
+async def _newest(
+    conn: Connection, handler: Handler, events: Sequence[Received[Any]], *, again: bool = False
+) -> list[Received[Any]]:
     """Of each aggregate only the newest state, and only if newer than what was applied; mark the rest superseded."""
     newest: dict[str, Received[Any]] = {}
     if not events:
@@ -126,12 +152,14 @@ async def _newest(conn: Connection, handler: Handler, events: Sequence[Received[
         """
         insert into inbox_latest as l (handler, subject, sequence)
         select $1, subject, sequence from unnest($2::text[], $3::bigint[]) as t(subject, sequence) order by subject
-        on conflict (handler, subject) do update set sequence = excluded.sequence where l.sequence < excluded.sequence
+        on conflict (handler, subject) do update set sequence = excluded.sequence
+            where l.sequence < excluded.sequence or $4 and l.sequence = excluded.sequence
         returning subject
         """,
         handler.name,
         list(newest),
         [event.sequence for event in newest.values()],
+        again,
     )
     accepted = {newest[row["subject"]].id for row in rows}
     superseded = [event.id for event in events if event.id not in accepted]

@@ -14,6 +14,7 @@ from shared.messaging.dead_letters import Aside, Place
 from shared.messaging.dispatch import HandlerFailedError, apply
 from shared.messaging.handler import Handler, Received, Refused
 from shared.postgres.failures import is_outage
+from shared.postgres.migrate import as_newer_schema
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction
 
@@ -59,6 +60,8 @@ class Retries:
                 raise
             if cause is not None and await is_outage(self._pool, cause):
                 raise cause from None
+            if newer := await as_newer_schema(self._pool, self._consumer.migrations, cause):
+                raise newer from None
             failure, was_slow = error, isinstance(cause, TimeoutError)
         async with transaction(self._pool) as conn:
             if await dead_letters.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):

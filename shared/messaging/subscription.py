@@ -24,6 +24,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from shared.messaging import epoch as epochs
 from shared.messaging.consumer import AHEAD, Consumer
 from shared.messaging.handler import Record
+from shared.messaging.history import register, take_over
 from shared.messaging.offsets import applied_offsets
 from shared.messaging.tolerant_fetch import is_fault_of_a_record, read_warily
 from shared.postgres.failures import UNAVAILABLE
@@ -72,6 +73,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             await asyncio.Event().wait()  # a service that only publishes
         while True:
             try:
+                await self._register()
                 await self._adopt_epoch()
                 await self._subscribe_until_stuck()
             except (*UNAVAILABLE, KafkaError) as error:
@@ -100,6 +102,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     def _client(self) -> AIOKafkaConsumer | None:
         # Not remembered beside it: partitions are assigned before FastStream's `start` returns.
         return self._subscriber.consumer if self._subscriber is not None else None
+
+    async def _register(self) -> None:
+        """Make our handlers known before the first of them is given anything."""
+        it = self._consumer
+        async with transaction(self._pool) as conn:
+            it.handlers.begins = await register(conn, it.service, it.generation, it.handlers.all)
 
     async def _adopt_epoch(self) -> None:
         """Find out which life of the broker this is. Offsets belong to a life; in a new one all is read again."""
@@ -263,10 +271,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         async with self._idle:
             try:
                 async with transaction(self._pool) as conn:
-                    handled = await applied_offsets(conn, self._consumer.service, self._consumer.epoch)
+                    it = self._consumer
+                    places = [(place.topic, place.partition) for place in assigned]
+                    lacking = await take_over(conn, it.service, it.generation, it.epoch, it.handlers.pairs, places)
+                    handled = await applied_offsets(conn, it.service, it.epoch)
             except BaseException:
                 self._failed.set()  # aiokafka would go on from elsewhere
                 raise
+            if lacking:
+                log.info("handlers lack what was handled without them: it will be caught up", ranges=lacking)
             if self._client is not None:
                 for place in assigned:
                     self._client.seek(place, handled.get((place.topic, place.partition), 0))

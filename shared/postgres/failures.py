@@ -25,6 +25,14 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
 )
 
 
+# What a statement meets whose table or column is not there: our fault, unless the schema is newer than the process.
+MISSING = (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError)
+
+
+class NewerSchemaError(ConnectionError):
+    """The database was migrated for a newer version, and no longer has what this process asks for."""
+
+
 def is_unavailable(error: BaseException | None) -> bool:
     """Whether an error is an outage; asyncpg calls an argument that does not fit an interface error too."""
     is_argument = isinstance(error, asyncpg.InterfaceError) and (

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from shared.postgres.pool import Connection
+from shared.postgres.failures import MISSING, NewerSchemaError
+from shared.postgres.pool import Connection, Pool
 from shared.service import Migrations, Service
 
 _KERNEL = Migrations("schema_migrations_shared", Path(__file__).parent / "migrations")
@@ -39,6 +41,28 @@ def _without_tls_on_loopback(url: str) -> str:
     if urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
         return url
     return f"{url}{'&' if '?' in url else '?'}sslmode=disable"
+
+
+async def as_newer_schema(
+    pool: Pool, migrations: Sequence[Migrations], error: BaseException | None
+) -> NewerSchemaError | None:
+    """What to wait out, when an error means that the database was migrated for a newer version meanwhile."""
+    if not isinstance(error, MISSING):
+        return None
+    async with pool.acquire() as conn:
+        if not await _unknown_migrations(conn, migrations):
+            return None
+    return NewerSchemaError(f"the schema is newer than this process, which waits to be replaced: {error}")
+
+
+async def _unknown_migrations(conn: Connection, migrations: Sequence[Migrations]) -> bool:
+    """Whether the database has migrations that do not ship with this code."""
+    for each in (_KERNEL, *migrations):
+        shipped = [path.name.split("_", 1)[0] for path in each.folder.glob("*.sql")]
+        query = f"select exists (select from {each.table} where version <> all($1::text[]))"  # noqa: S608 - ours
+        if await conn.fetchval(query, shipped):
+            return True
+    return False
 
 
 async def pending_migrations(conn: Connection, service: Service) -> list[str]:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from shared.clock import Clock
 from shared.http.health import readiness
 from shared.messaging import inbox, outbox
+from shared.messaging.catch_up import CatchUp
 from shared.messaging.consumer import Consumer
 from shared.messaging.handler import Handler
 from shared.messaging.relay import Relay
@@ -58,8 +59,10 @@ class Worker:
         self.consumer = Consumer(
             pool, self.clock, service=service.name, handlers=handlers,
             park_timeout=timedelta(hours=settings.park_timeout_hours), batch_size=settings.batch_size,
+            migrations=service.migrations,
         )  # fmt: skip
         self.subscription = Subscription(settings, pool, self.consumer)
+        self.catch_up = CatchUp(settings, pool, self.clock, self.consumer)
         self._timers = Timers(pool, self.clock, timers)
         self._settings = settings
         self._pool = pool
@@ -79,6 +82,7 @@ class Worker:
             for part in (
                 self.relay.run,
                 self.subscription.run,
+                self.catch_up.run,
                 *[
                     self._each(TICK_SECONDS, partial(self._timers.tick, kind))
                     for kind in self._timers.kinds
@@ -86,7 +90,7 @@ class Worker:
                 ],
                 self._each(TICK_SECONDS, Retries(self._pool, self.clock, self.consumer).tick),
                 self._each(PRUNE_SECONDS, self._prune),
-                Gauges(self._pool, self.relay, self.consumer, self.subscription).run,
+                Gauges(self._pool, self.relay, self.consumer, self.subscription, self.catch_up).run,
                 *self._loops,
             ):
                 group.create_task(_endless(part))
@@ -145,6 +149,7 @@ class Worker:
             "lag": await self.subscription.lag_or_none(),
             "topics": len(self.consumer.topics),
         }
+        report["consumer"]["catching_up"] = await self.catch_up.lacking_or_none()
         report["relay"] = {"leading": self.relay.leading, "published": self.relay.published}
         at_work = self.subscription.ready or not self.consumer.topics
         if not (report["broker"]["reachable"] and at_work):

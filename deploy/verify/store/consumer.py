@@ -83,9 +83,11 @@ async def expect_events(conn: Connection, types: Sequence[str]) -> None:
 
 
 async def outcomes(
-    conn: Connection, reader: Reader, subscribed: Sequence[tuple[str, str]], remembered_since: float
+    conn: Connection, reader: Reader, subscribed: Sequence[tuple[str, str, bool]], remembered_since: float
 ) -> list[Outcome]:
-    """By type and handler, of these pairs. In one statement, and so in one snapshot.
+    """By type and handler, of these; with them comes whether they begin now. In one statement, and so in one snapshot.
+
+    Each from its own start: what a handler is still to be given of what its service has read is waiting, not lost.
 
     Of what was told before `remembered_since` (ms) inboxes may have dropped the id: that nobody knows it says nothing.
     """
@@ -98,23 +100,35 @@ async def outcomes(
             select partition, "offset" from set_aside
             where consumer = $1 and epoch = $2 and topic = $3 and handler is null
         ), reached as (
-            select partition, next_offset from inbox_offsets where consumer = $1 and epoch = $2 and topic = $3
+            select handler, type, partition, reached from handler_reached
+            where consumer = $1 and epoch = $2 and topic = $3
+        ), lacking as (
+            select handler, type, partition, next_offset, until_offset from handler_catch_up
+            where consumer = $1 and epoch = $2 and topic = $3 and next_offset < until_offset
+        ), takers as (
+            select t.*, extract(epoch from case when t.begins_now and p.handler is null then now() else p.begins_at end)
+                   * 1000::float8 as begins
+            from unnest($4::text[], $5::text[], $8::boolean[]) as t(type, handler, begins_now)
+            left join handler_pairs p on p.consumer = $1 and p.handler = t.handler and p.type = t.type
         ), judged as (
             select e.type, h.handler, e.id, case
                 when i.outcome = 'applied' then 'applied'
                 when i.outcome = 'superseded' or (i.outcome is null and e.fate = 'replaced') then 'superseded'
                 when i.outcome is not null and a.parked then 'parked'
                 when i.outcome is not null and a.event_id is not null then 'dead'
-                when i.outcome is null and e."offset" >= coalesce(r.next_offset, 0) then 'waiting'
+                when i.outcome is null and e."offset" >= coalesce(r.reached, 0) then 'waiting'
+                when i.outcome is null and c.handler is not null then 'waiting'
                 when i.outcome is null and b.partition is not null then 'dead' -- refused for no handler in particular
                 else 'lost' end as fate
             from verify_events e
-            join unnest($4::text[], $5::text[]) as h(type, handler) on h.type = e.type
+            join takers h on h.type = e.type
             left join inbox i on i.event_id = e.id and i.handler = h.handler
             left join aside a on a.event_id = e.id and a.handler = h.handler
             left join buried b on b.partition = e.partition and b."offset" = e."offset"
-            left join reached r on r.partition = e.partition
-            where i.outcome is not null or e.at >= $6
+            left join reached r on r.partition = e.partition and r.handler = h.handler and r.type = h.type
+            left join lacking c on c.partition = e.partition and c.handler = h.handler and c.type = h.type
+                and e."offset" >= c.next_offset and e."offset" < c.until_offset
+            where i.outcome is not null or e.at >= greatest($6, h.begins)
         )
         select type, handler, count(*) as published,
                count(*) filter (where fate = 'applied') as applied,
@@ -124,8 +138,8 @@ async def outcomes(
                coalesce((array_agg(id order by id) filter (where fate = 'lost'))[:$7], '{}') as lost_ids
         from judged group by type, handler order by type, handler
         """,
-        *reader, [type_ for type_, _ in subscribed], [handler for _, handler in subscribed], remembered_since, _SAMPLES,
-        timeout=STATEMENT_SECONDS,
+        *reader, [each[0] for each in subscribed], [each[1] for each in subscribed], remembered_since, _SAMPLES,
+        [each[2] for each in subscribed], timeout=STATEMENT_SECONDS,
     )  # fmt: skip
     return [Outcome(**row) for row in rows]
 

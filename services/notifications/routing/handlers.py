@@ -74,6 +74,8 @@ def handlers() -> list[Handler]:
             NeedsSettings[NotificationsSettings](lambda settings, _: queue_mail(settings.message_id_domain)),
             "every_fact",
             effect="messages.caused_by/kind/recipient_id",
+            begins="now",  # whatever it is to take besides, nobody wants mail about what happened years ago
+            once="mail that was sent would be sent again",
         ),
     ]
 

@@ -1,4 +1,7 @@
-"""Every SQL statement of the dashboard's projection."""
+"""Every SQL statement of the dashboard's projection.
+
+An event of the sequence that a row stands on is put again: it changes nothing, and a replay makes the row anew from it.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -87,7 +90,7 @@ async def put_enrolments(conn: Connection, rows: Sequence[EnrolmentRow]) -> None
         on conflict (id) do update set (state, sequence, cohort_id, programme_id, unit_id, changed_at)
             = (excluded.state, excluded.sequence, excluded.cohort_id, excluded.programme_id, excluded.unit_id,
                excluded.changed_at)
-        where e.sequence < excluded.sequence
+        where e.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )
@@ -108,7 +111,7 @@ async def put_milestones(conn: Connection, rows: Sequence[MilestoneRow]) -> None
             set (state, sequence, practices, programme_id, unit_id, changed_at)
             = (excluded.state, excluded.sequence, excluded.practices, excluded.programme_id, excluded.unit_id,
                excluded.changed_at)
-        where m.sequence < excluded.sequence
+        where m.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )
@@ -123,7 +126,7 @@ async def put_rounds(conn: Connection, rows: Sequence[RoundRow]) -> None:
         order by t.id
         on conflict (id) do update set (state, sequence, programme_id, unit_id, changed_at)
             = (excluded.state, excluded.sequence, excluded.programme_id, excluded.unit_id, excluded.changed_at)
-        where r.sequence < excluded.sequence
+        where r.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )
@@ -138,7 +141,7 @@ async def put_deliveries(conn: Connection, rows: Sequence[DeliveryRow]) -> None:
         order by t.id
         on conflict (id) do update set (state, sequence, kind, changed_at)
             = (excluded.state, excluded.sequence, excluded.kind, excluded.changed_at)
-        where d.sequence < excluded.sequence
+        where d.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )
@@ -152,7 +155,7 @@ async def put_programmes(conn: Connection, rows: Sequence[ProgrammeRow]) -> None
         order by t.id
         on conflict (id) do update set (sequence, title, milestones)
             = (excluded.sequence, excluded.title, excluded.milestones)
-        where p.sequence < excluded.sequence
+        where p.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )
@@ -191,7 +194,7 @@ async def put_cohorts(conn: Connection, rows: Sequence[CohortRow]) -> None:
         order by t.id
         on conflict (id) do update set (sequence, name, programme_id, state)
             = (excluded.sequence, excluded.name, excluded.programme_id, excluded.state)
-        where c.sequence < excluded.sequence
+        where c.sequence <= excluded.sequence
         """,
         *_columns(rows),
     )

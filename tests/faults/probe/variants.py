@@ -127,7 +127,7 @@ class CommitsBeforeProcessing(Consumer):
 
     async def handle(self, records: Sequence[Record]) -> None:
         async with transaction(self._pool) as conn:
-            await remember_offsets(conn, self.service, self.epoch, records)
+            await remember_offsets(conn, self.service, self.generation, self.epoch, records)
         await super().handle(records)
 
 

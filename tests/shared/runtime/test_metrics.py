@@ -77,7 +77,7 @@ async def test_backlog_dead_letters_and_leadership_can_be_watched(
             )  # fmt: skip
         await conn.execute("update outbox set created_at = created_at - $1::interval", timedelta(minutes=5))
     worker.relay.leading, worker.relay.published, worker.consumer.handled = True, 7, 11
-    gauges = Gauges(pool, worker.relay, worker.consumer, worker.subscription)
+    gauges = Gauges(pool, worker.relay, worker.consumer, worker.subscription, worker.catch_up)
     await gauges.sample()
     seen: dict[tuple[str, str], Any] = {key: getattr(point, "value", None) for key, point in measured(reader).items()}
     assert seen.pop(("medled.outbox.oldest", "")) > 299
