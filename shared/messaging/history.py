@@ -56,7 +56,7 @@ async def register(
         select $1, handler, type, case when begins_now then first.at end from pairs, first
         on conflict (consumer, handler, type) do nothing
         """,
-        consumer, generation, *map(list, zip(*pairs, strict=True)),
+        consumer, generation, *[[pair[nth] for pair in pairs] for nth in range(3)],
     )  # fmt: skip
     rows = await conn.fetch(
         """
