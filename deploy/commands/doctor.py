@@ -146,13 +146,13 @@ async def _backlog(conn: Any, service: str) -> list[Finding]:
 
 async def _lacking(conn: Any, service: str) -> list[str]:
     """Of each handler that has not been given all that its service has read, in words."""
-    from deploy.verify import declared_handlers
+    from deploy.services import find_service
     from shared.messaging import epoch, history
 
     life = await epoch.remembered(conn, "consumer")
     if life is None:
         return []
-    return [each.told for each in await history.lacking(conn, service, life, await declared_handlers(service))]
+    return [each.told for each in await history.lacking(conn, service, life, find_service(service).handlers)]
 
 
 async def _topics(bootstrap: str, client: Mapping[str, Any] | None = None) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.output import DataOption, JsonOption, fail, say, show_json, table
-from deploy.stack import SERVICES
+from deploy.services import SERVICES
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -97,10 +97,10 @@ def _services(service: str | None) -> tuple[str, ...]:
 
 async def _rows(service: str, data: DataOption) -> list[Row]:
     from deploy.console import database_of
-    from deploy.verify import declared_handlers
+    from deploy.services import find_service
     from shared.messaging import epoch, history
 
-    declared = {handler.name: handler for handler in await declared_handlers(service)}
+    declared = {handler.name: handler for handler in find_service(service).handlers}
     async with database_of(service, data) as (pool, _), pool.acquire() as conn:
         life = await epoch.remembered(conn, "consumer")
         known = await history.known_handlers(conn, service)
@@ -134,11 +134,11 @@ def _row(
 async def _replay(service: str, name: str, data: DataOption) -> str | None:
     """Nothing when it was begun, else why not; None where the service has no such handler."""
     from deploy.console import database_of
-    from deploy.verify import declared_handlers
+    from deploy.services import find_service
     from shared.messaging import epoch, history
     from shared.postgres.transaction import transaction
 
-    handler = next((each for each in await declared_handlers(service) if each.name == name), None)
+    handler = next((each for each in find_service(service).handlers if each.name == name), None)
     if handler is None or handler.not_again is not None:
         return None if handler is None else handler.not_again
     async with database_of(service, data) as (pool, _), transaction(pool) as conn:

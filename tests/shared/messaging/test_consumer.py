@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from deploy.services import find_service
 from shared.clock import Clock
 from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, PrincipalKind, UnitState
 from shared.events.envelope import MOST_FACTS
@@ -613,3 +614,27 @@ async def test_a_replayed_record_that_no_handler_was_blamed_for_may_wait_for_its
     assert await Retries(pool, clock, it).tick() == 1
     assert (await effects(pool), await effects(pool, "test.other")) == ([orphan.subject], [orphan.subject])
     assert await pool.fetchval("select count(*) from set_aside") == 0
+
+
+async def test_what_a_newer_schema_no_longer_has_is_waited_out_and_what_never_was_there_is_a_dead_letter(
+    pool: Pool, clock: Hands
+) -> None:
+    record = record_of(requested())
+    await pool.execute("alter table effects rename column subject to about")
+    await pool.execute("insert into schema_migrations_portal (version) values ('99990101000000')")
+    service = find_service("portal")
+    it = Consumer(
+        pool, clock, service="portal", handlers=[counting()], park_timeout=timedelta(hours=1),
+        migrations=service.migrations,
+    )  # fmt: skip
+    waiting = asyncio.create_task(it.handle([record]))
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    assert await pool.fetchval("select count(*) from set_aside") == 0
+    await pool.execute("alter table effects rename column about to subject")  # or a newer worker takes over
+    await waiting
+    assert await effects(pool) == subjects(record)
+    await pool.execute("delete from schema_migrations_portal where version = '99990101000000'")
+    await pool.execute("alter table effects rename column subject to about")
+    await it.handle([record_of(requested())])
+    assert await pool.fetchval("select detail from set_aside") == "test.count: UndefinedColumnError"
