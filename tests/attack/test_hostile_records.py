@@ -29,7 +29,7 @@ from tests.support.databases import Databases
 from tests.support.services import At, every_service
 
 TOPICS = sorted({event.topic for event in REGISTRY.values()})
-_BOOKKEEPING = ("set_aside", "outbox", "inbox_offsets", "inbox_skipped")
+_BOOKKEEPING = ("set_aside", "outbox", "inbox_offsets", "handler_offsets", "inbox_skipped")
 
 
 @pytest.fixture

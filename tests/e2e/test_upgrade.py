@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,13 @@ from deploy.local import Options, running
 from deploy.services import find_service
 from deploy.stack import Stack
 from deploy.verify import verify
+from services.portal.stream.handlers import PUBLIC
 from shared.clock import Clock
+from shared.messaging.handler import Handler, Received
+from shared.postgres.pool import Connection
 from shared.security.invitation_tokens import link, token_for
+from shared.settings import Settings
+from tests.support.backbone import running as worker
 from tests.support.released import restore, secret_of
 
 pytestmark = pytest.mark.timeout(240)
@@ -56,10 +62,30 @@ async def test_what_was_begun_with_0_1_0_goes_on(stack: Stack) -> None:
         for login, groups in asked.items():
             await until("the round that 0.1.0 opened is released", partial(_newest, house, login, groups))
     assert await _is_clean(stack)
+    await _what_a_later_version_adds_is_given_all_of_it(stack)
 
 
-async def _is_clean(stack: Stack) -> bool:
+async def _what_a_later_version_adds_is_given_all_of_it(stack: Stack) -> None:
+    """A worker that has one handler more joins the one that is at work, over the databases and the log as they are."""
+
+    async def note(conn: Connection, events: Sequence[Received[Any]], _: datetime) -> None:
+        await conn.executemany("insert into added values ($1)", [(event.id,) for event in events])
+
+    added = Handler("portal.later.note", PUBLIC, note, "every_fact", effect="added.caused_by")
+    async with _database(stack, "portal") as conn:
+        await conn.execute("create table added (caused_by uuid)")
+    environment = stack.environment_for("portal") | {"MEDLED_PORT": str(free_port())}
+    settings = Settings(**{name.removeprefix("MEDLED_").lower(): text for name, text in environment.items()})  # type: ignore[arg-type]
+    async with worker(settings, "portal", [*find_service("portal").handlers, added]):
+        assert await _is_clean(stack, added)
+    async with _database(stack, "portal") as conn:
+        told = "select count(*) from inbox where handler = 'portal.stream.entries'"
+        assert await conn.fetchval("select count(*) from added") >= await conn.fetchval(told) > 400
+
+
+async def _is_clean(stack: Stack, *more: Handler) -> bool:
     handlers = {service: find_service(service).handlers for service in stack.databases}
+    handlers["portal"] = [*handlers["portal"], *more]
     report = await verify(stack.databases, stack.kafka_bootstrap, handlers, clock=Clock(stack.clock_file), wait=60)
     assert report.published > 600
     return report.clean
