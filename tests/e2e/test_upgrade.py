@@ -24,7 +24,7 @@ from deploy.local import Options, running
 from deploy.services import find_service
 from deploy.stack import Stack
 from deploy.verify import verify
-from services.portal.stream.handlers import PUBLIC
+from services.portal.stream.domain import PUBLIC
 from shared.clock import Clock
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection
