@@ -254,7 +254,7 @@ async def test_a_producer_that_is_not_part_of_the_deployment_is_named(broker: st
 async def test_the_command_prints_the_verdict_and_ends_with_it(
     broker: str, database: Databases, tmp_path: Path
 ) -> None:
-    """Enrolment's own handlers work here; those of the portal do not, so what it passes by is lost to them."""
+    """Enrolment's own handlers work here; the portal's are not met yet: they are owed what it has read without them."""
     async with house(database, broker, producing=find_service("enrolment").handlers) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify()
@@ -264,11 +264,12 @@ async def test_the_command_prints_the_verdict_and_ends_with_it(
         assert "Clean: 1 event published" in clean.stdout
         assert f"{EnrolmentRequested.type} " in clean.stdout
         describe_stack(tmp_path, all_.databases, broker)
-        lost = await medled(tmp_path, "verify", "--wait", 0, "--json")
-    assert lost.exit_code == 1
-    verdict = json.loads(lost.stdout)
-    assert verdict["lost"] > 0
-    assert not verdict["clean"]
+        owed = await medled(tmp_path, "verify", "--wait", 0, "--json")
+    assert owed.exit_code == 1
+    verdict = json.loads(owed.stdout)
+    assert (verdict["lost"], verdict["clean"]) == (0, False)
+    assert "portal's portal.stream.entries lacks up to " in "".join(verdict["under_way"])
+    assert [each["waiting"] for each in verdict["subscriptions"] if each["handler"] == "portal.stream.entries"] == [1]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -620,7 +620,7 @@ async def test_what_a_newer_schema_no_longer_has_is_waited_out_and_what_never_wa
     pool: Pool, clock: Hands
 ) -> None:
     record = record_of(requested())
-    await pool.execute("alter table effects rename column subject to about")
+    await pool.execute("alter table effects rename to effects_of_old")
     await pool.execute("insert into schema_migrations_portal (version) values ('99990101000000')")
     service = find_service("portal")
     it = Consumer(
@@ -631,10 +631,10 @@ async def test_what_a_newer_schema_no_longer_has_is_waited_out_and_what_never_wa
     await asyncio.sleep(1)
     assert not waiting.done()
     assert await pool.fetchval("select count(*) from set_aside") == 0
-    await pool.execute("alter table effects rename column about to subject")  # or a newer worker takes over
+    await pool.execute("alter table effects_of_old rename to effects")  # or a newer worker takes over
     await waiting
     assert await effects(pool) == subjects(record)
     await pool.execute("delete from schema_migrations_portal where version = '99990101000000'")
-    await pool.execute("alter table effects rename column subject to about")
+    await pool.execute("alter table effects rename to effects_of_old")
     await it.handle([record_of(requested())])
-    assert await pool.fetchval("select detail from set_aside") == "test.count: UndefinedColumnError"
+    assert await pool.fetchval("select detail from set_aside") == "test.count: UndefinedTableError"
