@@ -2,10 +2,11 @@
 
 import asyncio
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -14,6 +15,7 @@ from shared.events.envelope import kafka_headers
 
 Row = asyncpg.Record  # seq, topic, key, headers, payload, millis
 
+OLD_SECONDS = 3600.0  # by the time of such a row Kafka may soon forget who wrote it
 _PAUSE_AFTER = 200  # rows; the burst before this one is on its way meanwhile and wants its turn
 
 
@@ -23,9 +25,18 @@ class Burst:
 
     rows: Sequence[Row]
     batches: Sequence[tuple[str, int, Any]]
+    transactional: bool = False
 
 
-async def burst_of(producer: AIOKafkaProducer, rows: Sequence[Row]) -> Burst:
+class MakesBatches(Protocol):
+    """What a burst needs of the producer that is to send it."""
+
+    async def partitions_for(self, topic: str) -> Collection[int]: ...
+
+    def create_batch(self, *, transactional: bool) -> Any: ...
+
+
+async def burst_of(producer: MakesBatches, rows: Sequence[Row]) -> Burst:
     """These rows as batches by hand, one or a few per partition, each partition's records in the rows' order.
 
     Raises KafkaError when the broker cannot say what partitions a topic has.
@@ -33,6 +44,7 @@ async def burst_of(producer: AIOKafkaProducer, rows: Sequence[Row]) -> Burst:
     partitions: dict[str, int] = {}
     filling: dict[tuple[str, int], Any] = {}
     batches: list[tuple[str, int, Any]] = []
+    transactional = bool(rows) and min(row["millis"] for row in rows) / 1000 < time.time() - OLD_SECONDS
     for nth, (_, topic, key, headers, payload, millis) in enumerate(rows, 1):
         if nth % _PAUSE_AFTER == 0:
             await asyncio.sleep(0)
@@ -43,10 +55,10 @@ async def burst_of(producer: AIOKafkaProducer, rows: Sequence[Row]) -> Burst:
         record = {"timestamp": millis, "key": raw, "value": payload, "headers": kafka_headers(headers)}
         batch = filling.get(place)
         if batch is None or batch.append(**record) is None:
-            batch = filling[place] = producer.create_batch()
+            batch = filling[place] = producer.create_batch(transactional=transactional)
             batches.append((*place, batch))
             batch.append(**record)
-    return Burst(rows, batches)
+    return Burst(rows, batches, transactional)
 
 
 async def transmit(producer: AIOKafkaProducer, burst: Burst) -> None:

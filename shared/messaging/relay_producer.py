@@ -2,13 +2,16 @@
 
 Every record carries the producer id of the relay's transactional id and an epoch that only grows. A partition refuses
 an epoch below the highest it has seen, so before a topic is first written to, this one's epoch is put into all its
-partitions by a transaction without records. What follows are plain idempotent sends: no transaction, no marker.
+partitions by a transaction without records. What follows are plain idempotent sends: no transaction, no marker. Only
+rows so old that by their time Kafka would forget the epoch at once go in a transaction: while it is open, it does not.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -45,17 +48,17 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
     def __init__(self, settings: Settings, *, service: str, still_leads: Callable[[], Awaitable[None]]) -> None:
         options: dict[str, Any] = {
             **settings.kafka_client(), "acks": "all", "request_timeout_ms": int(DELIVERY_SECONDS * 1000),
+            "max_batch_size": 950_000, "max_request_size": 1_000_000,
         }  # fmt: skip
-        super().__init__(
-            **options, enable_idempotence=settings.kafka_transactions,
-            max_batch_size=950_000, max_request_size=1_000_000,
-        )  # fmt: skip
+        super().__init__(**options, enable_idempotence=settings.kafka_transactions)
         self._still_leads = still_leads
-        self._send_request = self.client.send
-        self.client.send = self._send_while_leading
         self._fence: AIOKafkaProducer | None = None
         if settings.kafka_transactions:
             self._fence = AIOKafkaProducer(**options, transactional_id=f"medled-{service}-relay")
+            # To Kafka the two are one producer, whose records are numbered through.
+            self._fence._txn_manager._sequence_numbers = self._txn_manager._sequence_numbers
+        for client in [self.client] if self._fence is None else [self.client, self._fence.client]:
+            client.send = partial(self._send_while_leading, client, client.send)
         self._fenced: set[TopicPartition] = set()
         self._renewed = uptime()
 
@@ -69,22 +72,25 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
 
     async def stop(self) -> None:
         """Close both connections; what is not acknowledged by now is given up."""
-        # The library's own way waits for batches to be acknowledged, and a sender whose batches were given up while
-        # it has them under way breaks: it puts back what it may send again, and does not find it.
-        await _end_sending(self)
-        self._message_accumulator.fail_all(ProducerClosed())
-        await super().stop()
-        if self._fence is not None:
-            await _end_sending(self._fence)
-            await self._fence.stop()
+        for producer in [self] if self._fence is None else [self, self._fence]:
+            await _give_up(producer)
+            await AIOKafkaProducer.stop(producer)
 
     async def publish(self, burst: Burst) -> None:
         """Have the broker acknowledge all rows; raises KafkaError when it did not take every one."""
         places = {TopicPartition(topic, number) for topic, number, _ in burst.batches}
         await self.fence({place.topic for place in places - self._fenced})
-        await transmit(self, burst)
-        if min(row["millis"] for row in burst.rows) / 1000 < time.time() - RENEW_SECONDS:
-            await self._mark(places)  # by its records' time the epoch is as good as forgotten
+        if burst.transactional and self._fence is not None:
+            await self._fence.begin_transaction()
+            await transmit(self._fence, burst)
+            await self._fence.commit_transaction()
+            await self._end_of_all_before(places)
+        else:
+            await transmit(self, burst)
+
+    def create_batch(self, *, transactional: bool = False) -> Any:
+        """An empty batch; one for a transaction is of another kind from the start."""
+        return self._fence.create_batch() if transactional and self._fence is not None else super().create_batch()
 
     async def renew(self) -> None:
         """To be called every now and then: puts the fence up again before Kafka forgets it; raises KafkaError."""
@@ -103,38 +109,54 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
             await self._mark(places)
             self._fenced |= places
 
-    async def _mark(self, places: Iterable[TopicPartition]) -> None:
-        if self._fence is None:
-            return
-        chosen = sorted(places)
-        # Kafka answers that a transaction has ended before its markers stand, and lets the next one begin only when
-        # they do.
-        for marked in (chosen, chosen[:1]):
-            await self._fence.begin_transaction()
-            for place in marked:
-                self._fence._txn_manager.maybe_add_partition_to_txn(place)
-            await self._fence.commit_transaction()
+    async def _mark(self, places: Collection[TopicPartition]) -> None:
+        if self._fence is not None:
+            await self._transaction_without_records(self._fence, places)
+            await self._end_of_all_before(places)
 
-    async def _send_while_leading(self, node_id: Any, request: Any, **options: Any) -> Any:
+    async def _end_of_all_before(self, places: Collection[TopicPartition]) -> None:
+        """Wait until the transaction before has ended in all its partitions, of which these are some.
+
+        Kafka answers that it has ended before its markers stand, and lets the next one begin only when they do.
+        """
+        if self._fence is not None:
+            await self._transaction_without_records(self._fence, [min(places)])
+
+    async def _transaction_without_records(self, fence: AIOKafkaProducer, places: Iterable[TopicPartition]) -> None:
+        await fence.begin_transaction()
+        for place in sorted(places):
+            fence._txn_manager.maybe_add_partition_to_txn(place)
+        await fence.commit_transaction()
+
+    async def _send_while_leading(self, client: Any, send: Any, node_id: Any, request: Any, **options: Any) -> Any:
         if isinstance(request, ProduceRequest):
-            await self._look_with_a_connection(node_id)
-        return await self._send_request(node_id, request, **options)
+            await self._look_with_a_connection(client, node_id)
+        return await send(node_id, request, **options)
 
-    async def _look_with_a_connection(self, node_id: Any) -> None:
+    async def _look_with_a_connection(self, client: Any, node_id: Any) -> None:
         """Returns when `still_leads` was asked last and the connection stands: nothing more is awaited before writing.
 
         A connection that is made after the look would be one that a relay stopped in between thaws into.
         """
         looked_with = None
-        while looked_with is None or await self.client._get_conn(node_id) is not looked_with:
-            looked_with = await self.client._get_conn(node_id)
+        while looked_with is None or await client._get_conn(node_id) is not looked_with:
+            looked_with = await client._get_conn(node_id)
             if looked_with is None:
                 raise NodeNotReadyError(f"no connection to broker {node_id}")
             await self._still_leads()
 
 
-async def _end_sending(producer: AIOKafkaProducer) -> None:
-    """Have its sender finish what it has under way, or break that off when it takes long."""
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """End its sender, and what it was to send. The library's own way waits for all of that to be acknowledged.
+
+    In this order: a sender whose batches are given up while it has them under way breaks, since it puts back what it
+    may send again.
+    """
     with suppress(KafkaError, TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await producer._sender.close()
+    accumulator = producer._message_accumulator
+    batches = [*accumulator._pending_batches, *chain.from_iterable(accumulator._batches.values())]
+    accumulator.fail_all(ProducerClosed())
+    for batch in batches:
+        batch.future.exception()  # nobody else asks any more, and would be told of in the log

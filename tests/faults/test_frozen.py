@@ -2,11 +2,19 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka.errors import ProducerFenced
+from aiokafka.protocol.produce import ProduceRequest
 
 from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
+from shared.messaging.record_batches import burst_of
+from shared.messaging.relay_producer import RelayProducer
+from shared.messaging.topic_admin import ensure_topics
+from shared.settings import KafkaSettings
 from tests.faults.frozen import (
     OlderAfterNewerError,
     change_all_units,
@@ -17,10 +25,13 @@ from tests.faults.frozen import (
 )
 from tests.faults.stage import PUBLISHER, stage
 from tests.support.databases import Databases
+from tests.support.log_ends import ends_of
+from tests.support.outbox_rows import TOPIC, rows
 from tests.support.skipping import skip
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 FORGETS_SECONDS = 3
+DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +119,48 @@ async def test_these_tests_notice_a_relay_that_does_not_ask_whether_it_leads(
 ) -> None:
     with pytest.raises(OlderAfterNewerError):
         await play(forgetful, database, tmp_path, "freezes-and-never-asks", frozen_for=3 * FORGETS_SECONDS)
+
+
+async def test_a_predecessor_is_refused_while_rows_are_under_way_that_are_too_old_for_kafka_to_remember_who_wrote_them(
+    forgetful: KafkaBroker,
+) -> None:
+    await ensure_topics(forgetful.bootstrap)
+    settings: Any = KafkaSettings(kafka_bootstrap=forgetful.bootstrap)
+    async with AsyncExitStack() as stack:
+
+        async def started() -> RelayProducer:
+            producer = RelayProducer(settings, service="old-rows", still_leads=leads)
+            stack.push_async_callback(producer.stop)
+            await producer.start()
+            return producer
+
+        old = await started()
+        await old.fence({TOPIC})
+        in_hand = await burst_of(old, rows())
+        new = await started()
+        await new.fence({TOPIC})
+        _delay_everything_but_records(new._fence)
+        before = await ends_of(forgetful.bootstrap, TOPIC)
+        sending = asyncio.create_task(new.publish(await burst_of(new, rows(age=2 * DAY))))
+        while sum((await ends_of(forgetful.bootstrap, TOPIC)).values()) < sum(before.values()) + 40:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.6)  # Kafka looks every 0.2 s for what to forget
+        with pytest.raises(ProducerFenced):
+            await old.publish(in_hand)
+        await sending
+
+
+async def leads() -> None:
+    return
+
+
+def _delay_everything_but_records(producer: Any) -> None:
+    """As a slow network would."""
+    send = producer.client.send
+
+    async def slowly(node_id: Any, request: Any, **options: Any) -> Any:
+        if not isinstance(request, ProduceRequest):
+            await asyncio.sleep(1)
+        return await send(node_id, request, **options)
+
+    producer.client.send = slowly

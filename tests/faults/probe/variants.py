@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.protocol.produce import ProduceRequest
 
 from shared.messaging import inbox, relay
 from shared.messaging.consumer import Consumer
@@ -80,11 +79,9 @@ class MarksBeforeAcknowledgement(Relay):
 class FreezesWithABurstInHand(RelayProducer):
     """Stopped when it has just seen that it leads, and is about to write to its connection."""
 
-    async def _send_while_leading(self, node_id: Any, request: Any, **options: Any) -> Any:
-        if isinstance(request, ProduceRequest):
-            await self._still_leads()
-            _freeze_when_told()
-        return await self._send_request(node_id, request, **options)
+    async def _look_with_a_connection(self, client: Any, node_id: Any) -> None:
+        await super()._look_with_a_connection(client, node_id)
+        _freeze_when_told()
 
 
 class ReadsAnAnswerLate(Relay):

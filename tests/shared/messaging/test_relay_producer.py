@@ -1,10 +1,9 @@
 """The relay's producer on Apache Kafka: whom it fences, and what that costs in the log."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -12,13 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaTimeoutError, NodeNotReadyError, ProducerFenced
 
 from shared.ids import new_id
-from shared.messaging.record_batches import Burst, Row, burst_of
+from shared.messaging.record_batches import Burst, burst_of
 from shared.messaging.relay_producer import RelayProducer
 from shared.settings import KafkaSettings
 from tests.support.log_ends import ends_of
+from tests.support.outbox_rows import TOPIC, rows
 
 pytestmark = pytest.mark.kafka
-TOPIC = "medled.units.v1"
 DAY = 86_400
 
 
@@ -41,29 +40,6 @@ async def producers(kafka: str) -> AsyncIterator[Any]:
             return producer
 
         yield started
-
-
-def rows(number: int = 40, *, age: float = 0, topic: str = TOPIC) -> list[Row]:
-    millis = int((time.time() - age) * 1000)
-    made = [
-        {
-            "seq": n,
-            "topic": topic,
-            "key": str(new_id()),
-            "headers": "ce_sequence: 1",
-            "payload": b"{}",
-            "millis": millis,
-        }
-        for n in range(number)
-    ]
-    return [cast("Row", _AsRecord(each)) for each in made]
-
-
-class _AsRecord(dict[str, Any]):
-    """A row that is unpacked as asyncpg's: by its values."""
-
-    def __iter__(self) -> Any:
-        return iter(self.values())
 
 
 async def grown(kafka: str, before: dict[int, int]) -> dict[int, int]:
@@ -97,14 +73,17 @@ async def test_a_burst_adds_its_records_to_the_log_and_nothing_else(kafka: str, 
     assert sum((await grown(kafka, before)).values()) == 120
 
 
-async def test_after_rows_so_old_that_kafka_would_forget_who_wrote_them_the_fence_is_put_up_again(
+async def test_rows_so_old_that_kafka_would_forget_who_wrote_them_go_in_a_transaction_between_those_that_do_not(
     kafka: str, producers: Any
 ) -> None:
     producer = await producers()
-    await producer.publish(await burst_of(producer, rows()))
+    await producer.publish(await burst_of(producer, rows(200)))
     before = await ends_of(kafka, TOPIC)
-    await producer.publish(await burst_of(producer, rows(age=2 * DAY)))
-    assert sum((await grown(kafka, before)).values()) >= 40 + len(before)
+    for age in (2 * DAY, 0, 2 * DAY, 2 * DAY, 0):
+        await producer.publish(await burst_of(producer, rows(200, age=age)))
+    markers_and_rows = sum((await grown(kafka, before)).values())
+    assert markers_and_rows == 5 * 200 + 3 * (len(before) + 1)
+    assert await committed_ends(kafka) == await ends_of(kafka, TOPIC)
 
 
 async def test_the_fence_is_put_up_again_everywhere_before_kafka_forgets_it(
@@ -161,17 +140,24 @@ async def test_a_producer_whose_connection_breaks_while_it_asks_whether_it_leads
     assert max((await grown(kafka, before)).values()) <= 2
 
 
-async def test_a_producer_can_be_stopped_while_what_it_sends_fails_and_is_to_be_sent_again(producers: Any) -> None:
+@pytest.mark.parametrize("age", [0, 2 * DAY])
+async def test_a_producer_can_be_stopped_while_what_it_sends_fails_and_is_to_be_sent_again(
+    kafka: str, producers: Any, age: float
+) -> None:
     async def no_connection() -> None:
         raise NodeNotReadyError
 
     producer = await producers(no_connection)
-    sending = asyncio.create_task(producer.publish(await burst_of(producer, rows())))
-    while not producer._message_accumulator._pending_batches:
+    sending = asyncio.create_task(producer.publish(await burst_of(producer, rows(age=age))))
+    sends = producer._fence if age else producer
+    while not sends._message_accumulator._pending_batches:
         await asyncio.sleep(0.01)
     sending.cancel()
     async with asyncio.timeout(4):
         await producer.stop()
+    successor = await producers()
+    await successor.publish(await burst_of(successor, rows()))
+    assert await committed_ends(kafka) == await ends_of(kafka, TOPIC)
 
 
 async def test_readers_of_committed_records_do_not_wait_for_what_a_predecessor_of_0_1_left_open(
