@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 
 from deploy.demo.answering import Deed, respond
@@ -66,7 +67,7 @@ async def test_what_was_begun_with_0_1_0_goes_on(stack: Stack) -> None:
 
 
 async def _what_a_later_version_adds_is_given_all_of_it(stack: Stack) -> None:
-    """A worker that has one handler more joins the one that is at work, over the databases and the log as they are."""
+    """A worker that has one handler more takes over from the one at work, over databases and log as they are."""
 
     async def note(conn: Connection, events: Sequence[Received[Any]], _: datetime) -> None:
         await conn.executemany("insert into added values ($1)", [(event.id,) for event in events])
@@ -76,8 +77,13 @@ async def _what_a_later_version_adds_is_given_all_of_it(stack: Stack) -> None:
         await conn.execute("create table added (caused_by uuid)")
     environment = stack.environment_for("portal") | {"MEDLED_PORT": str(free_port())}
     settings = Settings(**{name.removeprefix("MEDLED_").lower(): text for name, text in environment.items()})  # type: ignore[arg-type]
-    async with worker(settings, "portal", [*find_service("portal").handlers, added]):
-        assert await _is_clean(stack, added)
+    before = psutil.Process(stack.pids["portal-worker"])
+    before.suspend()  # ended, it would be started again
+    try:
+        async with worker(settings, "portal", [*find_service("portal").handlers, added]):
+            assert await _is_clean(stack, added)
+    finally:
+        before.resume()
     async with _database(stack, "portal") as conn:
         told = "select count(*) from inbox where handler = 'portal.stream.entries'"
         assert await conn.fetchval("select count(*) from added") >= await conn.fetchval(told) > 400
