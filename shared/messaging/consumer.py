@@ -69,6 +69,7 @@ class Consumer:
         self.epoch = UUID(int=0)  # set by whoever fetches, before the first batch
         self.handled = 0
         self._timeouts = 0  # of the batch at hand, while the database answered others
+        self._committed: set[tuple[str, int, int]] = set()  # what of it is, when it is halved
         self._pool = pool
         self._clock = clock
         self.batch_size = batch_size
@@ -109,11 +110,14 @@ class Consumer:
             return None
 
     async def _with_patience(self, records: Sequence[Record], batch: _Batch | None) -> None:
-        pause, self._timeouts = 0.1, 0
+        pause, self._timeouts, self._committed = 0.1, 0, set()
         while True:
             try:
                 return await self._halving(records, {}, batch)
             except UNAVAILABLE as error:
+                if self._committed:  # by halves, before the outage: what they counted is counted
+                    records = [record for record in records if _place(record) not in self._committed]
+                    batch, self._committed = None, set()
                 if not await is_outage(self._pool, error):
                     self._timeouts += 1
                 log.warning("database unavailable, batch waits", error=type(error).__name__, detail=str(error)[:200])
@@ -172,6 +176,7 @@ class Consumer:
             if outage := await self._outage(error):
                 raise outage from None
             raise HandlerFailedError(WHOLE_RECORD) from error
+        self._committed.update(map(_place, records))
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
         async with transaction(self._pool) as conn:
@@ -295,3 +300,7 @@ async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str])
             """,
             consumer, list(skipped), list(skipped.values()),
         )  # fmt: skip
+
+
+def _place(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset

@@ -338,6 +338,31 @@ async def test_types_of_others_are_skipped_and_counted(pool: Pool, clock: Hands)
     assert await pool.fetchval("select count(*) from set_aside") == 0
 
 
+async def test_what_was_skipped_is_counted_once_when_an_outage_comes_while_a_batch_is_halved(
+    pool: Pool, clock: Hands
+) -> None:
+    declined = EnrolmentDeclined(**requested().model_dump(exclude={"approve_before"}))
+    at_fault = record_of(requested())
+    outages = 1
+
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
+        nonlocal outages
+        await counting().apply(conn, events, now)
+        if at_fault.offset in [event.offset for event in events]:
+            if len(events) < 3 and outages:
+                outages -= 1
+                raise ConnectionResetError
+            raise ValueError
+
+    records = [record_of(declined), record_of(requested()), at_fault, record_of(requested())]
+    handler = Handler("test.count", (EnrolmentRequested,), apply, "every_fact", effect="effects.caused_by")
+    async with asyncio.timeout(20):
+        await consumer(pool, clock, handler).handle(records)
+    assert await pool.fetchval("select records from inbox_skipped where type = $1", declined.type) == 1
+    assert outages == 0
+    assert len(await effects(pool)) == 2
+
+
 async def test_an_older_state_never_replaces_a_newer_one(pool: Pool, clock: Hands) -> None:
     applied: list[int] = []
 
