@@ -43,11 +43,11 @@ async def test_rows_committed_while_a_burst_is_under_way_keep_the_order_of_their
         async def _send(self, _: Any, burst: Burst) -> None:
             sent.extend((row["key"], row["headers"].rpartition(" ")[2]) for row in burst.rows)
 
-        async def _mark(self, conn: Any, rows: Sequence[Row]) -> None:
-            if not release.is_set():
+        async def _fetch(self, conn: Any, *, under_way: Sequence[Row] = ()) -> Sequence[Row]:
+            if under_way and not release.is_set():
                 release.set()
                 await writing
-            await super()._mark(conn, rows)
+            return await super()._fetch(conn, under_way=under_way)
 
     async def as_it_is(_: Any, rows: Sequence[Row]) -> Burst:
         return Burst(rows, [])
