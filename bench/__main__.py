@@ -8,12 +8,13 @@ from pathlib import Path
 
 import structlog
 
-from bench import consumer, hr_import, journey, measure, memory, relay, servers
+from bench import consumer, hr_import, journey, measure, memory, relay, relay_steady, servers
 from deploy.embedded.process import StartFailedError
 from shared.runtime.memory import collect_rarely
 
 BENCHES = {
-    "relay": relay.run, "consumer": consumer.run, "journey": journey.run, "hr_import": hr_import.run,
+    "relay": relay.run, "relay_steady": relay_steady.run, "consumer": consumer.run, "journey": journey.run,
+    "hr_import": hr_import.run,
     "memory": memory.run,
 }  # fmt: skip
 
