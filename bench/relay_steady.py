@@ -32,7 +32,7 @@ SECONDS, WARM_SECONDS = 10.0, 6.0
 COMMITS = 200  # a second, of one row each, or of five
 RATES = {200: 1, 1000: 5}
 GOAL = 1.0
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 _DROP_SLOTS = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
 
 Figures = dict[str, float]
