@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from shared.messaging import relay
 from shared.messaging.record_batches import Burst, transmit
-from shared.runtime.main import collect_rarely
+from shared.runtime.memory import collect_rarely
 from shared.settings import Settings
 
 SILENCE_SECONDS = 2.0
