@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -33,6 +34,11 @@ class TransactionPerBurst(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka d
         del still_leads
         sender.BACKOFF_OVERRIDE = 0.002
         super().__init__(**settings.kafka_client(), transactional_id=f"medled-{service}-relay", max_batch_size=950_000)
+
+    def create_batch(self, *, transactional: bool) -> Any:
+        """An empty batch, always for a transaction."""
+        del transactional
+        return super().create_batch()
 
     async def publish(self, burst: Burst) -> None:
         """One burst, one transaction."""
