@@ -259,7 +259,7 @@ async def test_imports_are_listed_and_one_that_has_ended_is_not_cancelled(medled
     await medled("hr", "import", export, "--dry-run")
     assert re.findall(r"done.*", (await medled("hr", "list")).stdout) == ["done (dry run)", "done"]
     refused = await medled("hr", "cancel", sent["id"])
-    assert (refused.exit_code, "has ended already" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "What the file says holds now" in refused.stderr) == (1, True)
 
 
 async def test_whoever_follows_an_import_that_is_cancelled_is_told(

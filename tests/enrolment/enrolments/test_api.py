@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from services.enrolment.approvals import pages as approvals
-from services.enrolment.cohorts import pages as cohorts
+from services.enrolment.places import pages as places
 from shared.events import (
     EnrolmentActivated,
     EnrolmentApproved,
@@ -326,7 +326,7 @@ async def test_only_those_on_the_page_are_on_record_as_looked_at(world: World, m
     for person in people:
         await asked(person, cohort)
     monkeypatch.setattr(approvals, "PER_PAGE", 2)
-    monkeypatch.setattr(cohorts, "PER_PAGE", 2)
+    monkeypatch.setattr(places, "PER_PAGE", 2)
     for client, path in (
         (boss, f"{URL}?to_approve=true&limit=2"),
         (office, f"{URL}?cohort={cohort}&limit=2"),

@@ -199,7 +199,7 @@ async def test_what_faststream_fetches_with_is_our_own_fetch(kafka: str, databas
             await publish(producer, [requested()])
 
             async def taken_over() -> bool:
-                return sum(taken) == consumer.handled > 0
+                return sum(taken) >= consumer.handled > 0  # what was fetched before it went to its place comes again
 
             await until(taken_over)
     finally:
