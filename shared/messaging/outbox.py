@@ -166,7 +166,7 @@ async def prune(pool: Pool, published_before: datetime, *, chunk: int = 10_000) 
 
 
 async def _prune_after(conn: Connection, start: int, published_before: datetime, rows: int) -> int | None:
-    # By seq, since no index knows when a row was published: one would cost the relay's mark its heap-only updates. Rows
+    # By seq, since no index knows when a row was published, and one more would have to be kept by every mark. Rows
     # further on were made later: from where all are too young to have been published by then, there is nothing to drop.
     end: int | None = await conn.fetchval(
         """

@@ -193,8 +193,8 @@ def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event
     """The decider says no. Raises CannotChangeError."""
     must_allow(enrolment.status, Change.decline)
     # Whose no it was is the decider's and the person's matter, and nobody's who reads the stream (ADR 0013).
-    undecided_by = replace(member, manager_id=None)
-    return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, undecided_by)]
+    without_manager = replace(member, manager_id=None)
+    return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, without_manager)]
 
 
 def withdraw(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
