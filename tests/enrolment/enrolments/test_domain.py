@@ -101,6 +101,14 @@ def test_who_left_cannot_be_approved_but_declined() -> None:
     assert isinstance(event, EnrolmentDeclined)
 
 
+def test_a_decline_does_not_say_whose_it_was() -> None:
+    assert MEMBER.manager_id is not None
+    _, [event] = domain.decline(REQUESTED, MEMBER)
+    assert isinstance(event, EnrolmentDeclined)
+    assert event.manager_id is None
+    assert (event.person_id, event.unit_id) == (REQUESTED.person_id, MEMBER.unit_id)
+
+
 CHANGES: dict[str, Callable[[Enrolment], tuple[Enrolment, list[Event]]]] = {
     "approve": lambda enrolment: domain.approve(enrolment, MEMBER, ROOM),
     "decline": lambda enrolment: domain.decline(enrolment, MEMBER),
