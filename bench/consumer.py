@@ -23,7 +23,7 @@ from shared.clock import Clock
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, MilestoneReached
 from shared.events.event import Event
 from shared.ids import new_id
-from shared.messaging.consumer import AHEAD, Consumer
+from shared.messaging.consumer import BATCHES_PER_FETCH, Consumer
 from shared.messaging.handler import Handler, Received, Record
 from shared.messaging.subscription import COMMIT_SECONDS
 from shared.postgres.pool import Connection, Pool, create_pool
@@ -94,7 +94,9 @@ async def _measure(servers: Servers, template: str, side: Side, total: int) -> f
         client.assign([TopicPartition(TOPIC, number) for number in range(6)])
         watch = Stopwatch()
         telling = asyncio.create_task(_tell(client)) if side is _ours else None
-        await _feed(client, side(pool, settings), settings.batch_size * AHEAD, total, commit=telling is None)
+        await _feed(
+            client, side(pool, settings), settings.batch_size * BATCHES_PER_FETCH, total, commit=telling is None
+        )
         seconds = watch.seconds
         if telling is not None:
             telling.cancel()

@@ -18,7 +18,7 @@ from shared.events import AccessState, Event, PersonState, UnitState
 from shared.events.envelope import MOST_FACTS
 from shared.messaging import outbox
 from shared.messaging.handler import Handler
-from shared.messaging.inbox import LONGEST_STEP
+from shared.messaging.inbox import MAX_SEQUENCE_STEP
 from shared.postgres.pool import Connection
 from shared.security.audit import audit
 
@@ -68,7 +68,7 @@ def level(last_announced: int, known: Sequence[Copy]) -> int:
 
     Above that, only setting the copy back helps; going along would use up the sequences there are.
     """
-    most = min(last_announced + LONGEST_STEP, MOST_FACTS)
+    most = min(last_announced + MAX_SEQUENCE_STEP, MOST_FACTS)
     return max([last_announced, *(copy.applied for copy in known if copy.applied < most)])
 
 

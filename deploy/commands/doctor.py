@@ -149,10 +149,12 @@ async def _lacking(conn: Any, service: str) -> list[str]:
     from deploy.services import find_service
     from shared.messaging import epoch, history
 
-    life = await epoch.remembered(conn, "consumer")
+    life = await epoch.load_epoch(conn, "consumer")
     if life is None:
         return []
-    return [each.told for each in await history.lacking(conn, service, life, find_service(service).handlers)]
+    return [
+        each.description for each in await history.handler_lags(conn, service, life, find_service(service).handlers)
+    ]
 
 
 async def _topics(bootstrap: str, client: Mapping[str, Any] | None = None) -> Finding:

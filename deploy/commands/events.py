@@ -123,7 +123,7 @@ def _short(type_: str) -> str:
 
 
 async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:
-    from shared.messaging.tolerant_fetch import behind, read_all
+    from shared.messaging.tolerant_fetch import partitions_behind, read_all
 
     async with _consumer(client, topics, wanted) as (consumer, places):
         ends = await consumer.end_offsets(places)
@@ -132,7 +132,7 @@ async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, a
         if wanted.follow and not wanted.from_beginning:
             note(f"Waiting for events on {', '.join(topics)} (Ctrl-C ends it)")
         printed = 0
-        while wanted.follow or await behind(consumer, places, ends):
+        while wanted.follow or await partitions_behind(consumer, places, ends):
             for record in sorted(await read_all(consumer, places, timeout_ms=500), key=lambda one: one.timestamp):
                 line = _line(record, wanted, as_json)
                 if line is None:

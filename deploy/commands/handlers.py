@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from shared.messaging.handler import Handler
-    from shared.messaging.history import Lacking
+    from shared.messaging.history import HandlerLag
 
 app = typer.Typer(
     help="What a service does with events, handler by handler: how far each has come, and doing all of it again.",
@@ -102,9 +102,9 @@ async def _rows(service: str, data: DataOption) -> list[Row]:
 
     declared = {handler.name: handler for handler in find_service(service).handlers}
     async with database_of(service, data) as (pool, _), pool.acquire() as conn:
-        life = await epoch.remembered(conn, "consumer")
+        life = await epoch.load_epoch(conn, "consumer")
         known = await history.known_handlers(conn, service)
-        lacking = await history.lacking(conn, service, life, list(declared.values())) if life else []
+        lacking = await history.handler_lags(conn, service, life, list(declared.values())) if life else []
     behind = {each.handler: each for each in lacking}
     return [
         _row(service, name, declared.get(name), known, behind.get(name))
@@ -113,9 +113,13 @@ async def _rows(service: str, data: DataOption) -> list[Row]:
 
 
 def _row(
-    service: str, name: str, handler: "Handler | None", known: "Mapping[str, datetime | None]", lacks: "Lacking | None"
+    service: str,
+    name: str,
+    handler: "Handler | None",
+    known: "Mapping[str, datetime | None]",
+    lacks: "HandlerLag | None",
 ) -> Row:
-    refused = "this version does not have it" if handler is None else handler.not_again
+    refused = "this version does not have it" if handler is None else handler.why_no_replay
     progress = None
     if handler is None:
         state = "gone"
@@ -139,10 +143,10 @@ async def _replay(service: str, name: str, data: DataOption) -> str | None:
     from shared.postgres.transaction import transaction
 
     handler = next((each for each in find_service(service).handlers if each.name == name), None)
-    if handler is None or handler.not_again is not None:
-        return None if handler is None else handler.not_again
+    if handler is None or handler.why_no_replay is not None:
+        return None if handler is None else handler.why_no_replay
     async with database_of(service, data) as (pool, _), transaction(pool) as conn:
-        life: UUID | None = await epoch.remembered(conn, "consumer")
+        life: UUID | None = await epoch.load_epoch(conn, "consumer")
         if life is not None:
-            await history.replay(conn, service, life, handler)
+            await history.begin_replay(conn, service, life, handler)
     return ""

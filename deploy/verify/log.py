@@ -16,7 +16,7 @@ from deploy.verify.store.tables import Entry
 from shared.events.envelope import UndecodableError, UnknownTypeError, parse_headers
 from shared.events.event import decode
 from shared.messaging.epoch import EPOCH_PLACE, EPOCH_TOPIC, first_epoch
-from shared.messaging.tolerant_fetch import behind, read_all
+from shared.messaging.tolerant_fetch import partitions_behind, read_all
 from shared.messaging.topic_admin import partition_counts
 
 Place: TypeAlias = tuple[str, int]  # topic, partition
@@ -171,4 +171,4 @@ async def _to_the_end(
             records = await read_all(consumer, wanted, timeout_ms=200)
         if records:
             yield records
-        wanted = await behind(consumer, places, ends)
+        wanted = await partitions_behind(consumer, places, ends)

@@ -42,8 +42,8 @@ async def under_way(
         if to_go:
             reasons.append(f"{service} is up to {sum(to_go)} records behind")
         async with connect(service, databases[service]) as conn:
-            lacking = await history.lacking(conn, service, epoch, handlers[service])
-        reasons += [f"{service}'s {each.told}" for each in lacking]
+            lacking = await history.handler_lags(conn, service, epoch, handlers[service])
+        reasons += [f"{service}'s {each.description}" for each in lacking]
     return reasons
 
 

@@ -37,7 +37,7 @@ _FETCH_BYTES = 2_000_000
 _LOOK_AGAIN_SECONDS = 10.0  # for what was added to be caught up meanwhile, or is no longer ours
 
 
-class History(Consumer):
+class CatchUpConsumer(Consumer):
     """Handles what lies behind: records of these ranges, each for the handlers that lack it."""
 
     def __init__(self, live: Consumer, pool: Pool, clock: Clock, ranges: Sequence[Range]) -> None:
@@ -70,18 +70,18 @@ class History(Consumer):
     async def complete(self, places: Collection[TopicPartition]) -> None:
         """Nothing more is coming in these partitions: what lay at the end may be gone."""
         async with transaction(self._pool) as conn:
-            await history.advance(
+            await history.advance_ranges(
                 conn, self.service, self.epoch,
                 [(each, each.until_offset) for place in places for each in self._ranges[place]],
             )  # fmt: skip
 
-    def _takers(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
+    def _handlers_for(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
         lacking = {
             each.handler
             for each in self._ranges[TopicPartition(record.topic, record.partition)]
             if each.type == received.type and each.next_offset <= record.offset < each.until_offset
         }
-        return [each for each in super()._takers(record, received) if each.name in lacking]
+        return [each for each in super()._handlers_for(record, received) if each.name in lacking]
 
     async def _admit(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> inbox.Admitted:
         again = {
@@ -94,10 +94,10 @@ class History(Consumer):
             return await inbox.admit_again(conn, handler, events)
         return await inbox.admit(conn, handler, events, however_old=True)
 
-    async def _remember(self, conn: Connection, records: Sequence[Record], _: Counter[str]) -> None:
+    async def _save_progress(self, conn: Connection, records: Sequence[Record], _: Counter[str]) -> None:
         furthest = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
         done = [(each, offset) for place, offset in furthest.items() for each in self._ranges[place]]
-        await history.advance(conn, self.service, self.epoch, done)
+        await history.advance_ranges(conn, self.service, self.epoch, done)
 
 
 class CatchUp:
@@ -113,18 +113,20 @@ class CatchUp:
         """Look for something to do, again and again."""
         while True:
             try:
-                async with self._alone() as conn:
-                    while conn and await self._once(conn):
+                async with self._exclusively() as conn:
+                    while conn and await self._catch_up(conn):
                         pass
             except (*UNAVAILABLE, KafkaError) as error:
                 log.warning("catching up interrupted", error=type(error).__name__, detail=str(error)[:200])
             await asyncio.sleep(POLL_SECONDS)
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[Connection | None]:
+    async def _exclusively(self) -> AsyncIterator[Connection | None]:
         """A connection while there is something to do, and nobody else does it."""
         async with self._pool.acquire() as conn:
-            if not await self._to_do(conn) or not await conn.fetchval("select pg_try_advisory_lock($1)", _LOCK):
+            if not await self._pending_ranges(conn) or not await conn.fetchval(
+                "select pg_try_advisory_lock($1)", _LOCK
+            ):
                 yield None
                 return
             try:
@@ -133,31 +135,32 @@ class CatchUp:
                 if not conn.is_closed():
                     await conn.execute("select pg_advisory_unlock($1)", _LOCK)
 
-    async def lacking(self, conn: Connection) -> dict[str, int]:
+    async def lags(self, conn: Connection) -> dict[str, int]:
         """By handler, of those that lack something: how many records that is, at most."""
         it = self._live
         return {
-            each.handler: each.records for each in await history.lacking(conn, it.service, it.epoch, it.handlers.all)
+            each.handler: each.records
+            for each in await history.handler_lags(conn, it.service, it.epoch, it.handlers.all)
         }
 
-    async def lacking_or_none(self) -> dict[str, int] | None:
+    async def lags_or_none(self) -> dict[str, int] | None:
         """The same, and None while the database does not answer."""
         with suppress(*UNAVAILABLE):
             async with asyncio.timeout(2), self._pool.acquire() as conn:
-                return await self.lacking(conn)
+                return await self.lags(conn)
         return None
 
-    async def _to_do(self, conn: Connection) -> list[Range]:
+    async def _pending_ranges(self, conn: Connection) -> list[Range]:
         if self._live.epoch == UUID(int=0):
             return []  # nobody knows yet which life of the broker this is
-        return await history.to_catch_up(conn, self._live.service, self._live.epoch, self._live.handlers.pairs)
+        return await history.pending_ranges(conn, self._live.service, self._live.epoch, self._live.handlers.pairs)
 
-    async def _once(self, conn: Connection) -> bool:
+    async def _catch_up(self, conn: Connection) -> bool:
         """For a while, or until it is done; whether there is more to do."""
-        ranges = await self._to_do(conn)
+        ranges = await self._pending_ranges(conn)
         if not ranges:
             return False
-        past = History(self._live, self._pool, self._clock, ranges)
+        past = CatchUpConsumer(self._live, self._pool, self._clock, ranges)
         handlers = sorted({each.handler for each in ranges})
         log.info("catching up", handlers=handlers, records=sum(each.until_offset - each.next_offset for each in ranges))
         client = AIOKafkaConsumer(
@@ -169,12 +172,12 @@ class CatchUp:
             await self._read(client, past)
         finally:
             await client.stop()
-        if not await self._to_do(conn):
+        if not await self._pending_ranges(conn):
             log.info("caught up", handlers=handlers)
             return False
         return True
 
-    async def _read(self, client: AIOKafkaConsumer, past: History) -> None:
+    async def _read(self, client: AIOKafkaConsumer, past: CatchUpConsumer) -> None:
         ends, until = past.ends, time.monotonic() + _LOOK_AGAIN_SECONDS
         client.assign(list(ends))
         for place, offset in past.starts.items():

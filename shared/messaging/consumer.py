@@ -18,9 +18,9 @@ import structlog
 from shared.clock import Clock
 from shared.events.envelope import UndecodableError, UnknownTypeError
 from shared.messaging import dead_letters, inbox
-from shared.messaging.dead_letters import Place
+from shared.messaging.dead_letters import Owner
 from shared.messaging.dispatch import WHOLE_RECORD, HandlerFailedError, Handlers, apply
-from shared.messaging.handler import Answer, Handler, Parked, Received, Record, Refused
+from shared.messaging.handler import Handler, Parked, Received, Record, Rejected, Unapplied
 from shared.messaging.offsets import remember_offsets
 from shared.observability.tracing import batch_span
 from shared.postgres.failures import UNAVAILABLE, is_outage, is_unavailable
@@ -31,11 +31,13 @@ from shared.service import Migrations
 
 log = structlog.get_logger(__name__)
 
-AHEAD = 4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
+BATCHES_PER_FETCH = (
+    4  # transactions' worth of records to hand over at a time: one is decoded while the one before it commits
+)
 BATCH_BYTES = 2_000_000  # of keys and values in one transaction; decoded, two of them are in memory several times over
-_PAUSE_AFTER = 10  # records decoded at a stretch, so that the database never waits long for its next statement
-PATIENCE = 3  # times that a batch's statements may time out although the database answers
-ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
+_YIELD_EVERY = 10  # records decoded at a stretch, so that the database never waits long for its next statement
+MAX_TIMEOUTS = 3  # times that a batch's statements may time out although the database answers
+MAX_ATTEMPTS = 3  # of a record that fails by itself, before it becomes a dead letter
 
 
 @dataclass(slots=True)
@@ -82,18 +84,18 @@ class Consumer:
         """
         with batch_span(f"{self.service} process", records):
             parts = _in_batches(records, self.batch_size)
-            batch = await self._sort_ahead(parts[0]) if parts else None
+            batch = await self._decode_ahead(parts[0]) if parts else None
             for part, following in zip_longest(parts, parts[1:], fillvalue=()):
-                batch = await self._handle_while_sorting(part, batch, following)
+                batch = await self._handle_while_decoding(part, batch, following)
         self.handled += len(records)
 
-    async def _handle_while_sorting(
+    async def _handle_while_decoding(
         self, records: Sequence[Record], batch: _Batch | None, following: Sequence[Record]
     ) -> _Batch | None:
         """Commit one batch; the next one is decoded while the database works."""
-        handling = asyncio.create_task(self._with_patience(records, batch))
+        handling = asyncio.create_task(self._retry_while_unavailable(records, batch))
         try:
-            ready = await self._sort_ahead(following)
+            ready = await self._decode_ahead(following)
             await handling
         finally:
             if not handling.done():
@@ -101,22 +103,22 @@ class Consumer:
                 await asyncio.wait([handling])
         return ready
 
-    async def _sort_ahead(self, records: Sequence[Record]) -> _Batch | None:
+    async def _decode_ahead(self, records: Sequence[Record]) -> _Batch | None:
         """None when a record is at fault in a way nobody thought of: halving will find which."""
         try:
-            return await self._sort(records)
+            return await self._decode(records)
         except Exception:
             log.exception("batch cannot be decoded: looking for the record at fault")
             return None
 
-    async def _with_patience(self, records: Sequence[Record], batch: _Batch | None) -> None:
+    async def _retry_while_unavailable(self, records: Sequence[Record], batch: _Batch | None) -> None:
         pause, self._timeouts, self._committed = 0.1, 0, set()
         while True:
             try:
-                return await self._halving(records, {}, batch)
+                return await self._bisect(records, {}, batch)
             except UNAVAILABLE as error:
                 if self._committed:  # by halves, before the outage: what they counted is counted
-                    records = [record for record in records if _place(record) not in self._committed]
+                    records = [record for record in records if _position(record) not in self._committed]
                     batch, self._committed = None, set()
                 if not await is_outage(self._pool, error):
                     self._timeouts += 1
@@ -126,13 +128,13 @@ class Consumer:
 
     async def _outage(self, error: BaseException | None) -> BaseException | None:
         """The error, when it is to be waited for. A statement that keeps timing out is some record's fault instead."""
-        if self._timeouts >= PATIENCE and not await is_outage(self._pool, error):
+        if self._timeouts >= MAX_TIMEOUTS and not await is_outage(self._pool, error):
             return None
         if newer := await as_newer_schema(self._pool, self.migrations, error):
             return newer
         return error if is_unavailable(error) else None
 
-    async def _halving(
+    async def _bisect(
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
     ) -> None:
         try:
@@ -142,13 +144,13 @@ class Consumer:
                 raise outage from None
             if len(records) > 1:
                 middle = len(records) // 2
-                await self._halving(records[:middle], given_up)
-                await self._halving(records[middle:], given_up)
+                await self._bisect(records[:middle], given_up)
+                await self._bisect(records[middle:], given_up)
             else:
-                await self._last_attempts(records[0], failure, given_up)
+                await self._retry_alone(records[0], failure, given_up)
 
-    async def _last_attempts(self, record: Record, failure: HandlerFailedError, given_up: Mapping[str, str]) -> None:
-        for attempt in range(2, ATTEMPTS + 1):
+    async def _retry_alone(self, record: Record, failure: HandlerFailedError, given_up: Mapping[str, str]) -> None:
+        for attempt in range(2, MAX_ATTEMPTS + 1):
             await asyncio.sleep(0.05 * attempt)
             try:
                 await self._in_one_transaction([record], given_up)
@@ -160,65 +162,67 @@ class Consumer:
                 return
         log.error("dead letter", handler=failure.handler, topic=record.topic, offset=record.offset,
                   error=type(failure.__cause__).__name__)  # fmt: skip
-        await self._halving([record], {**given_up, failure.handler: failure.detail})
+        await self._bisect([record], {**given_up, failure.handler: failure.detail})
 
     async def _in_one_transaction(
         self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch | None = None
     ) -> None:
         try:
             if WHOLE_RECORD in given_up:
-                await self._bury_whole(records, given_up[WHOLE_RECORD])
+                await self._dead_letter_records(records, given_up[WHOLE_RECORD])
             else:
-                await self._handle_all(records, given_up, batch or await self._sort(records))
+                await self._handle_all(records, given_up, batch or await self._decode(records))
         except HandlerFailedError:
             raise
         except Exception as error:
             if outage := await self._outage(error):
                 raise outage from None
             raise HandlerFailedError(WHOLE_RECORD) from error
-        self._committed.update(map(_place, records))
+        self._committed.update(map(_position, records))
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
         async with transaction(self._pool) as conn:
             now = self._clock.now()
             for record, reason, detail in batch.undecodable:
-                place = Place(self.service, self.epoch)
-                await dead_letters.bury(conn, record, place, reason=reason, detail=detail, attempts=1, now=now)
+                owner = Owner(self.service, self.epoch)
+                await dead_letters.dead_letter(conn, record, owner, reason=reason, detail=detail, attempts=1, now=now)
             for name, events in batch.events.items():
                 handler = self.handlers.by_name[name]
                 admitted = await self._admit(conn, handler, events)
-                answers: Sequence[Answer] = admitted.refused
+                answers: Sequence[Unapplied] = admitted.rejected
                 if admitted.fresh and name in given_up:
-                    await self._bury(conn, handler, admitted.fresh, batch, given_up[name])
+                    await self._dead_letter_events(conn, handler, admitted.fresh, batch, given_up[name])
                 elif admitted.fresh:
                     answers = [*answers, *await apply(conn, handler, admitted.fresh, self._clock.now())]
                 if answers:
-                    await self._set_aside(conn, handler, answers, batch)
-            await self._remember(conn, records, batch.skipped)
-        _tell(batch.undecodable)
+                    await self._set_aside_events(conn, handler, answers, batch)
+            await self._save_progress(conn, records, batch.skipped)
+        _log_dead_letters(batch.undecodable)
 
-    async def _bury_whole(self, records: Sequence[Record], cause: str) -> None:
+    async def _dead_letter_records(self, records: Sequence[Record], cause: str) -> None:
         """Set records aside as they came, for no handler in particular, and without another look at what they hold."""
         async with transaction(self._pool) as conn:
             for record in records:
-                place, now = Place(self.service, self.epoch), self._clock.now()
-                await dead_letters.bury(conn, record, place, reason="handler_failed", detail=cause, attempts=1, now=now)
-            await self._remember(conn, records, Counter())
+                owner, now = Owner(self.service, self.epoch), self._clock.now()
+                await dead_letters.dead_letter(
+                    conn, record, owner, reason="handler_failed", detail=cause, attempts=1, now=now
+                )
+            await self._save_progress(conn, records, Counter())
 
     async def _admit(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> inbox.Admitted:
         return await inbox.admit(conn, handler, events)
 
-    def _takers(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
-        return self.handlers.takers(received.type, record.timestamp)
+    def _handlers_for(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
+        return self.handlers.handlers_for(received.type, record.timestamp)
 
-    async def _remember(self, conn: Connection, records: Sequence[Record], skipped: Counter[str]) -> None:
+    async def _save_progress(self, conn: Connection, records: Sequence[Record], skipped: Counter[str]) -> None:
         await _count_skipped(conn, self.service, skipped)
         await remember_offsets(conn, self.service, self.generation, self.epoch, records)
 
-    async def _sort(self, records: Sequence[Record]) -> _Batch:
+    async def _decode(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()
         for nth, record in enumerate(records, 1):
-            if nth % _PAUSE_AFTER == 0:
+            if nth % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
             try:
                 received = self.handlers.decode(record)
@@ -229,41 +233,43 @@ class Consumer:
                     batch.undecodable.append((record, fault.reason, str(fault)))
                 continue
             batch.records.append(record)
-            for handler in self._takers(record, received):
+            for handler in self._handlers_for(record, received):
                 batch.events[handler.name].append(received)
         return batch
 
-    async def _set_aside(self, conn: Connection, handler: Handler, answers: Sequence[Answer], batch: _Batch) -> None:
-        """Park what has to wait, and bury what was refused."""
+    async def _set_aside_events(
+        self, conn: Connection, handler: Handler, answers: Sequence[Unapplied], batch: _Batch
+    ) -> None:
+        """Park what has to wait, and dead-letter what was rejected."""
         now = self._clock.now()
         events = {event.id: event for event in batch.events[handler.name]}
-        for kind, outcome in ((Parked, "parked"), (Refused, "dead")):
+        for kind, outcome in ((Parked, "parked"), (Rejected, "dead")):
             ids = [answer.event_id for answer in answers if isinstance(answer, kind)]
             if ids:
                 await inbox.mark(conn, handler.name, ids, outcome)
         for answer in answers:
             record = batch.record_of(events[answer.event_id])
-            place = Place(self.service, self.epoch, handler.name, answer.event_id)
+            owner = Owner(self.service, self.epoch, handler.name, answer.event_id)
             if isinstance(answer, Parked):
                 await dead_letters.park(
-                    conn, record, place, waiting_for=answer.waiting_for, now=now, timeout=self.park_timeout
+                    conn, record, owner, waiting_for=answer.waiting_for, now=now, timeout=self.park_timeout
                 )
             else:
-                await dead_letters.bury(
-                    conn, record, place, reason=answer.reason, detail=answer.detail, attempts=1, now=now
+                await dead_letters.dead_letter(
+                    conn, record, owner, reason=answer.reason, detail=answer.detail, attempts=1, now=now
                 )
                 log.error("dead letter", handler=handler.name, topic=record.topic, offset=record.offset,
                           reason=answer.reason)  # fmt: skip
 
-    async def _bury(
+    async def _dead_letter_events(
         self, conn: Connection, handler: Handler, events: Sequence[Received[Any]], batch: _Batch, cause: str
     ) -> None:
         await inbox.mark(conn, handler.name, [event.id for event in events], "dead")
         for event in events:
-            await dead_letters.bury(
+            await dead_letters.dead_letter(
                 conn, batch.record_of(event),
-                Place(self.service, self.epoch, handler.name, event.id),
-                reason="handler_failed", detail=cause, attempts=ATTEMPTS, now=self._clock.now(),
+                Owner(self.service, self.epoch, handler.name, event.id),
+                reason="handler_failed", detail=cause, attempts=MAX_ATTEMPTS, now=self._clock.now(),
             )  # fmt: skip
 
 
@@ -283,7 +289,7 @@ def _in_batches(records: Sequence[Record], rows: int) -> list[Sequence[Record]]:
     return [*batches, records[start:]] if records else []
 
 
-def _tell(undecodable: Sequence[tuple[Record, str, str]]) -> None:
+def _log_dead_letters(undecodable: Sequence[tuple[Record, str, str]]) -> None:
     """One line for each reason and topic, however many records: whoever floods a topic must not flood the log too."""
     counted = Counter((record.topic, reason) for record, reason, _ in undecodable)
     for (topic, reason), records in counted.items():
@@ -302,5 +308,5 @@ async def _count_skipped(conn: Connection, consumer: str, skipped: Counter[str])
         )  # fmt: skip
 
 
-def _place(record: Record) -> tuple[str, int, int]:
+def _position(record: Record) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset

@@ -22,8 +22,8 @@ from shared.postgres.transaction import will_publish
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Who gave a record up, and in which life of the broker."""
+class Owner:
+    """Whose record it is: a consumer in one life of the broker, and the handler and event where they are known."""
 
     consumer: str
     epoch: UUID
@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class SetAside:
     """A stored record, ready to be tried again."""
 
     id: UUID
@@ -43,29 +43,29 @@ class Aside:
     expires_at: datetime | None
 
 
-async def bury(
-    conn: Connection, record: Record, place: Place, *, reason: str, detail: str, attempts: int, now: datetime
+async def dead_letter(
+    conn: Connection, record: Record, owner: Owner, *, reason: str, detail: str, attempts: int, now: datetime
 ) -> None:
-    """Make this record a dead letter. An undecodable one that was buried before is left as it is."""
+    """Make this record a dead letter. An undecodable one that is one already is left as it is."""
     stored = await _store(
-        conn, record, place, state="dead", reason=reason, detail=detail, attempts=attempts, now=now,
+        conn, record, owner, state="dead", reason=reason, detail=detail, attempts=attempts, now=now,
         retry_at=None, expires_at=None,
     )  # fmt: skip
     if stored:
-        await _announce(conn, record, place, reason, attempts)
+        await _publish(conn, record, owner, reason, attempts)
 
 
 async def park(
-    conn: Connection, record: Record, place: Place, *, waiting_for: str, now: datetime, timeout: timedelta
+    conn: Connection, record: Record, owner: Owner, *, waiting_for: str, now: datetime, timeout: timedelta
 ) -> None:
     """Keep this record until what it waits for is known, or `timeout` has passed."""
     await _store(
-        conn, record, place, state="parked", reason="parent_unknown", detail=waiting_for, attempts=1, now=now,
+        conn, record, owner, state="parked", reason="parent_unknown", detail=waiting_for, attempts=1, now=now,
         retry_at=now + timedelta(seconds=1), expires_at=now + timeout,
     )  # fmt: skip
 
 
-async def claim(conn: Connection, consumer: str, now: datetime, only: UUID | None = None) -> Aside | None:
+async def claim_parked(conn: Connection, consumer: str, now: datetime, only: UUID | None = None) -> SetAside | None:
     """Lock a parked record whose next try has come, or `only` that one."""
     row = await conn.fetchrow(
         """
@@ -75,35 +75,35 @@ async def claim(conn: Connection, consumer: str, now: datetime, only: UUID | Non
         """,
         consumer, now, only,
     )  # fmt: skip
-    return None if row is None else _aside(row)
+    return None if row is None else _set_aside(row)
 
 
-async def settle(conn: Connection, ids: Sequence[UUID]) -> None:
+async def resolve(conn: Connection, ids: Sequence[UUID]) -> None:
     """These parked records have been handled."""
     await conn.execute("delete from set_aside where id = any($1::uuid[])", ids)
 
 
-async def wait_longer(conn: Connection, aside: Aside, waiting_for: str, now: datetime) -> None:
+async def reschedule(conn: Connection, parked: SetAside, waiting_for: str, now: datetime) -> None:
     """Its parent is still unknown: try again later, at most a minute apart."""
-    delay = timedelta(seconds=min(2 ** min(aside.attempts, 6), 60))
+    delay = timedelta(seconds=min(2 ** min(parked.attempts, 6), 60))
     await conn.execute(
         "update set_aside set attempts = attempts + 1, retry_at = $2, detail = $3 where id = $1",
-        aside.id, now + delay, waiting_for,
+        parked.id, now + delay, waiting_for,
     )  # fmt: skip
 
 
-async def give_up(conn: Connection, aside: Aside, place: Place, *, reason: str, detail: str, now: datetime) -> None:
+async def give_up(conn: Connection, parked: SetAside, owner: Owner, *, reason: str, detail: str, now: datetime) -> None:
     """A parked record that can wait no longer, or failed when tried again, becomes a dead letter."""
     await conn.execute(
         "update set_aside set state = 'dead', reason = $2, detail = $3, attempts = attempts + 1, retry_at = null, "
         "set_aside_at = $4 where id = $1",
-        aside.id, reason, _storable(detail), now,
+        parked.id, reason, _storable(detail), now,
     )  # fmt: skip
-    await _announce(conn, aside.record, place, reason, aside.attempts + 1)
+    await _publish(conn, parked.record, owner, reason, parked.attempts + 1)
 
 
 async def _store(
-    conn: Connection, record: Record, place: Place, *, state: str, reason: str, detail: str, attempts: int,
+    conn: Connection, record: Record, owner: Owner, *, state: str, reason: str, detail: str, attempts: int,
     now: datetime, retry_at: datetime | None, expires_at: datetime | None,
 ) -> bool:  # fmt: skip
     status = await conn.execute(
@@ -113,22 +113,22 @@ async def _store(
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         on conflict (consumer, epoch, topic, partition, "offset") where handler is null do nothing
         """,
-        new_id(), place.consumer, place.handler, place.event_id, place.epoch, record.topic, record.partition,
-        record.offset, record.key, _headers_out(record), record.value, state, reason, _storable(detail), attempts, now,
-        retry_at, expires_at,
+        new_id(), owner.consumer, owner.handler, owner.event_id, owner.epoch, record.topic, record.partition,
+        record.offset, record.key, _stored_headers(record), record.value, state, reason, _storable(detail), attempts,
+        now, retry_at, expires_at,
     )  # fmt: skip
     return status.endswith(" 1")
 
 
-async def _announce(conn: Connection, record: Record, place: Place, reason: str, attempts: int) -> None:
+async def _publish(conn: Connection, record: Record, owner: Owner, reason: str, attempts: int) -> None:
     headers: dict[str, Any] = {
         "dl_reason": reason,
         "dl_attempts": attempts,
-        "dl_handler": place.handler or "",
+        "dl_handler": owner.handler or "",
         "dl_topic": record.topic,
         "dl_partition": record.partition,
         "dl_offset": record.offset,
-        "dl_headers": json.dumps(_headers_out(record), separators=(",", ":")),
+        "dl_headers": json.dumps(_stored_headers(record), separators=(",", ":")),
     }
     value = record.value
     if len(headers["dl_headers"]) + len(value or b"") > MAX_PAYLOAD_BYTES:  # the whole of it stays in the table
@@ -136,13 +136,13 @@ async def _announce(conn: Connection, record: Record, place: Place, reason: str,
     await conn.execute(
         "insert into outbox (id, topic, key, subject, type, headers, payload) "
         "values ($1, $2, $3, '', 'dead-letter', $4, $5)",
-        new_id(), f"medled.{place.consumer}.dead-letters.v1", _text(record.key)[:1000],
+        new_id(), f"medled.{owner.consumer}.dead-letters.v1", _printable_key(record.key)[:1000],
         "\n".join(f"{name}: {content}" for name, content in headers.items()), value,
     )  # fmt: skip
     will_publish()
 
 
-def _text(key: bytes | None) -> str:
+def _printable_key(key: bytes | None) -> str:
     try:
         text = (key or b"").decode()
     except UnicodeDecodeError:
@@ -155,7 +155,7 @@ def _storable(detail: str) -> str:
     return detail[:2000].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _headers_out(record: Record) -> list[list[str | None]]:
+def _stored_headers(record: Record) -> list[list[str | None]]:
     # Postgres stores no NUL character, and the name of a header may hold one.
     return [
         [str(name).replace("\0", "\ufffd"), None if value is None else base64.b64encode(value).decode()]
@@ -163,11 +163,11 @@ def _headers_out(record: Record) -> list[list[str | None]]:
     ]
 
 
-def _aside(row: Any) -> Aside:
+def _set_aside(row: Any) -> SetAside:
     headers = tuple((name, None if value is None else base64.b64decode(value)) for name, value in row["headers"])
     record: Record = ConsumerRecord(
         topic=row["topic"], partition=row["partition"], offset=row["offset"], timestamp=0, timestamp_type=0,
         key=row["key"], value=row["value"], checksum=None, serialized_key_size=len(row["key"] or b""),
         serialized_value_size=len(row["value"] or b""), headers=headers,
     )  # fmt: skip
-    return Aside(row["id"], row["handler"], row["event_id"], record, row["attempts"], row["expires_at"])
+    return SetAside(row["id"], row["handler"], row["event_id"], record, row["attempts"], row["expires_at"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.events.envelope import UnknownTypeError, parse_headers
 from shared.events.event import Event, decode, type_of
-from shared.messaging.handler import Answer, Handler, Received, Record
+from shared.messaging.handler import Handler, Received, Record, Unapplied
 from shared.observability.tracing import record_context
 from shared.postgres.pool import Connection
 
@@ -56,7 +56,7 @@ class Handlers:
         told = "\n".join(f"{handler} {type_}" for handler, type_, _ in self.pairs)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def takers(self, type_: str, told_at: int) -> Sequence[Handler]:
+    def handlers_for(self, type_: str, told_at: int) -> Sequence[Handler]:
         """Who takes an event of this type whose record has this time (ms)."""
         taking = self.by_type[type_]
         if not self.begins:
@@ -83,7 +83,9 @@ class Handlers:
         )  # fmt: skip
 
 
-async def apply(conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+async def apply(
+    conn: Connection, handler: Handler, events: Sequence[Received[Any]], now: datetime
+) -> Sequence[Unapplied]:
     """Have a handler take these events; what must wait or is refused comes back. Raises HandlerFailedError."""
     try:
         return await handler.apply(conn, events, now) or ()

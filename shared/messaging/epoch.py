@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from shared.ids import new_id
 from shared.messaging.handler import Record
-from shared.messaging.tolerant_fetch import behind, read_one_by_one
+from shared.messaging.tolerant_fetch import partitions_behind, read_one_by_one
 from shared.messaging.topic_admin import ensure_topics
 from shared.postgres.pool import Connection
 from shared.settings import Settings
@@ -38,7 +38,7 @@ async def first_epoch(client: AIOKafkaConsumer) -> UUID | None:
     if end == 0:
         return None
     client.seek(EPOCH_PLACE, 0)
-    while await behind(client, [EPOCH_PLACE], {EPOCH_PLACE: end}):
+    while await partitions_behind(client, [EPOCH_PLACE], {EPOCH_PLACE: end}):
         for record in (await read_one_by_one(client, EPOCH_PLACE, 1, wait_ms=1000))[0]:
             if (epoch := epoch_in(record)) is not None:
                 return epoch
@@ -97,13 +97,13 @@ class EpochWatcher:
             await producer.stop()
 
 
-async def remembered(conn: Connection, role: str) -> UUID | None:
+async def load_epoch(conn: Connection, role: str) -> UUID | None:
     """The epoch this database last worked with, as 'relay' or as 'consumer'."""
     epoch: UUID | None = await conn.fetchval("select epoch from broker_epoch where role = $1", role)
     return epoch
 
 
-async def remember(conn: Connection, role: str, epoch: UUID) -> None:
+async def save_epoch(conn: Connection, role: str, epoch: UUID) -> None:
     """From now on, this is the epoch this database works with."""
     await conn.execute(
         "insert into broker_epoch values ($1, $2) on conflict (role) do update set epoch = excluded.epoch",

@@ -50,10 +50,10 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """An answer for an event that cannot be true, given what is known: it becomes a dead letter, without another try.
 
-    reason: one of `set_aside.REASONS`; detail: what it contradicts, never what it holds.
+    reason: a code of `dead_letter_reason` in codes.toml; detail: what it contradicts, never what it holds.
     """
 
     event_id: UUID
@@ -61,10 +61,10 @@ class Refused:
     detail: str
 
 
-Answer = Parked | Refused
+Unapplied = Parked | Rejected
 
 
-Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Answer] | None]]
+Apply = Callable[[Connection, Sequence[Received[Any]], datetime], Awaitable[Sequence[Unapplied] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Handler:
     begins: where a type that is new to it begins in a service that has read its topic for long (ADR 0009). `beginning`:
         it is given all that Kafka has of it, beside the live events. `now`: nothing that was told before its first
         start.
-    once: why what it does must not be done again, where no `effect` says so: a replay is refused with these words.
+    no_replay: why what it does must not be done again, where no `effect` says so: a replay is refused with these words.
     """
 
     name: str
@@ -92,14 +92,14 @@ class Handler:
     mode: Literal["latest_state", "every_fact"]
     effect: str | None = None
     begins: Literal["beginning", "now"] = "beginning"
-    once: str | None = None
+    no_replay: str | None = None
 
     @property
-    def not_again(self) -> str | None:
+    def why_no_replay(self) -> str | None:
         """Why it may not be replayed; None: doing it again changes nothing."""
-        if self.once is None and self.effect is not None:
+        if self.no_replay is None and self.effect is not None:
             return f"each event has an effect of its own ({self.effect}), which would be doubled"
-        return self.once
+        return self.no_replay
 
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]

@@ -12,8 +12,8 @@ from uuid import UUID
 from shared.messaging.handler import Handler
 from shared.postgres.pool import Connection
 
-Place: TypeAlias = tuple[str, int]  # topic, partition
-Pair: TypeAlias = tuple[str, str, str]  # handler, type, the type's topic
+Partition: TypeAlias = tuple[str, int]  # topic, partition
+HandledType: TypeAlias = tuple[str, str, str]  # handler, type, the type's topic
 
 
 class Range(NamedTuple):
@@ -32,7 +32,7 @@ class Range(NamedTuple):
     ticket: UUID
 
 
-async def register(
+async def register_handlers(
     conn: Connection, consumer: str, generation: str, handlers: Collection[Handler]
 ) -> Mapping[tuple[str, str], int]:
     """Make these handlers known; safe to run again. Returns, by handler and type, the time (ms) they begin at, if any.
@@ -68,8 +68,13 @@ async def register(
     return {(row["handler"], row["type"]): row["begins"] for row in rows}
 
 
-async def take_over(
-    conn: Connection, consumer: str, generation: str, epoch: UUID, pairs: Sequence[Pair], places: Collection[Place]
+async def take_over_partitions(
+    conn: Connection,
+    consumer: str,
+    generation: str,
+    epoch: UUID,
+    pairs: Sequence[HandledType],
+    places: Collection[Partition],
 ) -> int:
     """Note what the workers that read these partitions before did not give to these handlers; returns how many ranges.
 
@@ -106,7 +111,7 @@ async def take_over(
     return len(rows)
 
 
-async def to_catch_up(conn: Connection, consumer: str, epoch: UUID, pairs: Sequence[Pair]) -> list[Range]:
+async def pending_ranges(conn: Connection, consumer: str, epoch: UUID, pairs: Sequence[HandledType]) -> list[Range]:
     """What is still to be given to these handlers, in this life of the broker."""
     rows = await conn.fetch(
         """
@@ -120,7 +125,7 @@ async def to_catch_up(conn: Connection, consumer: str, epoch: UUID, pairs: Seque
     return [Range(*row) for row in rows]
 
 
-async def advance(conn: Connection, consumer: str, epoch: UUID, done: Sequence[tuple[Range, int]]) -> None:
+async def advance_ranges(conn: Connection, consumer: str, epoch: UUID, done: Sequence[tuple[Range, int]]) -> None:
     """Of these ranges, everything below the offset has been given; of those set anew meanwhile nothing is said."""
     await conn.execute(
         """
@@ -136,11 +141,11 @@ async def advance(conn: Connection, consumer: str, epoch: UUID, done: Sequence[t
     )  # fmt: skip
 
 
-def _columns(pairs: Sequence[Pair]) -> list[list[str]]:
+def _columns(pairs: Sequence[HandledType]) -> list[list[str]]:
     return [[pair[nth] for pair in pairs] for nth in range(3)]
 
 
-class Lacking(NamedTuple):
+class HandlerLag(NamedTuple):
     """A handler that has not been given all that its service has read, and how much that is, markers included.
 
     noted: what is being caught up. unseen: what lies where no worker that has the handler has taken over yet.
@@ -158,7 +163,7 @@ class Lacking(NamedTuple):
         return self.noted + self.unseen
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words."""
         if self.noted:
             doing = "is being replayed" if self.again else "is catching up"
@@ -166,7 +171,7 @@ class Lacking(NamedTuple):
         return f"{self.handler} lacks up to {self.records} records, which older workers handle without it"
 
 
-async def lacking(conn: Connection, consumer: str, epoch: UUID, handlers: Collection[Handler]) -> list[Lacking]:
+async def handler_lags(conn: Connection, consumer: str, epoch: UUID, handlers: Collection[Handler]) -> list[HandlerLag]:
     """Of these handlers those that lack something, by name."""
     pairs = [(each.name, kind.type, kind.topic, each.begins == "now") for each in handlers for kind in each.events]
     rows = await conn.fetch(
@@ -195,10 +200,10 @@ async def lacking(conn: Connection, consumer: str, epoch: UUID, handlers: Collec
         """,
         consumer, epoch, *[[pair[nth] for pair in pairs] for nth in range(4)],
     )  # fmt: skip
-    return [Lacking(*row) for row in rows]
+    return [HandlerLag(*row) for row in rows]
 
 
-async def replay(conn: Connection, consumer: str, epoch: UUID, handler: Handler) -> int:
+async def begin_replay(conn: Connection, consumer: str, epoch: UUID, handler: Handler) -> int:
     """Have a handler given again all that its service has read of its types; returns how many ranges that is.
 
     Where it still lacks something, the whole of it is given again.

@@ -14,13 +14,13 @@ import asyncpg
 import structlog
 
 from shared.events.envelope import SequenceJumpError
-from shared.messaging.handler import Handler, Received, Refused
+from shared.messaging.handler import Handler, Received, Rejected
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction
 
 log = structlog.get_logger(__name__)
 
-LONGEST_STEP = 10_000
+MAX_SEQUENCE_STEP = 10_000
 """How far a state may lie above the one applied before it. A producer counts by one; what lies between may be gone from
 a compacted topic, or come later than a database that was restored. An HR platform that said something new of a person
 at every synchronisation (some do it each 40 minutes) would come so far in nine months, a consumer being away."""
@@ -31,7 +31,7 @@ class Admitted:
     """Events that were not handled before, in their order, and those of them that jump."""
 
     fresh: list[Received[Any]]
-    refused: list[Refused]
+    rejected: list[Rejected]
 
 
 async def admit(
@@ -77,9 +77,9 @@ async def admit(
     fresh = list(first.values())
     if handler.mode != "latest_state":
         return Admitted(fresh, [])
-    refused = await _jumping(conn, handler, fresh)
-    gone = {each.event_id for each in refused}
-    return Admitted(await _newest(conn, handler, [event for event in fresh if event.id not in gone]), refused)
+    rejected = await _sequence_jumps(conn, handler, fresh)
+    gone = {each.event_id for each in rejected}
+    return Admitted(await _newest(conn, handler, [event for event in fresh if event.id not in gone]), rejected)
 
 
 async def admit_again(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> Admitted:
@@ -106,31 +106,31 @@ async def admit_again(conn: Connection, handler: Handler, events: Sequence[Recei
     return Admitted(await _newest(conn, handler, fresh, again=True) if handler.mode == "latest_state" else fresh, [])
 
 
-async def _jumping(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Refused]:
+async def _sequence_jumps(conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> list[Rejected]:
     """Those that are further from what was applied to their aggregate, or from one another, than any producer goes."""
-    if all(event.sequence <= LONGEST_STEP for event in events):
+    if all(event.sequence <= MAX_SEQUENCE_STEP for event in events):
         return []  # nearly always: it is no jump from nothing, and so from nowhere
-    known = await _sequences(conn, handler, {event.subject for event in events})
-    refused = []
+    known = await _applied_sequences(conn, handler, {event.subject for event in events})
+    rejected = []
     for event in sorted(events, key=lambda event: event.sequence):
         reached = known.get(event.subject)
-        if jumps(reached, event.sequence):
-            refused.append(Refused(event.id, SequenceJumpError.reason, f"ce_sequence is {_far(reached)}"))
+        if is_sequence_jump(reached, event.sequence):
+            rejected.append(Rejected(event.id, SequenceJumpError.reason, f"ce_sequence is {_jump_detail(reached)}"))
         else:
             known[event.subject] = max(reached or 0, event.sequence)
-    return refused
+    return rejected
 
 
-def jumps(reached: int | None, sequence: int) -> bool:
+def is_sequence_jump(reached: int | None, sequence: int) -> bool:
     """Whether no producer comes from the one sequence to the other; None: nothing of the aggregate was applied yet."""
-    return reached is not None and sequence > reached + LONGEST_STEP
+    return reached is not None and sequence > reached + MAX_SEQUENCE_STEP
 
 
-def _far(reached: int | None) -> str:
-    return f"more than {LONGEST_STEP} above {reached}, the newest that was applied"
+def _jump_detail(reached: int | None) -> str:
+    return f"more than {MAX_SEQUENCE_STEP} above {reached}, the newest that was applied"
 
 
-async def _sequences(conn: Connection, handler: Handler, subjects: Collection[str]) -> dict[str, int]:
+async def _applied_sequences(conn: Connection, handler: Handler, subjects: Collection[str]) -> dict[str, int]:
     rows = await conn.fetch(
         "select subject, sequence from inbox_latest where handler = $1 and subject = any($2::text[])",
         handler.name, list(subjects),
@@ -168,7 +168,7 @@ async def _newest(
     return [event for event in events if event.id in accepted]
 
 
-async def is_overtaken(conn: Connection, handler: Handler, event: Received[Any]) -> bool:
+async def is_superseded(conn: Connection, handler: Handler, event: Received[Any]) -> bool:
     """Whether a newer state was applied while this one was set aside; keeps the answer true until commit.
 
     Raises SequenceJumpError for one that jumps: what was refused is not made true by a replay.
@@ -178,8 +178,8 @@ async def is_overtaken(conn: Connection, handler: Handler, event: Received[Any])
     newest: int | None = await conn.fetchval(
         "select sequence from inbox_latest where handler = $1 and subject = $2 for update", handler.name, event.subject
     )
-    if jumps(newest, event.sequence):
-        raise SequenceJumpError(f"ce_sequence is {_far(newest)}")
+    if is_sequence_jump(newest, event.sequence):
+        raise SequenceJumpError(f"ce_sequence is {_jump_detail(newest)}")
     if newest is None or newest < event.sequence:  # it was refused when it came, and others have come up to it since
         await conn.execute(
             """

@@ -31,7 +31,7 @@ class Cause(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Undisclosed:
+class UndisclosedCause:
     """A cause that the outbox alone knows: what is published names none, and carries this correlation and trace.
 
     For what must not be joined in public with what led to it.
@@ -50,7 +50,7 @@ async def add(conn: Connection, *events: Event, now: datetime, cause: Cause | No
     """Announce `events` when the caller's transaction commits.
 
     `now` becomes ce_time. `cause` is the event being handled, if any: the new ones carry its id as ce_causationid,
-    share its correlation and continue its trace, unless it is `Undisclosed`. Raises EventTooLargeError.
+    share its correlation and continue its trace, unless it is `UndisclosedCause`. Raises EventTooLargeError.
     """
     await add_caused(conn, [(event, cause) for event in events], now=now)
 
@@ -91,7 +91,7 @@ class _Origin(NamedTuple):
         """From its cause; without one, from where the code that announces it runs."""
         if cause is None:
             return cls(correlation_id(), None, *traceparent_of(None))
-        told = None if isinstance(cause, Undisclosed) else cause.id
+        told = None if isinstance(cause, UndisclosedCause) else cause.id
         return cls(cause.correlation_id, told, *traceparent_of(cause.context))
 
 

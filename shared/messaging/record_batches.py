@@ -16,7 +16,7 @@ from shared.events.envelope import kafka_headers
 Row = asyncpg.Record  # seq, topic, key, headers, payload, millis
 
 OLD_SECONDS = 3600.0  # by the time of such a row Kafka may soon forget who wrote it
-_PAUSE_AFTER = 200  # rows; the burst before this one is on its way meanwhile and wants its turn
+_YIELD_EVERY = 200  # rows; the burst before this one is on its way meanwhile and wants its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ async def burst_of(producer: MakesBatches, rows: Sequence[Row]) -> Burst:
     batches: list[tuple[str, int, Any]] = []
     transactional = bool(rows) and min(row["millis"] for row in rows) / 1000 < time.time() - OLD_SECONDS
     for nth, (_, topic, key, headers, payload, millis) in enumerate(rows, 1):
-        if nth % _PAUSE_AFTER == 0:
+        if nth % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         if topic not in partitions:
             partitions[topic] = len(await producer.partitions_for(topic))

@@ -28,9 +28,11 @@ log = structlog.get_logger(__name__)
 
 LOCK = 0x6D65646C_6564  # "medled"; advisory locks are per database, and so is the leader
 POLL_SECONDS = 0.5
-BEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 2.0
 STALE_SECONDS = 10.0
-PATIENCE_SECONDS = 5.0  # an acknowledgement that takes longer may wait for a broker that has lost its topics
+SLOW_ACKNOWLEDGEMENT_SECONDS = (
+    5.0  # an acknowledgement that takes longer may wait for a broker that has lost its topics
+)
 LAST_BURST_SECONDS = 2.0  # what a relay that is to end gives the broker to acknowledge what it was just sent
 BURST_BYTES = 4_000_000  # of payloads at a time, three times in memory, twice each: dead letters can be large
 REFILL_SECONDS = 3600.0  # two weeks of rows are marked in one statement
@@ -51,7 +53,7 @@ class Relay:
         self._hint = asyncio.Event()
         self._busy = asyncio.Lock()  # the leader's one connection takes one statement at a time
         self._ending = False
-        self._beaten = 0.0
+        self._last_heartbeat = 0.0
         self.leading = False
         self.published = 0
 
@@ -59,7 +61,7 @@ class Relay:
         """Lead when nobody else does; survive every outage of broker and database."""
         while True:
             try:
-                await self._take_office()
+                await self._acquire_leadership()
             except (*UNAVAILABLE, KafkaError) as error:
                 log.warning("relay interrupted", error=type(error).__name__, detail=str(error)[:200])
             finally:
@@ -67,11 +69,11 @@ class Relay:
                 await self._watcher.close()
             await asyncio.sleep(1)
 
-    async def _take_office(self) -> None:
+    async def _acquire_leadership(self) -> None:
         conn = await connect(self._settings, name=f"medled-{self._service}-relay")
         try:
             while not await conn.fetchval("select pg_try_advisory_lock($1)", LOCK):
-                await _depose_if_frozen(conn)
+                await _terminate_stale_leader(conn)
                 await asyncio.sleep(1)
             unclean = await conn.fetchval("select true from relay_leader")
             await conn.execute(
@@ -92,7 +94,7 @@ class Relay:
                 await conn.close(timeout=2)
 
     async def _lead(self, conn: Direct, *, after_unclean_end: bool) -> None:
-        beat = asyncio.create_task(self._keep_beating(conn))
+        heartbeats = asyncio.create_task(self._send_heartbeats(conn))
         try:
             if after_unclean_end and not self._settings.kafka_transactions:
                 # Without a transactional id nothing fences a predecessor: outlive what it may still have in flight.
@@ -100,36 +102,37 @@ class Relay:
             while True:
                 await self._publish_until_broken(conn)
         finally:
-            beat.cancel()
+            heartbeats.cancel()
             with suppress(asyncio.CancelledError, *UNAVAILABLE):
-                await beat
+                await heartbeats
 
-    async def _keep_beating(self, conn: Direct) -> None:
+    async def _send_heartbeats(self, conn: Direct) -> None:
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            await self._beat(conn)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await self._heartbeat(conn)
 
-    async def _beat(self, conn: Direct) -> None:
+    async def _heartbeat(self, conn: Direct) -> None:
         async with self._busy:
             asked = uptime()
             await conn.execute("update relay_leader set beat_at = now() where pid = pg_backend_pid()")
-        self._beaten = asked
+        self._last_heartbeat = asked
 
-    async def _still_leads(self, conn: Direct) -> None:
-        """Raises ProducerFenced when Postgres did not answer this leader lately and does not now: it may be deposed."""
-        while uptime() - self._beaten > STALE_SECONDS / 2:  # again after an answer that was read long after it came
+    async def _confirm_leadership(self, conn: Direct) -> None:
+        """Raises ProducerFenced when Postgres did not answer this leader lately and does not now: another may lead."""
+        # Again after an answer that was read long after it came.
+        while uptime() - self._last_heartbeat > STALE_SECONDS / 2:
             try:
-                await self._beat(conn)
+                await self._heartbeat(conn)
             except UNAVAILABLE as error:
-                raise ProducerFenced("this relay may have been deposed") from error
+                raise ProducerFenced("another relay may lead by now") from error
 
     async def _publish_until_broken(self, conn: Direct) -> None:
         """Publish until the broker refuses or is another: its fences are gone with what it lost."""
         try:
             life = await self._refill_a_new_broker(conn)
-            await self._beat(conn)  # whoever starts a producer fences all others, and only the leader may
-            still_leads = partial(self._still_leads, conn)
-            producer = RelayProducer(self._settings, service=self._service, still_leads=still_leads)
+            await self._heartbeat(conn)  # whoever starts a producer fences all others, and only the leader may
+            confirm_leadership = partial(self._confirm_leadership, conn)
+            producer = RelayProducer(self._settings, service=self._service, confirm_leadership=confirm_leadership)
             try:
                 await producer.start()
                 await self._publish_while_it_lives(conn, producer, life)
@@ -161,7 +164,7 @@ class Relay:
         """The broker's life now; when the database knew another, what it retained is unpublished again."""
         current = await self._watcher.current()
         async with self._busy:
-            known = await epochs.remembered(conn, "relay")
+            known = await epochs.load_epoch(conn, "relay")
             if known == current:
                 return current
             async with conn.transaction():
@@ -170,7 +173,7 @@ class Relay:
                         "update outbox set published_at = null where published_at is not null", timeout=REFILL_SECONDS
                     )
                     log.warning("the broker is new: publishing retained rows again", rows=rows.split()[-1])
-                await epochs.remember(conn, "relay", current)
+                await epochs.save_epoch(conn, "relay", current)
         return current
 
     async def _drain_gracefully(self, conn: Direct, producer: RelayProducer, *, until: float) -> bool:
@@ -195,7 +198,7 @@ class Relay:
         while burst.rows and not self._ending:
             sending = asyncio.create_task(self._send(producer, burst))
             try:
-                more = self._was_cut(burst.rows) and time.monotonic() < until
+                more = self._may_be_more(burst.rows) and time.monotonic() < until
                 following = await self._fetch(conn, under_way=[*acknowledged, *burst.rows]) if more else []
                 # Postgres takes as long to mark a burst as it takes here to make one.
                 _, prepared = await asyncio.gather(self._mark(conn, acknowledged), burst_of(producer, following))
@@ -225,7 +228,7 @@ class Relay:
             )
         return rows
 
-    def _was_cut(self, rows: Sequence[Row]) -> bool:
+    def _may_be_more(self, rows: Sequence[Row]) -> bool:
         """Whether there may be more of them."""
         if len(rows) == self._settings.relay_batch_size:
             return True
@@ -246,7 +249,7 @@ class Relay:
         """
         sending = asyncio.create_task(producer.publish(burst))
         try:
-            while not (await asyncio.wait([sending], timeout=PATIENCE_SECONDS))[0]:
+            while not (await asyncio.wait([sending], timeout=SLOW_ACKNOWLEDGEMENT_SECONDS))[0]:
                 with suppress(KafkaError, TimeoutError):
                     await self._watcher.current()
             await sending
@@ -254,13 +257,13 @@ class Relay:
             sending.cancel()
 
 
-async def _depose_if_frozen(conn: Direct) -> None:
-    """End the leader's connection when its heart has not beaten for a while: a stopped process keeps its lock for ever.
+async def _terminate_stale_leader(conn: Direct) -> None:
+    """End the leader's connection when it has sent no heartbeat for a while: a stopped process keeps its lock for ever.
 
     It loses lock and marking in one go; what it may still send when it thaws, the next leader's producer fences. One
-    whose statement Postgres is still working on, as a refill's, does not beat meanwhile, and is not frozen.
+    whose statement Postgres is still working on, as a refill's, sends no heartbeat meanwhile, and is not frozen.
     """
-    deposed = await conn.fetchval(
+    terminated = await conn.fetchval(
         """
         select pg_terminate_backend(l.pid)
         from relay_leader r join pg_locks l on l.pid = r.pid join pg_stat_activity a on a.pid = r.pid
@@ -272,5 +275,5 @@ async def _depose_if_frozen(conn: Direct) -> None:
         LOCK,
         STALE_SECONDS,
     )
-    if deposed:
-        log.warning("a frozen relay was deposed")
+    if terminated:
+        log.warning("a frozen relay was terminated: another one takes over")

@@ -40,25 +40,25 @@ def uptime() -> float:
 class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declares no types
     """An idempotent producer behind a fence; starting one fences every earlier one of the same service.
 
-    `still_leads` is awaited before each request and raises a KafkaError that is not retriable once somebody else may
-    lead: it stops a relay that thaws after the broker has forgotten what it was to refuse, and is all there is without
-    `kafka_transactions`.
+    `confirm_leadership` is awaited before each request and raises a KafkaError that is not retriable once somebody else
+    may lead: it stops a relay that thaws after the broker has forgotten what it was to refuse, and is all there is
+    without `kafka_transactions`.
     """
 
-    def __init__(self, settings: Settings, *, service: str, still_leads: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, settings: Settings, *, service: str, confirm_leadership: Callable[[], Awaitable[None]]) -> None:
         options: dict[str, Any] = {
             **settings.kafka_client(), "acks": "all", "request_timeout_ms": int(DELIVERY_SECONDS * 1000),
             "max_batch_size": 950_000, "max_request_size": 1_000_000,
         }  # fmt: skip
         super().__init__(**options, enable_idempotence=settings.kafka_transactions)
-        self._still_leads = still_leads
+        self._confirm_leadership = confirm_leadership
         self._fence: AIOKafkaProducer | None = None
         if settings.kafka_transactions:
             self._fence = AIOKafkaProducer(**options, transactional_id=f"medled-{service}-relay")
             # To Kafka the two are one producer, whose records are numbered through.
             self._fence._txn_manager._sequence_numbers = self._txn_manager._sequence_numbers
         for client in [self.client] if self._fence is None else [self.client, self._fence.client]:
-            client.send = partial(self._send_while_leading, client, client.send)
+            client.send = partial(self._send_as_leader, client, client.send)
         self._fenced: set[TopicPartition] = set()
         self._renewed = uptime()
 
@@ -73,7 +73,7 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
     async def stop(self) -> None:
         """Close both connections; what is not acknowledged by now is given up."""
         for producer in [self] if self._fence is None else [self, self._fence]:
-            await _give_up(producer)
+            await _abort(producer)
             await AIOKafkaProducer.stop(producer)
 
     async def publish(self, burst: Burst) -> None:
@@ -84,7 +84,7 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
             await self._fence.begin_transaction()
             await transmit(self._fence, burst)
             await self._fence.commit_transaction()
-            await self._end_of_all_before(places)
+            await self._wait_for_markers(places)
         else:
             await transmit(self, burst)
 
@@ -112,9 +112,9 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
     async def _mark(self, places: Collection[TopicPartition]) -> None:
         if self._fence is not None:
             await self._transaction_without_records(self._fence, places)
-            await self._end_of_all_before(places)
+            await self._wait_for_markers(places)
 
-    async def _end_of_all_before(self, places: Collection[TopicPartition]) -> None:
+    async def _wait_for_markers(self, places: Collection[TopicPartition]) -> None:
         """Wait until the transaction before has ended in all its partitions, of which these are some.
 
         Kafka answers that it has ended before its markers stand, and lets the next one begin only when they do.
@@ -128,25 +128,25 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
             fence._txn_manager.maybe_add_partition_to_txn(place)
         await fence.commit_transaction()
 
-    async def _send_while_leading(self, client: Any, send: Any, node_id: Any, request: Any, **options: Any) -> Any:
+    async def _send_as_leader(self, client: Any, send: Any, node_id: Any, request: Any, **options: Any) -> Any:
         if isinstance(request, ProduceRequest):
-            await self._look_with_a_connection(client, node_id)
+            await self._confirm_leadership_over_connection(client, node_id)
         return await send(node_id, request, **options)
 
-    async def _look_with_a_connection(self, client: Any, node_id: Any) -> None:
-        """Returns when `still_leads` was asked last and the connection stands: nothing more is awaited before writing.
+    async def _confirm_leadership_over_connection(self, client: Any, node_id: Any) -> None:
+        """Returns when leadership was confirmed last and the connection stands: nothing more is awaited before writing.
 
-        A connection that is made after the look would be one that a relay stopped in between thaws into.
+        A relay that is stopped in between would thaw into a connection that is made after the confirmation.
         """
         looked_with = None
         while looked_with is None or await client._get_conn(node_id) is not looked_with:
             looked_with = await client._get_conn(node_id)
             if looked_with is None:
                 raise NodeNotReadyError(f"no connection to broker {node_id}")
-            await self._still_leads()
+            await self._confirm_leadership()
 
 
-async def _give_up(producer: AIOKafkaProducer) -> None:
+async def _abort(producer: AIOKafkaProducer) -> None:
     """End its sender, and what it was to send. The library's own way waits for all of that to be acknowledged.
 
     In this order: a sender whose batches are given up while it has them under way breaks, since it puts back what it

@@ -9,22 +9,22 @@ from typing import Any
 from shared.clock import Clock
 from shared.events.envelope import UndecodableError, UnknownTypeError
 from shared.messaging import dead_letters, inbox
-from shared.messaging.consumer import PATIENCE, Consumer
-from shared.messaging.dead_letters import Aside, Place
+from shared.messaging.consumer import MAX_TIMEOUTS, Consumer
+from shared.messaging.dead_letters import Owner, SetAside
 from shared.messaging.dispatch import HandlerFailedError, apply
-from shared.messaging.handler import Handler, Received, Refused
+from shared.messaging.handler import Handler, Received, Rejected
 from shared.postgres.failures import is_outage
 from shared.postgres.migrate import as_newer_schema
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import transaction
 
 
-class RefusedError(Exception):
+class EventRejectedError(Exception):
     """A handler refused the event when it was tried again."""
 
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.detail)
-        self.reason = refused.reason
+    def __init__(self, rejected: Rejected) -> None:
+        super().__init__(rejected.detail)
+        self.reason = rejected.reason
 
 
 class HandlerGoneError(LookupError):
@@ -42,17 +42,17 @@ class Retries:
     async def tick(self, limit: int = 200) -> int:
         """Try what is due, at most `limit` records; returns how many. Raises when the database is away."""
         tried = 0
-        while tried < limit and await self._one():
+        while tried < limit and await self._retry_next():
             tried += 1
         return tried
 
-    async def _one(self) -> bool:
-        tried: Aside | None = None
+    async def _retry_next(self) -> bool:
+        tried: SetAside | None = None
         try:
             async with transaction(self._pool) as conn:
-                tried = await dead_letters.claim(conn, self._consumer.service, self._clock.now())
+                tried = await dead_letters.claim_parked(conn, self._consumer.service, self._clock.now())
                 if tried is not None:
-                    await self._try(conn, tried)
+                    await self._retry(conn, tried)
             return tried is not None
         except Exception as error:
             cause = error.__cause__ if isinstance(error, HandlerFailedError) else error
@@ -64,71 +64,71 @@ class Retries:
                 raise newer from None
             failure, was_slow = error, isinstance(cause, TimeoutError)
         async with transaction(self._pool) as conn:
-            if await dead_letters.claim(conn, self._consumer.service, self._clock.now(), only=tried.id):
-                if was_slow and tried.attempts < PATIENCE:
-                    await dead_letters.wait_longer(conn, tried, "it took too long", self._clock.now())
+            if await dead_letters.claim_parked(conn, self._consumer.service, self._clock.now(), only=tried.id):
+                if was_slow and tried.attempts < MAX_TIMEOUTS:
+                    await dead_letters.reschedule(conn, tried, "it took too long", self._clock.now())
                 else:
-                    await self._give_up(conn, tried, *_fault_of(failure))
+                    await self._give_up(conn, tried, *_reason_and_detail(failure))
         return True
 
-    async def _try(self, conn: Connection, aside: Aside) -> None:
-        event = self._consumer.handlers.decode(aside.record)
-        if aside.handler is None:
-            await self._with_all_handlers(conn, aside, event)
-        elif handler := self._consumer.handlers.by_name.get(aside.handler):
-            await self._with_its_handler(conn, aside, handler, event)
+    async def _retry(self, conn: Connection, stored: SetAside) -> None:
+        event = self._consumer.handlers.decode(stored.record)
+        if stored.handler is None:
+            await self._retry_all_handlers(conn, stored, event)
+        elif handler := self._consumer.handlers.by_name.get(stored.handler):
+            await self._retry_handler(conn, stored, handler, event)
         else:
-            raise HandlerGoneError(f"no handler is called {aside.handler} any more")
+            raise HandlerGoneError(f"no handler is called {stored.handler} any more")
 
-    async def _with_its_handler(self, conn: Connection, aside: Aside, handler: Handler, event: Received[Any]) -> None:
+    async def _retry_handler(self, conn: Connection, stored: SetAside, handler: Handler, event: Received[Any]) -> None:
         waits_for = await self._apply(conn, handler, event)
         now = self._clock.now()
         if waits_for is None:
-            await dead_letters.settle(conn, [aside.id])
-        elif aside.expires_at is not None and aside.expires_at <= now:
-            await self._give_up(conn, aside, "parent_never_came", waits_for)
+            await dead_letters.resolve(conn, [stored.id])
+        elif stored.expires_at is not None and stored.expires_at <= now:
+            await self._give_up(conn, stored, "parent_never_came", waits_for)
         else:
-            await dead_letters.wait_longer(conn, aside, waits_for, now)
+            await dead_letters.reschedule(conn, stored, waits_for, now)
 
-    async def _with_all_handlers(self, conn: Connection, aside: Aside, event: Received[Any]) -> None:
+    async def _retry_all_handlers(self, conn: Connection, stored: SetAside, event: Received[Any]) -> None:
         """For a record that no single handler was blamed for; from here on it waits for each of them alone."""
         for handler in self._consumer.handlers.by_type[event.type]:
             admitted = await inbox.admit(conn, handler, [event], however_old=True)
-            if admitted.refused:
-                raise RefusedError(admitted.refused[0])
+            if admitted.rejected:
+                raise EventRejectedError(admitted.rejected[0])
             if not admitted.fresh:
                 continue  # it has had it
             waits_for = await self._apply(conn, handler, event)
             if waits_for is not None:
                 await inbox.mark(conn, handler.name, [event.id], "parked")
                 await dead_letters.park(
-                    conn, aside.record, Place(self._consumer.service, self._consumer.epoch, handler.name, event.id),
+                    conn, stored.record, Owner(self._consumer.service, self._consumer.epoch, handler.name, event.id),
                     waiting_for=waits_for, now=self._clock.now(), timeout=self._consumer.park_timeout,
                 )  # fmt: skip
-        await dead_letters.settle(conn, [aside.id])
+        await dead_letters.resolve(conn, [stored.id])
 
     async def _apply(self, conn: Connection, handler: Handler, event: Received[Any]) -> str | None:
         """What it still has to wait for; None when it is handled."""
-        if await inbox.is_overtaken(conn, handler, event):
+        if await inbox.is_superseded(conn, handler, event):
             await inbox.mark(conn, handler.name, [event.id], "superseded")
             return None
         for answer in await apply(conn, handler, [event], self._clock.now()):
-            if isinstance(answer, Refused):
-                raise RefusedError(answer)
+            if isinstance(answer, Rejected):
+                raise EventRejectedError(answer)
             return answer.waiting_for
         await inbox.mark(conn, handler.name, [event.id], "applied")
         return None
 
-    async def _give_up(self, conn: Connection, aside: Aside, reason: str, detail: str) -> None:
-        if aside.handler and aside.event_id:
-            await inbox.mark(conn, aside.handler, [aside.event_id], "dead")
-        place = Place(self._consumer.service, self._consumer.epoch, aside.handler, aside.event_id)
-        await dead_letters.give_up(conn, aside, place, reason=reason, detail=detail, now=self._clock.now())
+    async def _give_up(self, conn: Connection, stored: SetAside, reason: str, detail: str) -> None:
+        if stored.handler and stored.event_id:
+            await inbox.mark(conn, stored.handler, [stored.event_id], "dead")
+        owner = Owner(self._consumer.service, self._consumer.epoch, stored.handler, stored.event_id)
+        await dead_letters.give_up(conn, stored, owner, reason=reason, detail=detail, now=self._clock.now())
 
 
-def _fault_of(failure: Exception) -> tuple[str, str]:
+def _reason_and_detail(failure: Exception) -> tuple[str, str]:
     """The reason and the detail of a dead letter."""
-    if isinstance(failure, UndecodableError | RefusedError):
+    if isinstance(failure, UndecodableError | EventRejectedError):
         return failure.reason, str(failure)
     if isinstance(failure, HandlerFailedError):
         return "handler_failed", failure.detail

@@ -22,11 +22,11 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from shared.messaging import epoch as epochs
-from shared.messaging.consumer import AHEAD, Consumer
+from shared.messaging.consumer import BATCHES_PER_FETCH, Consumer
 from shared.messaging.handler import Record
-from shared.messaging.history import register, take_over
+from shared.messaging.history import register_handlers, take_over_partitions
 from shared.messaging.offsets import applied_offsets
-from shared.messaging.tolerant_fetch import is_fault_of_a_record, read_warily
+from shared.messaging.tolerant_fetch import is_fault_of_a_record, read_tolerantly
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import Pool
 from shared.postgres.transaction import transaction
@@ -59,7 +59,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._progress = time.monotonic()
         self._behind_since: float | None = None  # records wait and nothing moves
         self._settled = False  # a member of the group, since its last rebalance ended
-        self._wary = False  # the subscriber before this one met a record that cannot be read: find it
+        self._tolerant = False  # the subscriber before this one met a record that cannot be read: find it
 
     @property
     def ready(self) -> bool:
@@ -107,7 +107,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Make our handlers known before the first of them is given anything."""
         it = self._consumer
         async with transaction(self._pool) as conn:
-            it.handlers.begins = await register(conn, it.service, it.generation, it.handlers.all)
+            it.handlers.begins = await register_handlers(conn, it.service, it.generation, it.handlers.all)
 
     async def _adopt_epoch(self) -> None:
         """Find out which life of the broker this is. Offsets belong to a life; in a new one all is read again."""
@@ -116,9 +116,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             return
         async with self._idle:
             async with transaction(self._pool) as conn:
-                known = await epochs.remembered(conn, "consumer")
+                known = await epochs.load_epoch(conn, "consumer")
                 if known != current:
-                    await epochs.remember(conn, "consumer", current)
+                    await epochs.save_epoch(conn, "consumer", current)
             self._consumer.epoch = current
         if known not in (None, current):
             log.warning("the broker is new: reading it from its beginning")
@@ -130,12 +130,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         )  # fmt: skip
         subscriber = broker.subscriber(
             *self._consumer.topics, group_id=f"medled.{self._consumer.service}", batch=True,
-            max_records=self._settings.batch_size * AHEAD, fetch_min_bytes=FETCH_BYTES,
+            max_records=self._settings.batch_size * BATCHES_PER_FETCH, fetch_min_bytes=FETCH_BYTES,
             fetch_max_bytes=FETCH_MOST_BYTES, auto_offset_reset="earliest", ack_policy=AckPolicy.MANUAL, listener=self,
             session_timeout_ms=SESSION_MILLISECONDS, heartbeat_interval_ms=SESSION_MILLISECONDS // 5,
             max_poll_interval_ms=300_000,
         )  # fmt: skip
-        subscriber(self._on_batch, parser=_as_it_came, decoder=_untouched)
+        subscriber(self._on_batch, parser=_raw_message, decoder=_raw_body)
         subscriber.get_msg = self._fetch  # type: ignore[assignment,method-assign]
         self._failed.clear()
         self._uncommitted.clear()
@@ -165,17 +165,17 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
         """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
-        most = self._settings.batch_size * AHEAD
+        most = self._settings.batch_size * BATCHES_PER_FETCH
         try:
-            if self._wary:
-                taken, self._wary = await read_warily(client, sorted(client.assignment()), most)
+            if self._tolerant:
+                taken, self._tolerant = await read_tolerantly(client, sorted(client.assignment()), most)
                 return tuple(taken)
             fetched = await client.getmany(timeout_ms=FETCH_MILLISECONDS, max_records=most)
         except Exception as error:
             # It may have forgotten what it took from other partitions. FastStream would only call it again.
-            self._wary = self._wary or is_fault_of_a_record(error)
+            self._tolerant = self._tolerant or is_fault_of_a_record(error)
             self._failed.set()
-            log.warning("reading failed: subscribing anew", error=type(error).__name__, one_by_one=self._wary)
+            log.warning("reading failed: subscribing anew", error=type(error).__name__, one_by_one=self._tolerant)
             raise
         return tuple(chain.from_iterable(fetched.values()))
 
@@ -188,7 +188,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             if self._failed.is_set():
                 return
             try:
-                mine = await self._still_ours(records)
+                mine = await self._still_assigned(records)
                 if not mine:
                     return
                 await self._consumer.handle(mine)
@@ -202,7 +202,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 self._uncommitted[TopicPartition(record.topic, record.partition)] = record.offset + 1
             self._progress = time.monotonic()
 
-    async def _still_ours(self, records: Sequence[Record]) -> list[Record]:
+    async def _still_assigned(self, records: Sequence[Record]) -> list[Record]:
         """Without partitions that were taken away, or set to another offset, after this batch was fetched.
 
         The latter happens at an assignment: aiokafka may fetch from Kafka's committed offset before we have said where
@@ -273,7 +273,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 async with transaction(self._pool) as conn:
                     it = self._consumer
                     places = [(place.topic, place.partition) for place in assigned]
-                    lacking = await take_over(conn, it.service, it.generation, it.epoch, it.handlers.pairs, places)
+                    lacking = await take_over_partitions(
+                        conn, it.service, it.generation, it.epoch, it.handlers.pairs, places
+                    )
                     handled = await applied_offsets(conn, it.service, it.epoch)
             except BaseException:
                 self._failed.set()  # aiokafka would go on from elsewhere
@@ -286,12 +288,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._settled = True
 
 
-async def _as_it_came(message: tuple[ConsumerRecord[bytes, bytes], ...]) -> StreamMessage[Any]:
+async def _raw_message(message: tuple[ConsumerRecord[bytes, bytes], ...]) -> StreamMessage[Any]:
     """The batch, not looked into: FastStream's own parser fails on null and non-UTF-8 headers and loses the record."""
     return StreamMessage(raw_message=message, body=b"")
 
 
-async def _untouched(message: StreamMessage[Any]) -> StreamMessage[Any]:
+async def _raw_body(message: StreamMessage[Any]) -> StreamMessage[Any]:
     return message
 
 

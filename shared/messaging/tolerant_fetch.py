@@ -56,7 +56,7 @@ async def read_one_by_one(
     return taken, False
 
 
-async def read_warily(
+async def read_tolerantly(
     client: AIOKafkaConsumer, places: Collection[TopicPartition], most: int
 ) -> tuple[list[Record], bool]:
     """At most `most` records, one partition after the other, up to the first that cannot be read.
@@ -71,7 +71,7 @@ async def read_warily(
         if found or len(taken) == most:
             return taken, True
         wait = _WAIT_MILLISECONDS
-    return taken, bool(await behind(client, places))
+    return taken, bool(await partitions_behind(client, places))
 
 
 async def read_all(client: AIOKafkaConsumer, places: Collection[TopicPartition], timeout_ms: int) -> list[Record]:
@@ -87,11 +87,11 @@ async def read_all(client: AIOKafkaConsumer, places: Collection[TopicPartition],
             raise
         for place, offset in before.items():
             client.seek(place, offset)
-        return (await read_warily(client, places, _AT_A_TIME))[0]
+        return (await read_tolerantly(client, places, _AT_A_TIME))[0]
     return list(chain.from_iterable(fetched.values()))
 
 
-async def behind(
+async def partitions_behind(
     client: AIOKafkaConsumer, places: Collection[TopicPartition], ends: Mapping[TopicPartition, int] | None = None
 ) -> list[TopicPartition]:
     """Those of these partitions in which there is more to read, as far as their ends or the last fetch tell.

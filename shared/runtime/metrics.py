@@ -74,7 +74,7 @@ class Gauges:
                 group by states.state
                 """
             )
-            lacking = await self._catch_up.lacking(conn)
+            lacking = await self._catch_up.lags(conn)
             dead = await conn.fetch("select reason, count(*) from set_aside where state = 'dead' group by reason")
         self._waiting.set(backlog["waiting"])
         self._oldest.set(backlog["oldest_seconds"])

@@ -149,7 +149,7 @@ class Worker:
             "lag": await self.subscription.lag_or_none(),
             "topics": len(self.consumer.topics),
         }
-        report["consumer"]["catching_up"] = await self.catch_up.lacking_or_none()
+        report["consumer"]["catching_up"] = await self.catch_up.lags_or_none()
         report["relay"] = {"leading": self.relay.leading, "published": self.relay.published}
         at_work = self.subscription.ready or not self.consumer.topics
         if not (report["broker"]["reachable"] and at_work):

@@ -22,7 +22,7 @@ from shared.events.contract.schema import example_of
 from shared.events.envelope import MOST_FACTS, Header
 from shared.ids import new_id
 from shared.messaging.handler import Record
-from shared.messaging.inbox import LONGEST_STEP
+from shared.messaging.inbox import MAX_SEQUENCE_STEP
 from shared.postgres.pool import Pool
 from tests.shared.records import raw_record, record_of
 from tests.support.databases import Databases
@@ -157,7 +157,7 @@ async def test_a_tombstone_under_a_wrong_key_or_on_another_topic_takes_nobody_aw
             like(gone, ce_subject=b"everybody"),
             like(gone, key=b"every one", ce_subject=b"every one"),
             like(gone, ce_source=b"/medled/portal"),
-            like(gone, ce_sequence=str(2 + LONGEST_STEP).encode()),
+            like(gone, ce_sequence=str(2 + MAX_SEQUENCE_STEP).encode()),
         )
     held = await holds(at.pool)
     assert [held[table] for table in ("people", "units", "access")] == [1, 1, 1]
@@ -173,7 +173,7 @@ async def test_a_state_far_ahead_blocks_nothing_that_is_true(services: dict[str,
     person = somebody(new_id())
     forged = person.model_copy(update={"email": "thief@example.net"})
     await at.handle(record_of(person))
-    for sequence in (2**63 - 1, MOST_FACTS, LONGEST_STEP + 2):
+    for sequence in (2**63 - 1, MOST_FACTS, MAX_SEQUENCE_STEP + 2):
         await at.handle(record_of(forged, sequence=sequence))
     await at.replay()
     await at.handle(record_of(person.model_copy(update={"email": "new@example.org"}), sequence=2))

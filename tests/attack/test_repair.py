@@ -17,7 +17,7 @@ from shared.events.envelope import MOST_FACTS
 from shared.ids import new_id
 from shared.messaging import outbox
 from shared.messaging.handler import Record
-from shared.messaging.inbox import LONGEST_STEP
+from shared.messaging.inbox import MAX_SEQUENCE_STEP
 from shared.postgres.transaction import transaction
 from tests.shared.records import record_of
 from tests.support.commands import describe_stack, medled
@@ -106,7 +106,7 @@ async def house(database: Databases, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-@pytest.mark.parametrize("poison", [2**63 - 1, MOST_FACTS, 2 * LONGEST_STEP, 40])
+@pytest.mark.parametrize("poison", [2**63 - 1, MOST_FACTS, 2 * MAX_SEQUENCE_STEP, 40])
 async def test_a_person_poisoned_on_0_1_0_is_repaired_and_true_changes_arrive_again(house: House, poison: int) -> None:
     await house.poison(poison)
     await house.tell_person(email="true@example.org")
@@ -152,11 +152,11 @@ async def test_the_doctor_tells_of_what_is_held_back_and_of_records_that_somebod
 
 
 async def test_a_state_forged_within_a_step_is_outranked_also_for_who_has_not_taken_it(house: House) -> None:
-    await house.services["portal"].handle(await house.forged(1 + LONGEST_STEP))
+    await house.services["portal"].handle(await house.forged(1 + MAX_SEQUENCE_STEP))
     await house.tell_person(email="true@example.org")
     assert await house.emails() == {"true@example.org", "thief@example.net"}
     said = (await house.repair("people", "anna")).stdout
-    assert f"Announced again as it is, as {LONGEST_STEP + 2}" in said
+    assert f"Announced again as it is, as {MAX_SEQUENCE_STEP + 2}" in said
     await house.spread()
     assert await house.emails() == {"true@example.org"}
     for service in COPIES:

@@ -25,10 +25,10 @@ async def databases(database: Databases, tmp_path: Path) -> dict[str, str]:
     for service, dsn in dsns.items():
         it = Handlers(service, find_service(service).handlers)
         conn = await asyncpg.connect(dsn)
-        await history.register(conn, service, it.generation, it.all)
+        await history.register_handlers(conn, service, it.generation, it.all)
         await conn.execute("insert into broker_epoch values ('consumer', $1)", LIFE)
         await conn.execute("insert into inbox_offsets values ($1, $2, 'medled.enrolment.v1', 0, 10)", service, LIFE)
-        await history.take_over(conn, service, it.generation, LIFE, it.pairs, [("medled.enrolment.v1", 0)])
+        await history.take_over_partitions(conn, service, it.generation, LIFE, it.pairs, [("medled.enrolment.v1", 0)])
         await conn.execute("update handler_catch_up set next_offset = until_offset")
         await conn.close()
     describe_stack(tmp_path, dsns)

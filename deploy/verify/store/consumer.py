@@ -96,7 +96,7 @@ async def outcomes(
         with aside as (
             select handler, event_id, bool_or(state = 'parked') as parked from set_aside
             where consumer = $1 and handler is not null and event_id is not null group by 1, 2
-        ), buried as (
+        ), dead as (
             select partition, "offset" from set_aside
             where consumer = $1 and epoch = $2 and topic = $3 and handler is null
         ), reached as (
@@ -124,7 +124,7 @@ async def outcomes(
             join takers h on h.type = e.type
             left join inbox i on i.event_id = e.id and i.handler = h.handler
             left join aside a on a.event_id = e.id and a.handler = h.handler
-            left join buried b on b.partition = e.partition and b."offset" = e."offset"
+            left join dead b on b.partition = e.partition and b."offset" = e."offset"
             left join reached r on r.partition = e.partition and r.handler = h.handler and r.type = h.type
             left join lacking c on c.partition = e.partition and c.handler = h.handler and c.type = h.type
                 and e."offset" >= c.next_offset and e."offset" < c.until_offset

@@ -90,7 +90,7 @@ def handlers() -> list[Handler]:
             events=(PersonManagerChanged,),
             apply=tell_new_approver,
             mode="every_fact",
-            once="whoever was asked to approve would be asked again",
+            no_replay="whoever was asked to approve would be asked again",
         ),
     ]
 

@@ -286,7 +286,7 @@ def handlers() -> list[Handler]:
             events=(PersonState,),
             apply=_bound(RoundHandlers.follow_people),
             mode="latest_state",
-            once="rounds rest on since when their people are known, which is the moment of each event",
+            no_replay="rounds rest on since when their people are known, which is the moment of each event",
         ),
     ]
 

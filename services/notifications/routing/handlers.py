@@ -21,7 +21,7 @@ from shared.events import (
 )
 from shared.events.vocabulary import CONFLICT
 from shared.ids import new_id
-from shared.messaging.handler import Answer, Apply, Handler, Parked, Received, Refused
+from shared.messaging.handler import Apply, Handler, Parked, Received, Rejected, Unapplied
 from shared.observability.tracing import traceparent_of
 from shared.postgres.pool import Connection
 from shared.runtime.declaration import NeedsSettings
@@ -37,7 +37,7 @@ _EVERY = timedelta(days=1)
 def queue_mail(message_id_domain: str, kinds: Sequence[Kind] = EVERY) -> Apply:
     """`message_id_domain` is what follows the @ of every Message-ID."""
 
-    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Unapplied]:
         refused = await _contradicting(conn, events, now)
         gone = {answer.event_id for answer in refused}
         events = [event for event in events if event.id not in gone]
@@ -75,7 +75,7 @@ def handlers() -> list[Handler]:
             "every_fact",
             effect="messages.caused_by/kind/recipient_id",
             begins="now",  # whatever it is to take besides, nobody wants mail about what happened years ago
-            once="mail that was sent would be sent again",
+            no_replay="mail that was sent would be sent again",
         ),
     ]
 
@@ -101,7 +101,7 @@ async def _keep_titles(conn: Connection, events: Sequence[Received[Any]], now: d
         await store.keep_cohorts(conn, cohorts)
 
 
-async def _contradicting(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Refused]:
+async def _contradicting(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Rejected]:
     """What says of an invitation something else than the event that issued it.
 
     That event is remembered before anything else, so also while it waits for a person who is not known yet.
@@ -119,14 +119,14 @@ async def _contradicting(conn: Connection, events: Sequence[Received[Any]], now:
             now=now,
         )
     refused = [
-        Refused(event.id, CONFLICT, "another event issued this invitation before")
+        Rejected(event.id, CONFLICT, "another event issued this invitation before")
         for event in issuing
         if known[event.data.invitation_id][0] != event.id
     ]
     if revoking:
         known |= await store.issued(conn, [event.data.invitation_id for event in revoking])
     return refused + [
-        Refused(event.id, CONFLICT, "the invitation is one to another round")
+        Rejected(event.id, CONFLICT, "the invitation is one to another round")
         for event in revoking
         if known.get(event.data.invitation_id, (None, None))[1] not in (None, event.data.round_id)
     ]

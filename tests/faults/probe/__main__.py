@@ -23,7 +23,7 @@ SERVICE = os.environ["PROBE_SERVICE"]
 class Probe(DeclaredService[Settings]):
     def create_worker(self, settings: Settings, pool: Pool) -> Worker:
         if os.environ.get("PROBE_HASTE"):
-            relay.BEAT_SECONDS, relay.STALE_SECONDS = 0.5, 2.5
+            relay.HEARTBEAT_SECONDS, relay.STALE_SECONDS = 0.5, 2.5
             epoch.CHECK_SECONDS = 1.0
             subscription.SESSION_MILLISECONDS = 3000
         worker = super().create_worker(settings, pool)

@@ -79,22 +79,22 @@ class MarksBeforeAcknowledgement(Relay):
 class FreezesWithABurstInHand(RelayProducer):
     """Stopped when it has just seen that it leads, and is about to write to its connection."""
 
-    async def _look_with_a_connection(self, client: Any, node_id: Any) -> None:
-        await super()._look_with_a_connection(client, node_id)
+    async def _confirm_leadership_over_connection(self, client: Any, node_id: Any) -> None:
+        await super()._confirm_leadership_over_connection(client, node_id)
         _freeze_when_told()
 
 
 class ReadsAnAnswerLate(Relay):
     """Stopped when Postgres has answered that it leads, and before it reads the answer."""
 
-    async def _still_leads(self, conn: Direct) -> None:
+    async def _confirm_leadership(self, conn: Direct) -> None:
         if Path(os.environ[MARK] + FREEZE).exists():
-            self._beaten = 0.0  # as when the beats before it were slow
-        await super()._still_leads(conn)
+            self._last_heartbeat = 0.0  # as when the beats before it were slow
+        await super()._confirm_leadership(conn)
 
-    async def _beat(self, conn: Direct) -> None:
-        asks = not self._beaten
-        await super()._beat(conn)
+    async def _heartbeat(self, conn: Direct) -> None:
+        asks = not self._last_heartbeat
+        await super()._heartbeat(conn)
         if asks:
             _freeze_when_told()
             await asyncio.sleep(0.1)  # what else came meanwhile is read too: that the broker has closed
@@ -111,11 +111,11 @@ class FreezesAndHasNoFence(FreezesWithABurstInHand):
 class FreezesAndNeverAsks(FreezesWithABurstInHand):
     """Wrong: sends again whatever has become of its leadership."""
 
-    async def _still_leads_or_not(self) -> None:
+    async def _confirm_or_not(self) -> None:
         return
 
     async def start(self) -> None:
-        self._still_leads = self._still_leads_or_not
+        self._confirm_leadership = self._confirm_or_not
         await super().start()
 
 

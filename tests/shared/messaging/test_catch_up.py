@@ -219,10 +219,10 @@ async def test_a_replay_makes_a_projection_anew_from_the_newest_while_it_is_read
         await until(right)
         await pool.execute("update seen set told = gen_random_uuid()")
         async with transaction(pool) as conn:
-            life = await epoch.remembered(conn, "consumer")
+            life = await epoch.load_epoch(conn, "consumer")
             assert life is not None
-            assert await history.replay(conn, "portal", life, state) > 0
-            assert [each.again for each in await history.lacking(conn, "portal", life, [state])] == [True]
+            assert await history.begin_replay(conn, "portal", life, state) > 0
+            assert [each.again for each in await history.handler_lags(conn, "portal", life, [state])] == [True]
         await until(right)
         assert (await house.verify(FIRST, state)).clean
         assert await pool.fetchval("select count(*) from seen") == 12

@@ -15,10 +15,10 @@ from shared.events import AccessState, EnrolmentDeclined, EnrolmentRequested, Pr
 from shared.events.envelope import MOST_FACTS
 from shared.ids import new_id
 from shared.messaging.consumer import BATCH_BYTES, Consumer
-from shared.messaging.dead_letters import Place, bury
+from shared.messaging.dead_letters import Owner, dead_letter
 from shared.messaging.dispatch import Handlers
-from shared.messaging.handler import Answer, Handler, Parked, Received, Record, Refused
-from shared.messaging.inbox import LONGEST_STEP, forget_before
+from shared.messaging.handler import Handler, Parked, Received, Record, Rejected, Unapplied
+from shared.messaging.inbox import MAX_SEQUENCE_STEP, forget_before
 from shared.messaging.offsets import applied_offsets
 from shared.messaging.outbox import MAX_PAYLOAD_BYTES
 from shared.messaging.retries import Retries
@@ -269,7 +269,7 @@ async def test_a_parked_record_that_times_out_once_is_tried_again_later(pool: Po
     known: set[str] = set()
     slow = True
 
-    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Answer]:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> Sequence[Unapplied]:
         if slow and known:
             await conn.execute("select pg_sleep(5)", timeout=0.02)
         return list(await waiting(known).apply(conn, events, now) or ())
@@ -416,8 +416,8 @@ async def test_a_state_that_no_producer_comes_to_is_refused_and_blocks_nothing_t
     unit = UnitState(unit_id=new_id(), name="Care North")
     await it.handle([record_of(unit, sequence=1)])
     await it.handle([record_of(unit, sequence=2**63 - 1), record_of(unit, sequence=2)])
-    await it.handle([record_of(unit, sequence=2 + LONGEST_STEP + 1)])
-    await it.handle([record_of(unit, sequence=3), record_of(unit, sequence=3 + LONGEST_STEP + 2)])
+    await it.handle([record_of(unit, sequence=2 + MAX_SEQUENCE_STEP + 1)])
+    await it.handle([record_of(unit, sequence=3), record_of(unit, sequence=3 + MAX_SEQUENCE_STEP + 2)])
     assert applied == [1, 2, 3]
     assert await reasons(pool) == [("sequence_jump", None), *[("sequence_jump", "test.keep")] * 2]
     outcomes = await pool.fetch("select outcome, count(*) as n from inbox group by 1 order by 1")
@@ -430,11 +430,13 @@ async def test_whoever_comes_late_or_was_away_for_long_takes_the_newest_state_as
     applied: list[int] = []
     it = consumer(pool, clock, keeping(applied))
     unit, other = (UnitState(unit_id=new_id(), name="Care North") for _ in range(2))
-    await it.handle([record_of(unit, sequence=MOST_FACTS - LONGEST_STEP)])  # the first there is, of a compacted topic
+    await it.handle(
+        [record_of(unit, sequence=MOST_FACTS - MAX_SEQUENCE_STEP)]
+    )  # the first there is, of a compacted topic
     await it.handle([record_of(unit, sequence=MOST_FACTS)])  # what lay between is compacted away
-    long_way = [record_of(other, sequence=n) for n in range(1, 4 * LONGEST_STEP, LONGEST_STEP)]
+    long_way = [record_of(other, sequence=n) for n in range(1, 4 * MAX_SEQUENCE_STEP, MAX_SEQUENCE_STEP)]
     await it.handle(long_way)  # nothing is, and each is a step from the one before
-    assert applied == [MOST_FACTS - LONGEST_STEP, MOST_FACTS, 3 * LONGEST_STEP + 1]
+    assert applied == [MOST_FACTS - MAX_SEQUENCE_STEP, MOST_FACTS, 3 * MAX_SEQUENCE_STEP + 1]
     assert await reasons(pool) == []
 
 
@@ -442,7 +444,7 @@ async def test_a_replayed_jump_is_refused_until_others_have_come_up_to_it(pool: 
     applied: list[int] = []
     it = consumer(pool, clock, keeping(applied))
     unit = UnitState(unit_id=new_id(), name="Care North")
-    far = LONGEST_STEP + 2
+    far = MAX_SEQUENCE_STEP + 2
     await it.handle([record_of(unit, sequence=1)])
     await it.handle([record_of(unit, sequence=far)])
     await replay(pool, clock)
@@ -459,9 +461,9 @@ async def test_a_replayed_jump_is_refused_until_others_have_come_up_to_it(pool: 
 async def test_what_a_handler_refuses_is_a_dead_letter_at_once_and_again_when_it_is_replayed(
     pool: Pool, clock: Hands
 ) -> None:
-    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Refused]:
+    async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Rejected]:
         await counting().apply(conn, [event for event in events if event.data.cohort_id != UNLUCKY], now)
-        return [Refused(e.id, "conflict", "an unlucky cohort") for e in events if e.data.cohort_id == UNLUCKY]
+        return [Rejected(e.id, "conflict", "an unlucky cohort") for e in events if e.data.cohort_id == UNLUCKY]
 
     good, bad = record_of(requested()), record_of(unlucky())
     it = consumer(pool, clock, Handler("test.count", (EnrolmentRequested,), apply, "every_fact"))
@@ -628,9 +630,9 @@ async def test_a_replayed_record_that_no_handler_was_blamed_for_may_wait_for_its
     orphan = requested()
     it = consumer(pool, clock, waiting(known), counting("test.other"))
     record = record_of(orphan)
-    place = Place("portal", it.epoch)
+    place = Owner("portal", it.epoch)
     async with pool.acquire() as conn:
-        await bury(conn, record, place, reason="handler_failed", detail="", attempts=1, now=clock.now())
+        await dead_letter(conn, record, place, reason="handler_failed", detail="", attempts=1, now=clock.now())
     await replay(pool, clock)
     assert await Retries(pool, clock, it).tick() == 1
     assert (await effects(pool), await effects(pool, "test.other")) == ([], [orphan.subject])

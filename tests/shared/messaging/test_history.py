@@ -47,13 +47,13 @@ class Version:
     async def takes_over(self, epoch: UUID = LIFE) -> list[tuple[str, int, int]]:
         """What it finds lacking: handler, from and up to which offset of the first partition."""
         it = self.handlers
-        self.begins = await history.register(self.conn, self.service, it.generation, it.all)
+        self.begins = await history.register_handlers(self.conn, self.service, it.generation, it.all)
         places = [*(await applied_offsets(self.conn, self.service, epoch)), (TOPIC, 0)]
-        await history.take_over(self.conn, self.service, it.generation, epoch, it.pairs, set(places))
+        await history.take_over_partitions(self.conn, self.service, it.generation, epoch, it.pairs, set(places))
         return [(each.handler, each.next_offset, each.until_offset) for each in await self.lacks(epoch)]
 
     async def lacks(self, epoch: UUID = LIFE) -> list[Range]:
-        return await history.to_catch_up(self.conn, self.service, epoch, self.handlers.pairs)
+        return await history.pending_ranges(self.conn, self.service, epoch, self.handlers.pairs)
 
     async def reads_to(self, offset: int) -> None:
         record = replace(record_of(requested()), offset=offset - 1)
@@ -77,7 +77,7 @@ async def test_each_handler_is_owed_what_was_read_without_it_and_no_more(conn: C
     assert await old.takes_over() == []
     await old.reads_to(20)
     assert await new.takes_over() == [("test.two", 0, 20)], "what it still lacked, and what the old one read since"
-    await history.advance(conn, "portal", LIFE, [(each, each.until_offset) for each in await new.lacks()])
+    await history.advance_ranges(conn, "portal", LIFE, [(each, each.until_offset) for each in await new.lacks()])
     assert await new.takes_over() == []
     await old.reads_to(30)
     assert await new.takes_over() == [("test.two", 20, 30)]
@@ -106,8 +106,8 @@ async def test_progress_is_only_noted_on_the_range_that_was_read(conn: Connectio
     await old.reads_to(10)
     await new.takes_over()
     [before] = await new.lacks()
-    await history.replay(conn, "portal", LIFE, TWO)  # somebody sets it anew meanwhile
-    await history.advance(conn, "portal", LIFE, [(before, 8)])
+    await history.begin_replay(conn, "portal", LIFE, TWO)  # somebody sets it anew meanwhile
+    await history.advance_ranges(conn, "portal", LIFE, [(before, 8)])
     assert [(each.next_offset, each.again) for each in await new.lacks()] == [(0, True)]
 
 
@@ -124,10 +124,10 @@ async def test_now_is_when_the_database_came_into_being_for_a_service_that_has_r
     assert later.begins["test.two", EnrolmentRequested.type] >= int(before.timestamp() * 1000)
     taken = later.handlers
     taken.begins = later.begins
-    assert [each.name for each in taken.takers(EnrolmentRequested.type, int(before.timestamp() * 1000) - 5)] == [
+    assert [each.name for each in taken.handlers_for(EnrolmentRequested.type, int(before.timestamp() * 1000) - 5)] == [
         "test.one"
     ]
-    assert len(taken.takers(EnrolmentRequested.type, int(before.timestamp() * 1000) + 60_000)) == 2
+    assert len(taken.handlers_for(EnrolmentRequested.type, int(before.timestamp() * 1000) + 60_000)) == 2
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -11,7 +11,7 @@ from shared.events import UnitState
 from shared.ids import new_id
 from shared.messaging import outbox, relay
 from shared.messaging.record_batches import Burst, Row
-from shared.messaging.relay import LOCK, Relay, _depose_if_frozen
+from shared.messaging.relay import LOCK, Relay, _terminate_stale_leader
 from shared.postgres.pool import connect, create_pool
 from shared.postgres.transaction import transaction
 from shared.settings import Settings
@@ -138,10 +138,10 @@ async def test_a_leader_that_waits_for_postgres_is_not_deposed_and_one_that_does
     await leader.execute("insert into relay_leader values (true, pg_backend_pid(), 1, now() - interval '1 minute')")
     working = asyncio.create_task(leader.execute("select pg_sleep(2)"))
     await asyncio.sleep(0.5)
-    await _depose_if_frozen(rival)
+    await _terminate_stale_leader(rival)
     await working
     assert not leader.is_closed()
-    await _depose_if_frozen(rival)
+    await _terminate_stale_leader(rival)
     async with asyncio.timeout(10):
         while not leader.is_closed():
             await asyncio.sleep(0.05)

@@ -33,8 +33,8 @@ async def producers(kafka: str) -> AsyncIterator[Any]:
     service = f"test-{new_id()}"
     async with AsyncExitStack() as stack:
 
-        async def started(still_leads: Callable[[], Awaitable[None]] = leads) -> RelayProducer:
-            producer = RelayProducer(settings, service=service, still_leads=still_leads)
+        async def started(confirm_leadership: Callable[[], Awaitable[None]] = leads) -> RelayProducer:
+            producer = RelayProducer(settings, service=service, confirm_leadership=confirm_leadership)
             stack.push_async_callback(producer.stop)
             await producer.start()
             return producer

@@ -17,7 +17,7 @@ from shared.clock import Clock
 from shared.events import EnrolmentRequested
 from shared.messaging.consumer import Consumer
 from shared.messaging.subscription import Subscription
-from shared.messaging.tolerant_fetch import HEADER, behind, read_one_by_one
+from shared.messaging.tolerant_fetch import HEADER, partitions_behind, read_one_by_one
 from shared.postgres.pool import create_pool
 from shared.settings import Settings
 from tests.support.backbone import publish, requested
@@ -82,7 +82,7 @@ async def test_of_a_batch_at_fault_the_rest_is_one_record_without_content_and_th
         )  # fmt: skip
         records, found = await read_one_by_one(client, place, 100, 2000)
         assert ([record.value for record in records], found) == ([b"next"], False)
-        assert await behind(client, [place]) == []
+        assert await partitions_behind(client, [place]) == []
 
 
 @pytest.mark.kafka
@@ -105,7 +105,7 @@ async def test_a_worker_that_holds_one_partition_finds_the_record_and_is_wary_no
         [record] = await it._fetch(client)
         assert record.headers[0][0] == HEADER
         assert await it._fetch(client) == ()
-        assert not it._wary
+        assert not it._tolerant
     await pool.close()
 
 
@@ -119,7 +119,7 @@ async def test_whatever_reading_fails_at_nothing_more_is_taken_from_that_client(
     pool = await create_pool(settings, name="test")
     consumer = Consumer(pool, Clock(None), service="portal", handlers=[], park_timeout=timedelta(hours=1))
     it = Subscription(settings, pool, consumer)
-    it._wary = wary
+    it._tolerant = wary
 
     async def refuse(*_: object, **__: object) -> None:
         raise TopicAuthorizationFailedError
@@ -129,7 +129,7 @@ async def test_whatever_reading_fails_at_nothing_more_is_taken_from_that_client(
         with pytest.raises(TopicAuthorizationFailedError):
             await it._fetch(client)
     assert it._failed.is_set()
-    assert it._wary is wary
+    assert it._tolerant is wary
     await pool.close()
 
 

@@ -16,7 +16,7 @@ from shared.events import EnrolmentRequested
 from shared.events.vocabulary import REASONS
 from shared.http.app import Api, create_app
 from shared.messaging import outbox
-from shared.messaging.dead_letters import Place, bury
+from shared.messaging.dead_letters import Owner, dead_letter
 from shared.observability import telemetry
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.transaction import transaction
@@ -71,8 +71,8 @@ async def test_backlog_dead_letters_and_leadership_can_be_watched(
         await outbox.add(conn, *[requested() for _ in range(3)], now=datetime.now(UTC))
         for number in range(2):
             record = raw_record(EnrolmentRequested.topic, b"k", bytes([number]), [])
-            await bury(
-                conn, record, Place("portal", worker.consumer.epoch), reason="undecodable", detail="", attempts=1,
+            await dead_letter(
+                conn, record, Owner("portal", worker.consumer.epoch), reason="undecodable", detail="", attempts=1,
                 now=datetime.now(UTC),
             )  # fmt: skip
         await conn.execute("update outbox set created_at = created_at - $1::interval", timedelta(minutes=5))

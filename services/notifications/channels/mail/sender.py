@@ -305,7 +305,7 @@ def _cause(done: _Done) -> outbox.Cause:
     if not mail.attempt.kind.is_private:
         return _Cause(mail.caused_by, mail.correlation_id, done.context)
     with tracing.span("announce mail", parent=Context(), links=[done.context]):
-        return outbox.Undisclosed(mail.caused_by, mail.attempt.public_id.hex, get_current())
+        return outbox.UndisclosedCause(mail.caused_by, mail.attempt.public_id.hex, get_current())
 
 
 def _describe(span: Span, outcome: Outcome) -> None:
