@@ -7,10 +7,13 @@ import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from deploy.embedded.kafka import jars
 
@@ -90,6 +93,18 @@ async def until(condition: Callable[[], bool], *, seconds: float = 300) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def processor_seconds(pid: int) -> float:
+    """Of this process and its children, those that have ended included."""
+    process = psutil.Process(pid)
+    times = process.cpu_times()
+    total: float = times.user + times.system + times.children_user + times.children_system
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            own = child.cpu_times()
+            total += own.user + own.system
+    return total
 
 
 def write(result: Result, directory: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from deploy.embedded.kafka import KafkaBroker
+from deploy.embedded.kafka import AS_IN_PRODUCTION, KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.services import find_service
 from shared.messaging.topic_admin import ensure_topics
@@ -78,7 +78,7 @@ def running() -> Iterator[Servers]:
         directory = Path(scratch)
         directory.chmod(0o755)  # as root, Postgres runs as nobody and has to reach its data
         postgres = EmbeddedPostgres(directory / "postgres", settings=_POSTGRES)
-        kafka = KafkaBroker(directory / "kafka")
+        kafka = KafkaBroker(directory / "kafka", java=AS_IN_PRODUCTION)
         try:
             kafka.start()
             postgres.start()

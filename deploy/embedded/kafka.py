@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,12 @@ from deploy.embedded.server import Server
 
 _ROOT = Path(__file__).resolve().parents[2]
 _POM = _ROOT / "deploy" / "kafka" / "pom.xml"
+
+QUICK = ("-Xmx512m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+AS_IN_PRODUCTION = (  # what docker-compose.yml starts its broker with: Kafka's image says the most of it
+    "-Xms512m", "-Xmx512m", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
+)  # fmt: skip
 
 
 class KafkaUnavailable(StartFailedError):
@@ -33,9 +39,11 @@ class KafkaBroker(Server):
     stop_seconds = 20
 
     def __init__(
-        self, directory: Path, port: int | None = None, *, settings: Mapping[str, str | int] | None = None
-    ) -> None:
+        self, directory: Path, port: int | None = None, *, settings: Mapping[str, str | int] | None = None,
+        java: Sequence[str] = QUICK,
+    ) -> None:  # fmt: skip
         self._settings = settings or {}
+        self._java = java
         self.directory = directory.resolve()
         self._data = self.directory / "data"
         self._properties = self.directory / "server.properties"
@@ -53,7 +61,7 @@ class KafkaBroker(Server):
         self._properties.write_text(self._configuration())
         if not (self._data / "meta.properties").exists():
             self._format(lib)
-        self.child.command = [*_java(lib, heap="512m"), "kafka.Kafka", str(self._properties)]
+        self.child.command = [*_java(lib, self._java), "kafka.Kafka", str(self._properties)]
 
     def _forget(self) -> None:
         shutil.rmtree(self._data)
@@ -130,7 +138,7 @@ def _formatted(lib: Path) -> Path:
             "controller.listener.names=CONTROLLER\n"
         )
         result = subprocess.run(
-            [*_java(lib, heap="256m"), "kafka.tools.StorageTool", "format", "-t", _kafka_id(), "-c", str(properties)],
+            [*_java(lib, QUICK), "kafka.tools.StorageTool", "format", "-t", _kafka_id(), "-c", str(properties)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -141,13 +149,8 @@ def _formatted(lib: Path) -> Path:
         return template
 
 
-def _java(lib: Path, heap: str) -> list[str]:
-    return [
-        "java",
-        *(f"-Xmx{heap}", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"),
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        *("-cp", f"{lib}/*"),
-    ]
+def _java(lib: Path, options: Sequence[str]) -> list[str]:
+    return ["java", *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{lib}/*"]
 
 
 def _kafka_id() -> str:
