@@ -15,9 +15,9 @@ from services.enrolment.enrolments.domain import Status as EnrolmentStatus
 from services.enrolment.milestones.domain import MilestoneStatus
 from services.enrolment.programmes.domain import VersionStatus
 from services.enrolment.sign_ins.domain import Reason as NotBoundReason
+from services.feedback.reports.domain import CellState
 from services.feedback.responses.domain import InvitationState, Refusal
-from services.feedback.results.domain import CellState
-from services.feedback.results.handlers import TOO_FEW
+from services.feedback.rounds.closing import TOO_FEW
 from services.feedback.rounds.domain import Ending, NotOpened, RoundState
 from services.notifications.channels.domain import Reason, ServerFault, Status
 from services.notifications.kinds.every import KINDS

@@ -5,7 +5,6 @@ from pathlib import Path
 from services.feedback.responses import api as responses_api
 from services.feedback.responses import pages as responses_pages
 from services.feedback.results import api as results_api
-from services.feedback.results import handlers as results
 from services.feedback.results import pages as results_pages
 from services.feedback.rounds import handlers as rounds
 from services.feedback.settings import FeedbackSettings
@@ -27,5 +26,5 @@ SERVICE = DeclaredService(
     ),
     # The directory first: once it has waited for an opening under way, taking back finds what was issued there.
     handlers=[*directory.handlers(), *rounds.handlers()],
-    timers={**rounds.timers(), **results.timers()},
+    timers=rounds.timers(),
 )

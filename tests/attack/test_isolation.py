@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.feedback.rounds.handlers import CLOSE
+from services.feedback.rounds.actions import CLOSE
 from services.feedback.settings import FeedbackSettings
 from shared.directory import handlers as directory
 from shared.events import Bucket, Group, PersonState

@@ -1,7 +1,8 @@
 """One list of services, and one declaration of each: what there is can be read without starting or setting anything."""
 
 import ast
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,42 @@ def test_the_kernel_reaches_no_service_and_nothing_that_starts_it_by_name_or_pat
         if text in names or text.startswith(("services.", "services/", "deploy.", "deploy/"))
     }
     assert reached == set()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_timer_is_scheduled_in_the_capability_that_handles_it(name: str) -> None:
+    service = find_service(name)
+    handled = {kind: folder for folder in service.folder.iterdir() for kind in _declared_timers(folder)}
+    assert handled.keys() == service.timers.keys()
+
+    scheduled = {
+        (kind, file.relative_to(service.folder).parts[0])
+        for file in service.folder.rglob("*.py")
+        for kind in _kinds_in(file)
+    }
+    assert {(kind, where) for kind, where in scheduled if kind in handled} == {
+        (kind, folder.name) for kind, folder in handled.items()
+    }
+
+
+def _declared_timers(capability: Path) -> Sequence[str]:
+    """The kinds that its `timers()` handles."""
+    if not (capability / "handlers.py").is_file():
+        return ()
+    module = importlib.import_module(f"services.{capability.parent.name}.{capability.name}.handlers")
+    return tuple(module.timers()) if hasattr(module, "timers") else ()
+
+
+def _kinds_in(file: Path) -> Iterator[str]:
+    """The timers that a module schedules: what the names given to `schedule` and `schedule_many` stand for."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    given = [call.args[1] for call in calls if ast.unparse(call.func).split(".")[-1] in {"schedule", "schedule_many"}]
+    module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts)) if given else None
+    for kind in given:
+        try:
+            yield eval(ast.unparse(kind), vars(module))  # noqa: S307 - a name in our own source
+        except NameError:
+            assert ast.unparse(kind) == "due.kind"  # a handler that has its own timer come again
 
 
 def _strings(file: Path) -> Iterator[tuple[int, str]]:

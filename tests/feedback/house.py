@@ -10,8 +10,9 @@ from opentelemetry.context import Context
 
 from services.feedback.instruments.instrument import instrument
 from services.feedback.responses import actions
-from services.feedback.results.handlers import Closing
-from services.feedback.rounds.handlers import CLOSE, COUNT, RoundHandlers
+from services.feedback.rounds.actions import CLOSE, COUNT
+from services.feedback.rounds.closing import Closing
+from services.feedback.rounds.handlers import RoundHandlers
 from services.feedback.settings import FeedbackSettings
 from shared.events import Event, FeedbackPlan, Group, MilestoneReached, Practice
 from shared.ids import new_id, random_id

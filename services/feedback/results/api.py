@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from services.feedback.reports.domain import METHOD, PURPOSE, Cell, CellState, hidden_because
 from services.feedback.results import queries
-from services.feedback.results.domain import METHOD, PURPOSE, Cell, CellState, hidden_because
 from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
 from shared.events import Bucket, Group, Practice

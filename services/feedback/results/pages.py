@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from services.feedback.instruments.instrument import Question, instrument
+from services.feedback.reports.domain import PURPOSE, Cell, hidden_because
 from services.feedback.results import queries
-from services.feedback.results.domain import PURPOSE, Cell, hidden_because
 from services.feedback.results.store import OwnRound
 from shared.events import Practice
 from shared.http.pagination import Cursor

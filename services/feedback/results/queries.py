@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
+from services.feedback.reports import store as reports
+from services.feedback.reports.domain import Cell
 from services.feedback.results import store
-from services.feedback.results.domain import Cell
 from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
 from shared.errors import ProblemError
@@ -28,5 +29,5 @@ async def own_report(conn: Connection, who: Principal, round_id: UUID) -> tuple[
     own = await store.round_of_subject(conn, round_id, who.person_id) if who.person_id else None
     if own is None:
         raise ProblemError(404, "not-found", "Not found", "There is no such round about you.")
-    cells = await store.cells_of(conn, round_id) if own.state is RoundState.released else []
+    cells = await reports.cells_of(conn, round_id) if own.state is RoundState.released else []
     return own, cells

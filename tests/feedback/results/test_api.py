@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.feedback.results.domain import PURPOSE
+from services.feedback.reports.domain import PURPOSE
 from shared.events import Group, Role
 from shared.ids import new_id
 from tests.feedback.house import NOW, House

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from services.feedback.responses.domain import LinkRefusedError
-from services.feedback.rounds.handlers import CLOSE, COUNT, PRUNE
+from services.feedback.rounds.actions import CLOSE, COUNT, PRUNE
 from shared.directory import handlers as directory
 from shared.events import (
     EnrolmentWithdrawn,

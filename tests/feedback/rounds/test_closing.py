@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from services.feedback.ballots.sealing import SEALED_BYTES
 from services.feedback.responses.domain import LinkRefusedError
-from services.feedback.rounds.handlers import CLOSE, PRUNE
+from services.feedback.rounds.actions import CLOSE, PRUNE
 from services.feedback.settings import FeedbackSettings
 from shared.clock import Clock
 from shared.events import Group

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.feedback.ballots.sealing import Ballot
 from services.feedback.instruments.instrument import Question, instrument
-from services.feedback.results.domain import Cell, CellState, cut, report, worth_releasing
+from services.feedback.reports.domain import Cell, CellState, cut, report, worth_releasing
 from shared.events import Group, Practice
 
 MEETINGS, IMPROVING = Practice.leading_meetings, Practice.improving

@@ -7,18 +7,17 @@ from uuid import UUID
 
 from services.feedback.ballots.sealing import open_all
 from services.feedback.instruments.instrument import instrument
-from services.feedback.results import store
-from services.feedback.results.domain import Cell, report, worth_releasing
+from services.feedback.reports import store as reports
+from services.feedback.reports.domain import Cell, report, worth_releasing
+from services.feedback.rounds.actions import about, forget_links_later
 from services.feedback.rounds.domain import RoundState, coarse_date
-from services.feedback.rounds.handlers import CLOSE, about, forget_links_later
 from services.feedback.rounds.store import invitations
-from services.feedback.rounds.store import rounds as rounds_store
+from services.feedback.rounds.store import rounds as store
 from services.feedback.settings import FeedbackSettings
 from shared.events import CloseReason, Event, ResultsReleased, RoundClosed, RoundWithheld
 from shared.messaging import outbox
 from shared.postgres.pool import Connection
-from shared.runtime.declaration import NeedsSettings
-from shared.timers import Due, TimerHandler
+from shared.timers import Due
 
 TOO_FEW = "too_few_answers"
 
@@ -27,7 +26,7 @@ TOO_FEW = "too_few_answers"
 class _Opened:
     """What a round's ballots said: its report, and nothing else of them."""
 
-    locked: rounds_store.LockedRound
+    locked: store.LockedRound
     cells: list[Cell]
 
     @property
@@ -48,21 +47,21 @@ class Closing:
         Raises nacl.exceptions.CryptoError when the ballot secret is not the one the round was opened with; the round
         then stays open, its answers sealed, and the timer tries again.
         """
-        locked = await rounds_store.lock_open(conn, [UUID(one.key) for one in due])
+        locked = await store.lock_open(conn, [UUID(one.key) for one in due])
         if not locked:
             return
         ids = [one.round.id for one in locked]
-        ballots = await rounds_store.take_ballots(conn, ids)
+        ballots = await store.take_ballots(conn, ids)
         opened = [self._open(one, ballots[one.round.id]) for one in locked]
         day = coarse_date(now)
         released = [one for one in opened if worth_releasing(one.cells)]  # of a withheld round no figure is kept
-        await store.insert_cells(conn, [(one.round_id, cell) for one in released for cell in one.cells])
-        await rounds_store.finish(
+        await reports.insert_cells(conn, [(one.round_id, cell) for one in released for cell in one.cells])
+        await store.finish(
             conn,
             [
-                rounds_store.Finished(one.round_id, RoundState.released, None, day)
+                store.Finished(one.round_id, RoundState.released, None, day)
                 if worth_releasing(one.cells)
-                else rounds_store.Finished(one.round_id, RoundState.withheld, TOO_FEW, day)
+                else store.Finished(one.round_id, RoundState.withheld, TOO_FEW, day)
                 for one in opened
             ],
         )
@@ -70,7 +69,7 @@ class Closing:
         await outbox.add(conn, *[event for one in opened for event in _announcements(one)], now=now)
         await forget_links_later(conn, ids, now + self._links_kept)
 
-    def _open(self, locked: rounds_store.LockedRound, sealed: Sequence[bytes]) -> _Opened:
+    def _open(self, locked: store.LockedRound, sealed: Sequence[bytes]) -> _Opened:
         round_ = locked.round
         questions = instrument(round_.instrument_version).asking(round_.practices)
         ballots = open_all(round_.id, locked.wrapped_key, self._secrets.ballot, sealed)
@@ -84,7 +83,3 @@ def _announcements(opened: _Opened) -> list[Event]:
     if worth_releasing(opened.cells):
         return [closed, ResultsReleased(**facts)]
     return [closed, RoundWithheld(**facts, reason=TOO_FEW)]
-
-
-def timers() -> dict[str, TimerHandler]:
-    return {CLOSE: NeedsSettings[FeedbackSettings](lambda settings, _: Closing(settings).close)}
