@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.clock import Clock
 from shared.errors import ProblemError
-from shared.http.body_digest import BodyDigest
 from shared.http.foreign_trace import LinksForeignTrace, without_foreign_trace
 from shared.http.health import health_router
 from shared.http.idempotency import AlreadyAnsweredError, on_replay
@@ -91,7 +90,7 @@ def create_app(settings: Settings, service: Service, api: Api) -> FastAPI:
         redoc_url=None,
         lifespan=alive,
         max_body_size=MIB,
-        middleware=[Middleware(Faults), Middleware(Methods), Middleware(BodyDigest)],
+        middleware=[Middleware(Faults), Middleware(Methods)],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
         telemetry={"tracer_provider": telemetry.tracer_provider(), "meter_provider": telemetry.meter_provider(),
                    "operation_spans": False, "logs": False, "exclude": _is_health},

@@ -1,5 +1,6 @@
 """`Idempotency-Key`: the same request a second time is answered like the first and does nothing."""
 
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -14,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import ProblemError
-from shared.http.body_digest import HEADER, body_digest
 from shared.observability.tracing import traceresponse
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
 
+HEADER = "idempotency-key"
 KEPT_FOR = timedelta(days=7)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -62,7 +63,9 @@ async def on_replay(_: Request, exc: AlreadyAnsweredError) -> Response:
 
 
 @asynccontextmanager
-async def change(request: Request, who: Principal, *, status: int = 200) -> AsyncIterator[IdempotentChange]:
+async def change(
+    request: Request, who: Principal, *, status: int = 200, said: bytes | None = None
+) -> AsyncIterator[IdempotentChange]:
     """One request, one transaction, committed when the block ends.
 
         async with change(request, who, status=201) as tx:
@@ -71,6 +74,8 @@ async def change(request: Request, who: Principal, *, status: int = 200) -> Asyn
 
     With an Idempotency-Key the answer is stored in the same transaction; the same request again gets it without
     entering the block, two at once wait for each other. A refused request leaves nothing and may be tried again.
+    `said` is a digest of what the request says, for an endpoint whose body has other bytes each time it says the same,
+    as a form has; else the body itself is what counts, and the query.
     Raises ProblemError 400 for a key that is none, 422 for one that was used with another body.
     """
     key = request.headers.get(HEADER)
@@ -80,7 +85,7 @@ async def change(request: Request, who: Principal, *, status: int = 200) -> Asyn
             400, "invalid-idempotency-key", "The Idempotency-Key is not valid", "A key is 1 to 255 visible characters.",
             field="Idempotency-Key", remedy="Send a UUID.",
         )  # fmt: skip
-    digest = await body_digest(request) if key is not None else b""
+    digest = b"" if key is None else said or digest_of(request, await request.body())
     async with transaction(request.app.state.pool) as conn:
         if key is None:
             yield IdempotentChange(conn, now, status)
@@ -91,6 +96,14 @@ async def change(request: Request, who: Principal, *, status: int = 200) -> Asyn
         tx = IdempotentChange(conn, now, status)
         yield tx
         await _remember(conn, place, tx.response or Response(status_code=status))
+
+
+def digest_of(request: Request, *parts: bytes) -> bytes:
+    """A digest of the request's query and of these parts of its body."""
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(part)
+    return hashlib.sha256(request.scope["query_string"] + b"\0" + content.digest()).digest()
 
 
 _Place = tuple[str, str, str]

@@ -1,6 +1,8 @@
 """HR exports over HTTP: send a file, watch it being imported, read the report."""
 
 import asyncio
+import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,7 +24,7 @@ from services.enrolment.imports.values import UnusableValueError, read_locale, r
 from shared import timers
 from shared.errors import ProblemError
 from shared.http.app import MIB
-from shared.http.idempotency import change
+from shared.http.idempotency import change, digest_of
 from shared.http.pagination import Limit, Page
 from shared.http.request import Who, now, pool
 from shared.ids import new_id
@@ -136,16 +138,17 @@ class ImportOut(BaseModel):
 async def send_import(request: Request, who: Who, options: Annotated[ImportOptions, Query()]) -> Response:
     """Send an export, as it is or as the `file` of a form. It is imported in the background: follow it by its id."""
     await _must_be_allowed(request, who)
-    content, name, options = await _upload(request, options)
+    upload = await _upload(request, options)
+    options, content = upload.options, upload.content
     await _must_be_understood(options.mapping)
     if len(content) > LARGEST_FILE:
         raise ProblemError(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
-    async with change(request, who, status=202) as tx:
+    async with change(request, who, status=202, said=upload.digest) as tx:
         import_id = new_id()
         chosen = Options(**options.model_dump())
         added = await ledger.add_import(
-            tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=name, content=content,
-            requested_by=who.id, now=tx.now,
+            tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=upload.file_name,
+            content=content, requested_by=who.id, now=tx.now,
         )  # fmt: skip
         await timers.schedule(tx.conn, actions.IMPORT, str(import_id), tx.now)
         return tx.answer(ImportOut.of(added), headers={"location": f"/enrolment/v1/imports/{import_id}"})
@@ -200,10 +203,21 @@ async def _must_be_allowed(request: Request, who: Principal) -> None:
         await require(conn, who, *actions.MAY_IMPORT)
 
 
-async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str | None, ImportOptions]:
-    """The file, its name, and the options with those of the form over those of the query."""
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """A file as it was sent. digest: of all that the request says, whatever boundary the client chose for its form."""
+
+    content: bytes
+    file_name: str | None
+    options: ImportOptions
+    digest: bytes
+
+
+async def _upload(request: Request, options: ImportOptions) -> _Upload:
+    """The file, with the options of the form over those of the query."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return await request.body(), None, options
+        content = await request.body()
+        return _Upload(content, None, options, await asyncio.to_thread(digest_of, request, content))
     async with request.form(max_files=1, max_fields=20) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
@@ -218,4 +232,7 @@ async def _upload(request: Request, options: ImportOptions) -> tuple[bytes, str 
             raise RequestValidationError(
                 [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
             ) from error
-        return await file.read(), file.filename, options
+        content = await file.read()
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        parts = json.dumps([fields, file.filename, file.content_type]).encode()
+        return _Upload(content, file.filename, options, await asyncio.to_thread(digest_of, request, parts, content))

@@ -12,7 +12,6 @@ from services.notifications.channels.domain import Status
 from services.notifications.kinds.every import KINDS
 from services.notifications.settings import NotificationsSettings
 from shared.events.vocabulary import Role
-from shared.http.idempotency import change
 from shared.http.pagination import Cursor
 from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
@@ -56,6 +55,6 @@ async def retry_from_the_log(
     request: Request, delivery_id: UUID, who: Who, back: Annotated[str, Form(max_length=300)] = ""
 ) -> RedirectResponse:
     """Queue a failed message again and return to the list; `back` is the list's query."""
-    async with change(request, who) as tx:
-        await actions.retry(tx.conn, who, delivery_id, now=tx.now)
+    async with transaction(pool(request)) as conn:
+        await actions.retry(conn, who, delivery_id, now=now(request))
     return RedirectResponse(f"/notifications/deliveries?{back.lstrip('?')}".rstrip("?"), 303)

@@ -78,14 +78,23 @@ async def test_the_same_request_again_is_the_same_import(world: World) -> None:
 async def test_the_same_form_again_is_the_same_import_whatever_boundary_the_client_chose(world: World) -> None:
     machine = await a_machine(world)
 
-    def sending(csv: str = CSV, name: str = "people.csv", **fields: str) -> Any:
-        return machine.post(URL, files={"file": (name, csv)}, data=fields, headers={"idempotency-key": "monday"})
+    def sending(csv: str = CSV, name: str = "people.csv", kind: str = "text/csv", **fields: str) -> Any:
+        file = (name, csv, kind)
+        return machine.post(URL, files={"file": file}, data=fields, headers={"idempotency-key": "monday"})
 
     first, again = await sending(source="hr"), await sending(source="hr")
     assert first.request.headers["content-type"] != again.request.headers["content-type"]
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json() == again.json()
-    for other in (sending(CSV + "\n", source="hr"), sending(source="hr2"), sending(name="b.csv", source="hr")):
+    for other in (
+        sending(CSV + "\n", source="hr"),
+        sending(source="hr2"),
+        sending(source="hr", full="true"),
+        sending(name="b.csv", source="hr"),
+        sending(kind="text/plain", source="hr"),
+        machine.post(URL, params={"source": "hr"}, content=CSV, headers={"idempotency-key": "monday"}),
+        machine.post(f"{URL}?full=true", files={"file": CSV}, headers={"idempotency-key": "monday"}),
+    ):
         await refused(other, 422, "idempotency-key-reused")
     assert len((await ok(machine.get(URL)))["items"]) == 1
 
