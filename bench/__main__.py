@@ -10,7 +10,7 @@ import structlog
 
 from bench import consumer, hr_import, journey, measure, memory, relay, relay_steady, servers
 from deploy.embedded.process import StartFailedError
-from shared.runtime.memory import collect_rarely
+from shared.runtime.memory import tune_garbage_collector
 
 BENCHES = {
     "relay": relay.run, "relay_steady": relay_steady.run, "consumer": consumer.run, "journey": journey.run,
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in [name for name in os.environ if name.startswith("MEDLED_") and name != "MEDLED_CACHE"]:
         del os.environ[name]  # measured with the defaults that ship
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
-    collect_rarely()  # as in a worker; every side is measured in this process
+    tune_garbage_collector()  # as in a worker; every side is measured in this process
     results = []
     try:
         for name in chosen.name or BENCHES:

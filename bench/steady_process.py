@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from shared.messaging import relay
 from shared.messaging.record_batches import Burst, transmit
-from shared.runtime.memory import collect_rarely
+from shared.runtime.memory import tune_garbage_collector
 from shared.settings import Settings
 
 SILENCE_SECONDS = 2.0
@@ -89,7 +89,7 @@ def main() -> None:
     """Be what is asked for."""
     what, first, bootstrap, *more = sys.argv[1:]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
-    collect_rarely()
+    tune_garbage_collector()
     if what == "reader":
         uvloop.run(read(first, bootstrap, Path(more[0])))
         return

@@ -34,7 +34,7 @@ TimerHandler = Callable[[Connection, Sequence[Due], datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Singly:
+class OneAtATime:
     """A handler that is given one timer at a time, each in a transaction of its own.
 
     For long work, that must neither wait for another's end to be kept nor be undone and done again with it. A process
@@ -95,13 +95,13 @@ class Timers:
     def at_once(self, kind: str) -> int:
         """How many loops may tick this kind side by side."""
         handler = self._handlers[kind]
-        return handler.at_once if isinstance(handler, Singly) else 1
+        return handler.at_once if isinstance(handler, OneAtATime) else 1
 
     async def tick(self, *kinds: str) -> int:
         """Run what is due now, of these kinds or of all; returns how many ran. Raises when the database is away."""
         ran = 0
         for kind in kinds or self._handlers:
-            limit = 1 if isinstance(self._handlers[kind], Singly) else self._batch
+            limit = 1 if isinstance(self._handlers[kind], OneAtATime) else self._batch
             while count := await self._run(kind, limit):
                 ran += count
         return ran

@@ -10,13 +10,13 @@ import pytest
 import services
 import shared
 from services.enrolment.cohorts.domain import CohortStatus
-from services.enrolment.enrolments.domain import Change
+from services.enrolment.enrolments.domain import EnrolmentAction
 from services.enrolment.enrolments.domain import Status as EnrolmentStatus
 from services.enrolment.milestones.domain import MilestoneStatus
 from services.enrolment.programmes.domain import VersionStatus
 from services.enrolment.sign_ins.domain import Reason as NotBoundReason
 from services.feedback.reports.domain import CellState
-from services.feedback.responses.domain import InvitationState, Refusal
+from services.feedback.responses.domain import InvitationState, LinkRefusal
 from services.feedback.rounds.closing import TOO_FEW
 from services.feedback.rounds.domain import Ending, NotOpened, RoundState
 from services.notifications.channels.domain import Reason, ServerFault, Status
@@ -39,7 +39,7 @@ ENUMS: dict[str, tuple[type[StrEnum], ...]] = {
     "cohort_status": (CohortStatus,),
     "enrolment_status": (EnrolmentStatus,),
     "milestone_status": (MilestoneStatus,),
-    "change": (Change,),
+    "change": (EnrolmentAction,),
     "round_state": (RoundState,),
     "close_reason": (CloseReason, Ending),
     "withheld_reason": (NotOpened, Ending),
@@ -63,7 +63,7 @@ OTHERS = {
     "dead_letter_reason": {*REASONS},
 }
 NO_LONGER_SENT = {"close_reason": {"complete"}}
-NOT_SENT = {Refusal}  # what a page says of a link: the state of its invitation, or that there is none
+NOT_SENT = {LinkRefusal}  # what a page says of a link: the state of its invitation, or that there is none
 
 
 @pytest.mark.parametrize("name", code_sets())

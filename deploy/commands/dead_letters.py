@@ -26,7 +26,7 @@ app = typer.Typer(
 Deed = Callable[["Connection", Sequence[UUID], datetime, "Settings"], Awaitable[list[UUID]]]
 
 
-class Kept(StrEnum):
+class ListedLetter(StrEnum):
     """What is set aside: given up on, waiting for a parent, or discarded by somebody."""
 
     dead = "dead"
@@ -44,7 +44,7 @@ Ids = Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...", help="Dead 
 def list_(
     service: ServiceOption = None,
     reason: ReasonOption = None,
-    state: Annotated[Kept, typer.Option(help="What to list.")] = Kept.dead,
+    state: Annotated[ListedLetter, typer.Option(help="What to list.")] = ListedLetter.dead,
     limit: Annotated[int, typer.Option(min=1, help="Most to list of each service.")] = 100,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -59,7 +59,7 @@ def list_(
     if as_json:
         show_json([_summary(letter) for letter in found])
     elif not found:
-        say("There are no dead letters." if state is Kept.dead else f"Nothing is {state.value}.")
+        say("There are no dead letters." if state is ListedLetter.dead else f"Nothing is {state.value}.")
     else:
         table(
             ("id", "service", "since (UTC)", "event", "reason", "detail"),

@@ -22,7 +22,7 @@ app = typer.Typer(help="The event streams.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EventFilter:
     """Which events to print, and how many; None: all."""
 
     types: Sequence[str]
@@ -76,7 +76,7 @@ def tail(
     from deploy.commands.topics import kafka_client
 
     types = _types(type_ or [])
-    topics, wanted = _topics(topic or [], types), Wanted(types, subject, limit, follow, from_beginning)
+    topics, wanted = _topics(topic or [], types), EventFilter(types, subject, limit, follow, from_beginning)
     client = kafka_client(broker, data)
     arguments = {"bootstrap_servers": client} if isinstance(client, str) else client
     try:
@@ -122,7 +122,7 @@ def _short(type_: str) -> str:
     return re.sub(r"^medled\.|\.v\d+$", "", type_)
 
 
-async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: Wanted, as_json: bool) -> None:
+async def _tail(client: dict[str, Any], topics: Sequence[str], wanted: EventFilter, as_json: bool) -> None:
     from shared.messaging.tolerant_fetch import partitions_behind, read_all
 
     async with _consumer(client, topics, wanted) as (consumer, places):
@@ -156,7 +156,7 @@ async def _skip_to_the_end(consumer: "AIOKafkaConsumer", places: "Sequence[Topic
 
 @asynccontextmanager
 async def _consumer(
-    client: dict[str, Any], topics: Sequence[str], wanted: Wanted
+    client: dict[str, Any], topics: Sequence[str], wanted: EventFilter
 ) -> "AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]":
     """A reader placed at the beginning or at the end of these topics."""
     from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -177,7 +177,7 @@ async def _consumer(
         await consumer.stop()
 
 
-def _line(record: "ConsumerRecord[bytes, bytes]", wanted: Wanted, as_json: bool) -> str | None:
+def _line(record: "ConsumerRecord[bytes, bytes]", wanted: EventFilter, as_json: bool) -> str | None:
     from shared.events.envelope import UndecodableError, UnknownTypeError, parse_headers
     from shared.events.event import decode
 

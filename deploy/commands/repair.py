@@ -30,7 +30,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RepairOutcome:
     """What was found and done. announced_again_as: None on a dry run."""
 
     type: str
@@ -117,7 +117,7 @@ def _repair(
         say(f"Announced again {truth}, as {outcome.announced_again_as}; the services take it as they read it.")
 
 
-def _fate(copy: "Copy", outcome: Outcome, dry_run: bool) -> str:
+def _fate(copy: "Copy", outcome: RepairOutcome, dry_run: bool) -> str:
     if copy not in outcome.set_back:
         return ""
     return f"{'would be' if dry_run else 'was'} set back to {outcome.set_back_to}"
@@ -125,7 +125,7 @@ def _fate(copy: "Copy", outcome: Outcome, dry_run: bool) -> str:
 
 async def _do(
     what: str, subject_of: "Callable[[Connection], Awaitable[str]]", dry_run: bool, data: Path | None
-) -> Outcome:
+) -> RepairOutcome:
     """Copies are set back first, and then it is announced: the other way round they would pass it over."""
     from deploy import repair
     from deploy.console import database_of
@@ -155,7 +155,7 @@ async def _do(
             async with transaction(pool) as conn:
                 done = await repair.announce(conn, kind, subject, level, clock.now())
     set_back = [copy for theirs in blocked.values() for copy in theirs]
-    return Outcome(kind.type, subject, known, last, copies, level, set_back, done)
+    return RepairOutcome(kind.type, subject, known, last, copies, level, set_back, done)
 
 
 async def _copies(what: str, service: str, subject: str, data: Path | None) -> "list[Copy]":

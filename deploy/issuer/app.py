@@ -19,8 +19,8 @@ from deploy.issuer.codes import Codes
 from deploy.issuer.people import PeopleList
 from deploy.issuer.settings import IssuerSettings
 from deploy.issuer.tokens import ACCESS_SECONDS, Signer
-from shared.http.middleware import OwnRedirects, SecurityHeaders
-from shared.http.slow_requests import SlowBodies
+from shared.http.middleware import RelativeRedirects, SecurityHeaders
+from shared.http.slow_requests import BodyTimeout
 from shared.web.locale import choose_language
 from shared.web.render import STATIC, Web
 
@@ -40,8 +40,8 @@ def create_issuer(settings: IssuerSettings) -> Starlette:
             # It gives anybody a token: no page of another name that leads here may ask for one in a browser.
             Middleware(TrustedHostMiddleware, allowed_hosts=[urlsplit(settings.public_url).hostname or "", *_LOOPBACK]),
             Middleware(SecurityHeaders, public_url=settings.public_url, issuer=settings.issuer),
-            Middleware(OwnRedirects),
-            Middleware(SlowBodies, seconds=20),
+            Middleware(RelativeRedirects),
+            Middleware(BodyTimeout, seconds=20),
         ],
         routes=[
             Mount(

@@ -12,7 +12,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from deploy.verify.store.tables import Entry
+from deploy.verify.store.tables import LogEntry
 from shared.events.envelope import UndecodableError, UnknownTypeError, parse_headers
 from shared.events.event import decode
 from shared.messaging.epoch import EPOCH_PLACE, EPOCH_TOPIC, first_epoch
@@ -27,7 +27,7 @@ _FETCH_MILLISECONDS = 50  # a broker keeps a fetch open so long, and with it wha
 
 
 @dataclass(slots=True)
-class Kept:
+class Retained:
     """What a topic has lost to retention. cut: partitions without their beginning; first: time (ms) of what begins."""
 
     cut: set[int] = field(default_factory=set)
@@ -100,7 +100,7 @@ class Log:
             raise
         return self._last
 
-    async def read(self, topic: str, kept: Kept) -> AsyncIterator[list[Entry]]:
+    async def read(self, topic: str, kept: Retained) -> AsyncIterator[list[LogEntry]]:
         """All records of a topic from its beginning, some at a time; notes in `kept` what is no longer there."""
         self._tail = None
         try:
@@ -136,21 +136,21 @@ class Log:
         return self._consumer
 
 
-def entry_of(record: "ConsumerRecord[bytes, bytes]") -> Entry:
+def entry_of(record: "ConsumerRecord[bytes, bytes]") -> LogEntry:
     """A record as it is compared with outbox and inbox."""
     place, digest = (record.partition, record.offset, record.timestamp), digest_of(record)
     try:
         envelope = parse_headers(record.headers)
     except UndecodableError:
-        return Entry(None, None, None, None, *place, digest, fault=True)
+        return LogEntry(None, None, None, None, *place, digest, fault=True)
     told = envelope.id, envelope.type, envelope.subject, envelope.sequence
     try:
         decode(envelope, record.value, topic=record.topic, key=record.key)
     except UnknownTypeError:
         pass  # whoever reads it skips it
     except UndecodableError:
-        return Entry(*told, *place, digest, fault=True)
-    return Entry(*told, *place, digest, fault=False)
+        return LogEntry(*told, *place, digest, fault=True)
+    return LogEntry(*told, *place, digest, fault=False)
 
 
 def digest_of(record: "ConsumerRecord[bytes, bytes]") -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from deploy.verify.log import Kept, Log
+from deploy.verify.log import Log, Retained
 from deploy.verify.report import NAMED, UNDECODABLE, UNKNOWN, Fact, Foreign, Subscription, Verdict
 from deploy.verify.store import consumer, producer, tables
 from deploy.verify.store.consumer import Reader
@@ -101,8 +101,8 @@ class TopicCase:
         findings.subscriptions += verdict.subscriptions
         return verdict
 
-    async def _read(self, sessions: Mapping[str, tables.Connection], log: Log) -> Kept:
-        kept, records = Kept(), 0
+    async def _read(self, sessions: Mapping[str, tables.Connection], log: Log) -> Retained:
+        kept, records = Retained(), 0
         async for entries in log.read(self.topic, kept):
             await asyncio.gather(*[tables.add_entries(conn, entries) for conn in sessions.values()])
             records += len(entries)

@@ -165,7 +165,7 @@ class _Case:
                 for handler in self._handlers.get(service, ())
                 if (line := await unknown_doubled(service, conn, handler, findings.subscriptions)) is not None
             ]
-            for again in await services.told_again(conn):
+            for again in await services.republished(conn):
                 ids = [str(cause) for cause in again.caused_by]
                 told = f"{service} (told again)"
                 found.append(Subscription(again.type, service, told, doubled=again.too_many, doubled_ids=ids))

@@ -21,7 +21,7 @@ from shared.http.foreign_trace import LinksForeignTrace, without_foreign_trace
 from shared.http.health import health_router
 from shared.http.idempotency import AlreadyAnsweredError, on_replay
 from shared.http.methods import Methods
-from shared.http.middleware import Faults, OneHost, OwnRedirects, SecurityHeaders, TooLarge
+from shared.http.middleware import BodyTooLarge, RelativeRedirects, SecurityHeaders, SingleHost, UnhandledErrors
 from shared.http.problem_response import (
     MEDIA_TYPE,
     FieldErrorBody,
@@ -30,7 +30,7 @@ from shared.http.problem_response import (
     on_problem,
     on_validation_error,
 )
-from shared.http.slow_requests import SlowBodies
+from shared.http.slow_requests import BodyTimeout
 from shared.observability import telemetry
 from shared.postgres.pool import create_pool
 from shared.security.oidc import TokenVerifier
@@ -90,7 +90,7 @@ def create_app(settings: Settings, service: Service, api: Api) -> FastAPI:
         redoc_url=None,
         lifespan=alive,
         max_body_size=MIB,
-        middleware=[Middleware(Faults), Middleware(Methods)],
+        middleware=[Middleware(UnhandledErrors), Middleware(Methods)],
         # Spans are named by route templates; `telemetry` drops the raw path, which may hold a link's token.
         telemetry={"tracer_provider": telemetry.tracer_provider(), "meter_provider": telemetry.meter_provider(),
                    "operation_spans": False, "logs": False, "exclude": _is_health},
@@ -122,8 +122,8 @@ class _App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         settings: Settings = self.state.settings
-        in_time = SlowBodies(super().build_middleware_stack(), seconds=settings.body_seconds)
-        inner = OneHost(OwnRedirects(TooLarge(in_time)))
+        in_time = BodyTimeout(super().build_middleware_stack(), seconds=settings.body_seconds)
+        inner = SingleHost(RelativeRedirects(BodyTooLarge(in_time)))
         return LinksForeignTrace(SecurityHeaders(inner, public_url=settings.public_url, issuer=settings.oidc_issuer))
 
 

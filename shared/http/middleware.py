@@ -53,7 +53,7 @@ class SecurityHeaders:
         await self.app(scope, receive, with_headers)
 
 
-class OneHost:
+class SingleHost:
     """Refuses a request that does not say once, and well-formed, whom it is for (RFC 9112 section 3.2).
 
     Proxies and services may pick different ones of two; then a page made for one host is kept or shown for another.
@@ -73,7 +73,7 @@ class OneHost:
         await respond(Request(scope, receive), problem)(scope, receive, send)
 
 
-class OwnRedirects:
+class RelativeRedirects:
     """Makes the framework's redirects, which add or drop a slash, relative: it builds their origin from `Host`.
 
     Behind a proxy that origin is another than the browser's, and it is whatever the client cared to send.
@@ -99,7 +99,7 @@ class OwnRedirects:
         await self.app(scope, receive, relative)
 
 
-class Faults:
+class UnhandledErrors:
     """Answers what nobody else handled: 503 while Postgres is away or busy, 500 without internals for a bug of ours."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -135,7 +135,7 @@ class Faults:
             await respond(Request(scope, receive), problem)(scope, receive, send)
 
 
-class TooLarge:
+class BodyTooLarge:
     """Tells a body over its limit as a problem; the framework, which enforces the limit, would tell it as bare text."""
 
     def __init__(self, app: ASGIApp) -> None:

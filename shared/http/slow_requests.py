@@ -7,11 +7,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from shared.errors import ProblemError
 
-SLOWEST = 16 * 1024
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
 """Bytes a second: a body has the time that it needs at this pace, on top of what every body has."""
 
 
-class SlowBodies:
+class BodyTimeout:
     """Ends a request whose body takes longer than `seconds`, and one second more for every SLOWEST bytes that came."""
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -38,8 +38,8 @@ class SlowBodies:
             except TimeoutError:
                 if started:  # nothing can be told any more; whoever still reads hears that nobody is there
                     return {"type": "http.disconnect"}
-                raise too_slow() from None
-            until += len(message.get("body", b"")) / SLOWEST
+                raise request_timed_out() from None
+            until += len(message.get("body", b"")) / SLOWEST_BYTES_PER_SECOND
             complete = not message.get("more_body", False)
             return message
 
@@ -51,7 +51,7 @@ class SlowBodies:
         await self.app(scope, in_time, noticing)
 
 
-def too_slow() -> ProblemError:
+def request_timed_out() -> ProblemError:
     """What the client hears, if it still listens; the connection ends, or the rest would look like a request."""
     return ProblemError(
         408, "too-slow", "The request took too long", "Its body did not arrive in time.",
@@ -59,7 +59,7 @@ def too_slow() -> ProblemError:
     )  # fmt: skip
 
 
-class PatientProtocol(HttpToolsProtocol):
+class HeadTimeoutProtocol(HttpToolsProtocol):
     """uvicorn's protocol with an end to waiting for a request's head; on its own it waits for ever.
 
     That concerns a new connection that says nothing, a head that trickles in, and what still comes for a request that
@@ -100,6 +100,6 @@ class PatientProtocol(HttpToolsProtocol):
             self._waiting_for_head = None
 
 
-def protocol(head_seconds: float) -> type[PatientProtocol]:
+def protocol(head_seconds: float) -> type[HeadTimeoutProtocol]:
     """For uvicorn's `http`."""
-    return type("Protocol", (PatientProtocol,), {"head_seconds": head_seconds})
+    return type("Protocol", (HeadTimeoutProtocol,), {"head_seconds": head_seconds})

@@ -15,7 +15,7 @@ from shared.http.slow_requests import protocol
 from shared.observability import telemetry
 from shared.postgres.pool import create_pool
 from shared.runtime.declaration import DeclaredService
-from shared.runtime.memory import collect_rarely
+from shared.runtime.memory import tune_garbage_collector
 from shared.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -40,7 +40,7 @@ def main(service: DeclaredService[S]) -> None:
         if role == "api":
             _serve(service.create_api(settings), settings)
         else:
-            collect_rarely()
+            tune_garbage_collector()
             uvloop.run(_work(service, settings))
     finally:
         telemetry.teardown()

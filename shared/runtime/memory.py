@@ -5,7 +5,7 @@ import gc
 from contextlib import suppress
 
 
-def collect_rarely() -> None:
+def tune_garbage_collector() -> None:
     """Let the cyclic collector wait for more than a batch of records.
 
     A batch is hundreds of thousands of objects that live for a moment and hold no cycles; looking through them again
@@ -14,7 +14,7 @@ def collect_rarely() -> None:
     gc.set_threshold(500_000, 20, 20)
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Return what is free to the system, after work that took much: by itself the allocator keeps most of it."""
     gc.collect()
     with suppress(AttributeError):  # glibc's alone

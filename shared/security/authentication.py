@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from shared.errors import ProblemError
-from shared.security.credentials import Credential, Held, MachineToken, Standing, holders
+from shared.security.credentials import Credential, MachineToken, Resolution, Unresolved, resolve_credentials
 from shared.security.machine_tokens import TOKEN_PREFIX, token_digest
 from shared.security.oidc import Account, InvalidTokenError, IssuerUnavailableError, TokenVerifier
 from shared.security.principal import Principal
@@ -64,11 +64,11 @@ async def _identify(request: Request) -> Principal | None:
         held = await _holder(request, credential)
     if isinstance(held, Principal):
         return held
-    if held is Standing.ENDED:
+    if held is Unresolved.ENDED:
         if isinstance(credential, Session):
             return None
         raise _unauthenticated()
-    raise _unbound() if held is Standing.UNBOUND else _not_here()
+    raise _unbound() if held is Unresolved.UNBOUND else _not_here()
 
 
 async def _presented(request: Request) -> Credential | None:
@@ -85,9 +85,9 @@ async def _presented(request: Request) -> Credential | None:
     return session
 
 
-async def _holder(request: Request, credential: Credential) -> Held:
+async def _holder(request: Request, credential: Credential) -> Resolution:
     state = request.app.state
-    return (await holders(state.pool, [credential], state.clock.now()))[credential]
+    return (await resolve_credentials(state.pool, [credential], state.clock.now()))[credential]
 
 
 async def _account(request: Request, token: str) -> Account:

@@ -28,7 +28,7 @@ class MachineToken:
 Credential = MachineToken | Account | Session
 
 
-class Standing(Enum):
+class Unresolved(Enum):
     """Why a credential stands for nobody."""
 
     ENDED = "ended"
@@ -38,10 +38,12 @@ class Standing(Enum):
     """The person is not in the register, or has left."""
 
 
-Held = Principal | Standing
+Resolution = Principal | Unresolved
 
 
-async def holders(pool: Pool, credentials: Collection[Credential], now: datetime) -> dict[Credential, Held]:
+async def resolve_credentials(
+    pool: Pool, credentials: Collection[Credential], now: datetime
+) -> dict[Credential, Resolution]:
     """Whom each credential stands for, in one statement for each kind of them."""
     machines = [each for each in credentials if isinstance(each, MachineToken)]
     accounts = [each for each in credentials if isinstance(each, Account)]
@@ -53,7 +55,7 @@ async def holders(pool: Pool, credentials: Collection[Credential], now: datetime
     }
 
 
-async def _of_machines(pool: Pool, tokens: Sequence[MachineToken], now: datetime) -> Mapping[Credential, Held]:
+async def _of_machines(pool: Pool, tokens: Sequence[MachineToken], now: datetime) -> Mapping[Credential, Resolution]:
     rows = await pool.fetch(
         """
         select token_hash, principal, name, roles from access
@@ -68,7 +70,7 @@ async def _of_machines(pool: Pool, tokens: Sequence[MachineToken], now: datetime
         )
         for row in rows
     }
-    return {token: found.get(token, Standing.ENDED) for token in tokens}
+    return {token: found.get(token, Unresolved.ENDED) for token in tokens}
 
 
 _PERSON = """
@@ -78,7 +80,7 @@ _PERSON = """
 """
 
 
-async def _of_accounts(pool: Pool, accounts: Sequence[Account], now: datetime) -> Mapping[Credential, Held]:
+async def _of_accounts(pool: Pool, accounts: Sequence[Account], now: datetime) -> Mapping[Credential, Resolution]:
     rows = await pool.fetch(
         f"""
         select t.nth, {_PERSON}
@@ -91,16 +93,16 @@ async def _of_accounts(pool: Pool, accounts: Sequence[Account], now: datetime) -
         [account.issuer for account in accounts],
         [account.subject for account in accounts],
     )
-    held: dict[Credential, Held] = dict.fromkeys(accounts, Standing.UNBOUND)
+    held: dict[Credential, Resolution] = dict.fromkeys(accounts, Unresolved.UNBOUND)
     for row in rows:
         account = accounts[row["nth"] - 1]
-        alone = held[account] is Standing.UNBOUND
-        held[account] = _principal(row) if alone and row["id"] is not None else Standing.NOT_HERE
+        alone = held[account] is Unresolved.UNBOUND
+        held[account] = _principal(row) if alone and row["id"] is not None else Unresolved.NOT_HERE
     over = time.time()
-    return {each: Standing.ENDED if isinstance(each, Account) and each.until < over else held[each] for each in held}
+    return {each: Unresolved.ENDED if isinstance(each, Account) and each.until < over else held[each] for each in held}
 
 
-async def _of_sessions(pool: Pool, sessions: Sequence[Session], now: datetime) -> Mapping[Credential, Held]:
+async def _of_sessions(pool: Pool, sessions: Sequence[Session], now: datetime) -> Mapping[Credential, Resolution]:
     """The portal or enrolment has signed who it is, so that nobody waits for an event. What this service knows wins.
 
     Of a person whose sign-in was ended before, an account counts once it is heard of: whoever signed the session may
@@ -131,7 +133,7 @@ async def _of_sessions(pool: Pool, sessions: Sequence[Session], now: datetime) -
         [session.began for session in sessions], [session.until for session in sessions],
     )  # fmt: skip
     return {
-        session: Standing.ENDED if row["ended"] else _principal(row) if row["id"] is not None else Standing.NOT_HERE
+        session: Unresolved.ENDED if row["ended"] else _principal(row) if row["id"] is not None else Unresolved.NOT_HERE
         for session, row in zip(sessions, rows, strict=True)
     }
 

@@ -23,8 +23,8 @@ from shared.security.oidc import Account
 from shared.settings import Settings
 
 COOKIE = "medled_session"
-_ARRIVAL_COOKIE = "medled_arrival"
-_ARRIVAL_SECONDS = 120
+_PENDING_COOKIE = "medled_arrival"
+_PENDING_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Session:
         return self.began + timedelta(seconds=SESSION_SECONDS)
 
 
-def seal(settings: Settings, purpose: str, claims: dict[str, Any], *, seconds: int) -> str:
+def sign_claims(settings: Settings, purpose: str, claims: dict[str, Any], *, seconds: int) -> str:
     """Claims as signed text that holds for `seconds`. What is sealed for one purpose opens for no other."""
     now = int(time.time())
     return jwt.encode({"alg": "HS256"}, {**claims, "iat": now, "exp": now + seconds}, _key(settings, purpose))
 
 
-def unseal(settings: Settings, purpose: str, sealed: str) -> dict[str, Any] | None:
+def verify_claims(settings: Settings, purpose: str, sealed: str) -> dict[str, Any] | None:
     """What was sealed; None when it was tampered with, has ended or was for something else."""
     try:
         claims = jwt.decode(sealed, _key(settings, purpose), algorithms=["HS256"]).claims
@@ -67,7 +67,7 @@ def _key(settings: Settings, purpose: str) -> OctKey:
 
 def set_session(response: Response, settings: Settings, *, person_id: UUID, subject: str, name: str) -> None:
     """Sign in: a new session of the person to whom `subject` of the configured issuer is bound."""
-    set_cookie(response, settings, _ARRIVAL_COOKIE, "", seconds=0)
+    set_cookie(response, settings, _PENDING_COOKIE, "", seconds=0)
     set_cookie(response, settings, COOKIE, new_session(settings, person_id, subject, name), seconds=SESSION_SECONDS)
 
 
@@ -77,7 +77,7 @@ def new_session(settings: Settings, person_id: UUID, subject: str, name: str) ->
         "iss": settings.oidc_issuer, "sub": subject, "name": name, "person": str(person_id), "sid": str(random_id()),
         "began": time.time(),
     }  # fmt: skip
-    return seal(settings, "session", claims, seconds=SESSION_SECONDS)
+    return sign_claims(settings, "session", claims, seconds=SESSION_SECONDS)
 
 
 def clear_session(response: Response, settings: Settings) -> None:
@@ -97,7 +97,7 @@ def read_session(request: Request) -> Session | None:
     """Who is signed in, if anybody is."""
     sealed = request.cookies.get(COOKIE)
     settings: Settings = request.app.state.settings
-    claims = unseal(settings, "session", sealed) if sealed else None
+    claims = verify_claims(settings, "session", sealed) if sealed else None
     if claims is None or claims.get("iss") != settings.oidc_issuer:
         return None
     try:
@@ -110,7 +110,7 @@ def read_session(request: Request) -> Session | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class PendingSignIn:
     """Somebody who comes from the issuer with an account that nobody is known by yet, called `name` there."""
 
     account: Account
@@ -118,23 +118,23 @@ class Arrival:
     next: str
 
 
-def hand_over(response: Response, settings: Settings, arrival: Arrival) -> None:
+def set_pending_sign_in(response: Response, settings: Settings, arrival: PendingSignIn) -> None:
     """Let this browser carry an arrival to the service that binds accounts: in a cookie, so no link can plant one."""
     account = arrival.account
     claims = {
         "iss": account.issuer, "sub": account.subject, "login": account.login, "name": arrival.name,
         "next": arrival.next,
     }  # fmt: skip
-    sealed = seal(settings, "arrival", claims, seconds=_ARRIVAL_SECONDS)
-    set_cookie(response, settings, _ARRIVAL_COOKIE, sealed, seconds=_ARRIVAL_SECONDS)
+    sealed = sign_claims(settings, "arrival", claims, seconds=_PENDING_SECONDS)
+    set_cookie(response, settings, _PENDING_COOKIE, sealed, seconds=_PENDING_SECONDS)
 
 
-def take_arrival(request: Request) -> Arrival | None:
+def read_pending_sign_in(request: Request) -> PendingSignIn | None:
     """What the portal handed over; None when it did not, or too long ago."""
-    sealed = request.cookies.get(_ARRIVAL_COOKIE)
+    sealed = request.cookies.get(_PENDING_COOKIE)
     settings: Settings = request.app.state.settings
-    claims = unseal(settings, "arrival", sealed) if sealed else None
+    claims = verify_claims(settings, "arrival", sealed) if sealed else None
     if claims is None or claims.get("iss") != settings.oidc_issuer:
         return None
     account = Account(claims["iss"], claims["sub"], claims["login"], float(claims["exp"]))
-    return Arrival(account, claims["name"], claims["next"])
+    return PendingSignIn(account, claims["name"], claims["next"])

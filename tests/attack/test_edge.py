@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from deploy.services import SERVICES
 from services.portal.settings import PortalSettings
 from shared.events.vocabulary import Role
-from shared.http.slow_requests import SLOWEST
+from shared.http.slow_requests import SLOWEST_BYTES_PER_SECOND
 from shared.ids import new_id
 from shared.observability import telemetry
 from shared.postgres.pool import create_pool
@@ -152,7 +152,7 @@ async def test_slow_bodies_take_nothing_from_others_and_end_in_a_problem() -> No
 async def test_a_body_that_comes_at_a_fair_pace_has_the_time_it_needs() -> None:
     async def steadily() -> AsyncIterator[bytes]:
         for _ in range(10):
-            yield b" " * SLOWEST  # a second's worth
+            yield b" " * SLOWEST_BYTES_PER_SECOND  # a second's worth
             await asyncio.sleep(0.1)
 
     async with (

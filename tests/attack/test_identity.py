@@ -18,7 +18,7 @@ from shared.clock import Clock
 from shared.events import AccessState, Role, SignInChanged
 from shared.postgres.transaction import transaction
 from shared.security.oidc import Account
-from shared.security.session import COOKIE, Arrival, hand_over
+from shared.security.session import COOKIE, PendingSignIn, set_pending_sign_in
 from shared.timers import Timers
 from tests.enrolment.imports.conftest import Importer
 from tests.enrolment.world import ORIGIN, World, opened, refused
@@ -57,9 +57,9 @@ class Attack:
     async def comes(self, subject: str, login: str | None = None) -> httpx.Response:
         """An account arrives from the issuer; its login is called like the account unless said otherwise."""
         async with self._browser() as browser:
-            arrival = Arrival(Account(ISSUER, subject, login or subject, 0), subject, "/enrolment/v1/me")
+            arrival = PendingSignIn(Account(ISSUER, subject, login or subject, 0), subject, "/enrolment/v1/me")
             handed = Response()
-            hand_over(handed, self.world.settings, arrival)
+            set_pending_sign_in(handed, self.world.settings, arrival)
             browser.cookies.set(*handed.headers["set-cookie"].partition(";")[0].split("=", 1))
             answer = await browser.get("/enrolment/sign-in")
             if answer.status_code != 303:

@@ -133,7 +133,7 @@ class House:
     ) -> None:  # fmt: skip
         """Rate what asks about `practices` alike; the rest of the form is left at "cannot judge"."""
         async with transaction(self.pool) as conn:
-            invited = await actions.look(conn, token, now or self.now)
+            invited = await actions.find_invitation(conn, token, now or self.now)
             given = answers(None, invited.practices) | answers(rating, practices)
             await actions.answer(conn, token, given, now or self.now)
 

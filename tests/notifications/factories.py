@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from opentelemetry.context import Context
 
-from services.notifications.channels.domain import Attempt
+from services.notifications.channels.domain import DeliveryAttempt
 from services.notifications.channels.mail.compose import Composer
 from services.notifications.channels.store import Mail
 from services.notifications.kinds.every import KINDS
@@ -68,7 +68,7 @@ def mail(kind: str = "invitation", **changes: Any) -> Mail:
     """A claimed mail to Åsa about Kim."""
     notification_id = new_id()
     made = Mail(
-        attempt=Attempt(notification_id, uuid4(), KINDS[kind], Channel.MAIL, new_id(), 1),
+        attempt=DeliveryAttempt(notification_id, uuid4(), KINDS[kind], Channel.MAIL, new_id(), 1),
         locale="sv",
         params={
             "invitation_id": str(new_id()),

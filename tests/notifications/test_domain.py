@@ -7,7 +7,7 @@ import pytest
 from services.notifications.channels.domain import (
     MAX_ATTEMPTS,
     Accepted,
-    Attempt,
+    DeliveryAttempt,
     NotTried,
     Reason,
     Refused,
@@ -33,8 +33,8 @@ from shared.ids import new_id
 from tests.notifications.factories import NOW, invitation
 
 
-def attempt(number: int = 1, kind: str = "enrolment_active", series_from: int = 0) -> Attempt:
-    return Attempt(new_id(), new_id(), KINDS[kind], Channel.MAIL, new_id(), number, series_from)
+def attempt(number: int = 1, kind: str = "enrolment_active", series_from: int = 0) -> DeliveryAttempt:
+    return DeliveryAttempt(new_id(), new_id(), KINDS[kind], Channel.MAIL, new_id(), number, series_from)
 
 
 def test_an_invitation_goes_to_its_respondent_and_keeps_ids_only() -> None:

@@ -10,7 +10,7 @@ from shared.clock import Clock
 from shared.postgres.pool import Connection, Pool, create_pool
 from shared.postgres.transaction import transaction
 from shared.settings import Settings
-from shared.timers import Due, Singly, Timers, cancel, schedule, schedule_many
+from shared.timers import Due, OneAtATime, Timers, cancel, schedule, schedule_many
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
@@ -112,7 +112,7 @@ async def test_a_kind_that_is_run_singly_has_a_transaction_for_each(pool: Pool) 
 
     async with transaction(pool) as conn:
         await schedule_many(conn, KIND, [(key, PAST, {}) for key in ("a", "bad", "c")])
-    await Timers(pool, Stopped(), {KIND: Singly(slow)}).tick()
+    await Timers(pool, Stopped(), {KIND: OneAtATime(slow)}).tick()
     assert committed == [[], ["a"], ["a"]]
     assert await ran(pool) == ["a", "c"]
 

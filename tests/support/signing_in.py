@@ -6,7 +6,7 @@ from uuid import UUID
 from shared.events.sessions import SESSION_SECONDS
 from shared.ids import random_id
 from shared.postgres.pool import Pool
-from shared.security.session import COOKIE, new_session, seal, unseal
+from shared.security.session import COOKIE, new_session, sign_claims, verify_claims
 from shared.settings import Settings
 
 ISSUER = "http://127.0.0.1:8081"
@@ -18,8 +18,10 @@ PEOPLE: dict[str, UUID] = {}
 
 def session_of(settings: Settings, login: str, *, seconds: int = SESSION_SECONDS, **changes: Any) -> str:
     """The session of the person that was added under this login; of nobody, when there is none."""
-    genuine = unseal(settings, "session", new_session(settings, PEOPLE.get(login) or random_id(), login, login)) or {}
-    return seal(settings, "session", genuine | changes, seconds=seconds)
+    genuine = (
+        verify_claims(settings, "session", new_session(settings, PEOPLE.get(login) or random_id(), login, login)) or {}
+    )
+    return sign_claims(settings, "session", genuine | changes, seconds=seconds)
 
 
 def signed_in(settings: Settings, login: str, **changes: Any) -> dict[str, str]:

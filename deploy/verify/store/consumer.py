@@ -23,7 +23,7 @@ class Reader(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HandlerOutcome:
     """What became of one type's events at one handler; every one is in exactly one of the six."""
 
     type: str
@@ -84,7 +84,7 @@ async def expect_events(conn: Connection, types: Sequence[str]) -> None:
 
 async def outcomes(
     conn: Connection, reader: Reader, subscribed: Sequence[tuple[str, str, bool]], remembered_since: float
-) -> list[Outcome]:
+) -> list[HandlerOutcome]:
     """By type and handler, of these; with them comes whether they begin now. In one statement, and so in one snapshot.
 
     Each from its own start: what a handler is still to be given of what its service has read is waiting, not lost.
@@ -141,7 +141,7 @@ async def outcomes(
         *reader, [each[0] for each in subscribed], [each[1] for each in subscribed], remembered_since, _SAMPLES,
         [each[2] for each in subscribed], timeout=STATEMENT_SECONDS,
     )  # fmt: skip
-    return [Outcome(**row) for row in rows]
+    return [HandlerOutcome(**row) for row in rows]
 
 
 async def faults(conn: Connection, reader: Reader, types: Sequence[str]) -> Faults:

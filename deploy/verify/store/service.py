@@ -22,7 +22,7 @@ class Backlog:
     consumer_epoch: UUID | None
 
 
-class Again(NamedTuple):
+class Republished(NamedTuple):
     """Events of one type told more than once, with the same cause, subject and content."""
 
     type: str
@@ -48,7 +48,7 @@ async def backlog(conn: Connection, timers: Collection[str], now: datetime) -> B
     return Backlog(**row)
 
 
-async def told_again(conn: Connection) -> list[Again]:
+async def republished(conn: Connection) -> list[Republished]:
     """By type. The content is compared too: a notification may well be deferred twice, each time to another moment."""
     rows = await conn.fetch(
         """
@@ -60,7 +60,7 @@ async def told_again(conn: Connection) -> list[Again]:
         """,
         _SAMPLES,
     )
-    return [Again(*row) for row in rows]
+    return [Republished(*row) for row in rows]
 
 
 async def skipped(conn: Connection, service: str) -> dict[str, int]:

@@ -17,7 +17,7 @@ else:
 STATEMENT_SECONDS = 1800.0  # a year's topic is compared with its outbox in one statement
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One record on Kafka. What cannot be decoded is a fault; id and type are told as far as its headers are sound.
 
     at: its time (ms), which whoever wrote it chose. digest: of key, headers and value, as the outbox has them.
@@ -82,9 +82,9 @@ async def empty_tables(conn: Connection) -> None:
     await conn.execute("truncate verify_log, verify_foreign, verify_outbox, verify_absent, verify_events")
 
 
-async def add_entries(conn: Connection, entries: Sequence[Entry]) -> None:
+async def add_entries(conn: Connection, entries: Sequence[LogEntry]) -> None:
     """These records are on the topic too."""
-    await conn.copy_records_to_table("verify_log", records=entries, columns=Entry._fields)
+    await conn.copy_records_to_table("verify_log", records=entries, columns=LogEntry._fields)
 
 
 async def add_foreign(conn: Connection, records: Sequence[ForeignPlace]) -> None:

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from services.enrolment.endpoints.forms import confirm, submit
 from services.enrolment.endpoints.requests import After, EnrolmentId
 from services.enrolment.enrolments import actions, queries
-from services.enrolment.enrolments.domain import Change
+from services.enrolment.enrolments.domain import EnrolmentAction
 from services.enrolment.milestones import actions as milestone_actions
 from services.enrolment.milestones import queries as milestones
 from shared.http.pagination import Cursor, decode_cursor, instant
@@ -73,7 +73,7 @@ async def attest(request: Request, who: Who, enrolment_id: EnrolmentId, key: str
     """Attest a milestone."""
     return await submit(
         request,
-        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.attest, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, EnrolmentAction.attest, now=now),
         back=APPROVALS,
         done="attested",
     )

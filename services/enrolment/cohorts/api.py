@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from services.enrolment.cohorts import actions, store
 from services.enrolment.cohorts.domain import Cohort, CohortStatus, shown
-from services.enrolment.cohorts.store import Listed
+from services.enrolment.cohorts.store import ListedCohort
 from services.enrolment.endpoints.requests import SIGNED_IN, After, CohortId
 from shared.errors import NotFoundError
 from shared.events import Title
@@ -60,7 +60,7 @@ class CohortOut(BaseModel):
     places: PlacesOut
 
     @classmethod
-    def of(cls, listed: Listed) -> "CohortOut":
+    def of(cls, listed: ListedCohort) -> "CohortOut":
         cohort = listed.cohort
         return cls(
             id=cohort.id,

@@ -15,7 +15,7 @@ from shared.postgres.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedCohort:
     """A cohort as it is shown: with its programme's title and how many stand where in it."""
 
     cohort: Cohort
@@ -98,7 +98,7 @@ async def unit_exists(conn: Connection, unit_id: UUID) -> bool:
     return bool(await conn.fetchval("select exists (select from units where id = $1)", unit_id))
 
 
-async def get(conn: Connection, cohort_id: UUID) -> Listed | None:
+async def get(conn: Connection, cohort_id: UUID) -> ListedCohort | None:
     """One cohort as it is shown."""
     row = await conn.fetchrow("select * from cohorts_shown where id = $1", cohort_id)
     return _listed(row) if row else None
@@ -106,7 +106,7 @@ async def get(conn: Connection, cohort_id: UUID) -> Listed | None:
 
 async def page(
     conn: Connection, *, status: str | None, programme_id: UUID | None, after: UUID | None, limit: int
-) -> Page[Listed]:
+) -> Page[ListedCohort]:
     """Cohorts in the order they were made, following `after`; `status` is one that is stored."""
     return await fetch_page(
         conn,
@@ -124,7 +124,7 @@ async def page(
     )
 
 
-async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list[Listed]:
+async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list[ListedCohort]:
     """The cohorts of these programmes, the last to start first."""
     rows = await conn.fetch(
         "select * from cohorts_shown where programme_id = any($1::uuid[]) order by starts_on desc, id desc",
@@ -133,7 +133,9 @@ async def of_programmes(conn: Connection, programme_ids: Sequence[UUID]) -> list
     return [_listed(row) for row in rows]
 
 
-async def open_to(conn: Connection, person_id: UUID, *, after: tuple[date, UUID] | None, limit: int) -> Page[Listed]:
+async def open_to(
+    conn: Connection, person_id: UUID, *, after: tuple[date, UUID] | None, limit: int
+) -> Page[ListedCohort]:
     """Open cohorts in which this person could ask for a place, the first to start first, following `after`."""
     return await fetch_page(
         conn,
@@ -156,8 +158,8 @@ async def open_to(conn: Connection, person_id: UUID, *, after: tuple[date, UUID]
     )
 
 
-def _listed(row: asyncpg.Record) -> Listed:
-    return Listed(
+def _listed(row: asyncpg.Record) -> ListedCohort:
+    return ListedCohort(
         cohort=_cohort(row),
         programme_title=Title(**row["programme_title"]),
         requested=row["requested"],

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.cohorts.domain import Cohort
 from services.enrolment.enrolments import authority, domain, store
-from services.enrolment.enrolments.domain import Change, Enrolment, Member, Status
+from services.enrolment.enrolments.domain import Enrolment, EnrolmentAction, Member, Status
 from shared import timers
 from shared.directory.unit_tree import is_under
 from shared.errors import NotAllowedError, NotFoundError
@@ -58,7 +58,7 @@ async def approve(conn: Connection, who: Principal, enrolment_id: UUID, *, now: 
     decided, events = domain.approve(enrolment, member, places)
     await store.update(conn, [decided], now)
     await cohorts.count_approval(conn, cohort.id)
-    await _note(conn, who, Change.approve, member, now)
+    await _note(conn, who, EnrolmentAction.approve, member, now)
     await outbox.add(conn, *events, now=now)
     return decided
 
@@ -69,7 +69,7 @@ async def decline(conn: Connection, who: Principal, enrolment_id: UUID, *, now: 
     await authority.must_be_manager(conn, who, member)
     decided, events = domain.decline(enrolment, member)
     await store.update(conn, [decided], now)
-    await _note(conn, who, Change.decline, member, now)
+    await _note(conn, who, EnrolmentAction.decline, member, now)
     await outbox.add(conn, *events, now=now)
     return decided
 
@@ -83,7 +83,7 @@ async def withdraw(conn: Connection, who: Principal, enrolment_id: UUID, *, now:
     await authority.must_be_concerned(conn, who, member)
     ended, events = domain.withdraw(enrolment, member)
     await store.update(conn, [ended], now)
-    await _note(conn, who, Change.withdraw, member, now)
+    await _note(conn, who, EnrolmentAction.withdraw, member, now)
     await outbox.add(conn, *events, now=now)
     await fill_places(conn, cohort, now=now)
     return ended
@@ -144,6 +144,6 @@ async def _member(conn: Connection, person_id: UUID) -> Member:
     return found[person_id]
 
 
-async def _note(conn: Connection, who: Principal, change: Change, member: Member, now: datetime) -> None:
+async def _note(conn: Connection, who: Principal, change: EnrolmentAction, member: Member, now: datetime) -> None:
     if not authority.is_self(who, member):
         await audit(conn, who, f"enrolment.{change}", member.person_id, now)

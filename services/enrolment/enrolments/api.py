@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from services.enrolment.endpoints.requests import After, EnrolmentId
 from services.enrolment.enrolments import actions, queries
-from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Status
-from services.enrolment.enrolments.store import Listed
+from services.enrolment.enrolments.domain import POSSIBLE, Enrolment, EnrolmentAction, Status
+from services.enrolment.enrolments.store import ListedEnrolment
 from services.enrolment.settings import EnrolmentSettings
 from shared.errors import ProblemError
 from shared.events import Title
@@ -48,10 +48,10 @@ class EnrolmentOut(BaseModel):
     requested_at: datetime
     approve_before: datetime = Field(description="When a request expires unanswered.")
     position: int | None = Field(description="Place in the waiting list, from 1; null unless waitlisted.")
-    possible: list[Change] = Field(description="What can be done in this status, by whoever may.")
+    possible: list[EnrolmentAction] = Field(description="What can be done in this status, by whoever may.")
 
     @classmethod
-    def of(cls, listed: Listed) -> "EnrolmentOut":
+    def of(cls, listed: ListedEnrolment) -> "EnrolmentOut":
         enrolment, member = listed.enrolment, listed.member
         return cls(
             id=enrolment.id,

@@ -37,7 +37,7 @@ class Status(StrEnum):
     expired = "expired"
 
 
-class Change(StrEnum):
+class EnrolmentAction(StrEnum):
     """What people do to an enrolment, by the words the API uses."""
 
     approve = "approve"
@@ -49,11 +49,17 @@ class Change(StrEnum):
     undo = "undo"
 
 
-POSSIBLE: dict[Status, tuple[Change, ...]] = {
-    Status.requested: (Change.approve, Change.decline, Change.withdraw),
-    Status.waitlisted: (Change.withdraw,),
-    Status.active: (Change.reach, Change.attest, Change.waive, Change.undo, Change.withdraw),
-    Status.completed: (Change.attest,),
+POSSIBLE: dict[Status, tuple[EnrolmentAction, ...]] = {
+    Status.requested: (EnrolmentAction.approve, EnrolmentAction.decline, EnrolmentAction.withdraw),
+    Status.waitlisted: (EnrolmentAction.withdraw,),
+    Status.active: (
+        EnrolmentAction.reach,
+        EnrolmentAction.attest,
+        EnrolmentAction.waive,
+        EnrolmentAction.undo,
+        EnrolmentAction.withdraw,
+    ),
+    Status.completed: (EnrolmentAction.attest,),
     Status.declined: (),
     Status.withdrawn: (),
     Status.expired: (),
@@ -169,7 +175,7 @@ def approve(enrolment: Enrolment, member: Member, places: Places) -> tuple[Enrol
 
     Raises CannotChangeError, NotActiveError.
     """
-    must_allow(enrolment.status, Change.approve)
+    must_allow(enrolment.status, EnrolmentAction.approve)
     if member.status is PersonStatus.inactive:
         raise NotActiveError("The person is no longer active.", remedy="Decline the request.")
     has_place = places.free > 0
@@ -191,7 +197,7 @@ def change_approver(enrolment: Enrolment, member: Member) -> Event:
 
 def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
     """The decider says no. Raises CannotChangeError."""
-    must_allow(enrolment.status, Change.decline)
+    must_allow(enrolment.status, EnrolmentAction.decline)
     # Whose no it was is the decider's and the person's matter, and nobody's who reads the stream (ADR 0013).
     without_manager = replace(member, manager_id=None)
     return replace(enrolment, status=Status.declined), [_told(EnrolmentDeclined, enrolment, without_manager)]
@@ -199,7 +205,7 @@ def decline(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event
 
 def withdraw(enrolment: Enrolment, member: Member) -> tuple[Enrolment, list[Event]]:
     """The enrolment ends early; whoever held a place frees it. Raises CannotChangeError."""
-    must_allow(enrolment.status, Change.withdraw)
+    must_allow(enrolment.status, EnrolmentAction.withdraw)
     return replace(enrolment, status=Status.withdrawn), [_told(EnrolmentWithdrawn, enrolment, member)]
 
 
@@ -225,7 +231,7 @@ def promote(
     )
 
 
-def must_allow(status: Status, change: Change) -> None:
+def must_allow(status: Status, change: EnrolmentAction) -> None:
     """Raises CannotChangeError, naming the state and what is possible, unless `change` is possible in `status`."""
     possible = POSSIBLE[status]
     if change not in possible:

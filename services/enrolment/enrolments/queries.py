@@ -6,7 +6,7 @@ from uuid import UUID
 from services.enrolment.cohorts import store as cohorts
 from services.enrolment.enrolments import authority, store
 from services.enrolment.enrolments.domain import Status
-from services.enrolment.enrolments.store import Listed
+from services.enrolment.enrolments.store import ListedEnrolment
 from shared.errors import NotAllowedError, NotFoundError
 from shared.events.vocabulary import Role
 from shared.http.pagination import Page
@@ -16,7 +16,7 @@ from shared.security.authorization import units_of
 from shared.security.principal import Principal
 
 
-async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> Listed:
+async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> ListedEnrolment:
     """One enrolment, for the co-leader, the manager and the programme office. Raises NotFoundError, NotAllowedError."""
     listed = await shown(conn, enrolment_id)
     await authority.must_be_concerned(conn, who, listed.member)
@@ -25,7 +25,7 @@ async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: date
     return listed
 
 
-async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
+async def shown(conn: Connection, enrolment_id: UUID) -> ListedEnrolment:
     """The enrolment as it stands, for the one who has just changed it. Raises NotFoundError."""
     found = await store.shown(conn, [enrolment_id])
     if enrolment_id not in found:
@@ -33,14 +33,16 @@ async def shown(conn: Connection, enrolment_id: UUID) -> Listed:
     return found[enrolment_id]
 
 
-async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> Page[Listed]:
+async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: int) -> Page[ListedEnrolment]:
     """One's own, the newest first; a machine has none."""
     if who.person_id is None:
         return Page(items=[])
     return await store.of_person(conn, who.person_id, after=after, limit=limit)
 
 
-async def to_decide(conn: Connection, who: Principal, *, after: UUID | None, limit: int, now: datetime) -> Page[Listed]:
+async def to_decide(
+    conn: Connection, who: Principal, *, after: UUID | None, limit: int, now: datetime
+) -> Page[ListedEnrolment]:
     """Requests that wait for this person's answer, as manager or as programme office, the oldest first."""
     units = await units_of(conn, who, Role.programme_office)
     page = await store.to_decide(conn, who.person_id, office_units=units, after=after, limit=limit)
@@ -56,7 +58,7 @@ async def of_cohort(
     after: UUID | None,
     limit: int,
     now: datetime,
-) -> Page[Listed]:
+) -> Page[ListedEnrolment]:
     """A cohort's enrolments, for the programme office: those of the people in its units.
 
     Raises NotFoundError, NotAllowedError.
@@ -70,7 +72,9 @@ async def of_cohort(
     return await _recorded(conn, who, page, now)
 
 
-async def _recorded(conn: Connection, who: Principal, page: Page[Listed], now: datetime) -> Page[Listed]:
+async def _recorded(
+    conn: Connection, who: Principal, page: Page[ListedEnrolment], now: datetime
+) -> Page[ListedEnrolment]:
     others = [each.member.person_id for each in page.items if not authority.is_self(who, each.member)]
     await audit_all(conn, who, "enrolment.read", others, now)
     return page

@@ -137,7 +137,7 @@ async def record_departures(conn: Connection, departures: Sequence[tuple[UUID, U
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedEnrolment:
     """An enrolment as it is shown. `position` is its place in the waiting list, from 1; None unless it waits."""
 
     enrolment: Enrolment
@@ -149,13 +149,13 @@ class Listed:
     position: int | None
 
 
-async def shown(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, Listed]:
+async def shown(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, ListedEnrolment]:
     """These enrolments as they are shown; unknown ones are missing."""
     rows = await conn.fetch("select * from enrolments_shown where id = any($1::uuid[])", list(enrolment_ids))
     return {row["id"]: _listed(row) for row in rows}
 
 
-async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> Page[Listed]:
+async def of_person(conn: Connection, person_id: UUID, *, after: UUID | None, limit: int) -> Page[ListedEnrolment]:
     """A person's enrolments, the newest first, following `after`."""
     return await fetch_page(
         conn,
@@ -177,7 +177,7 @@ async def of_cohort(
     status: Status | None,
     after: UUID | None,
     limit: int,
-) -> Page[Listed]:
+) -> Page[ListedEnrolment]:
     """A cohort's enrolments, of people in `units` (None: all), in the order they were asked for, following `after`."""
     return await fetch_page(
         conn,
@@ -203,7 +203,7 @@ async def to_decide(
     office_units: Collection[UUID] | None,
     after: UUID | None,
     limit: int,
-) -> Page[Listed]:
+) -> Page[ListedEnrolment]:
     """Requests this person decides, the oldest first, following `after`: their own people's, and in `office_units`
     (None: everywhere) those of people without an active manager.
     """
@@ -232,8 +232,8 @@ _TO_DECIDE = """
 """
 
 
-def _listed(row: asyncpg.Record) -> Listed:
-    return Listed(
+def _listed(row: asyncpg.Record) -> ListedEnrolment:
+    return ListedEnrolment(
         enrolment=_enrolment(row),
         member=Member(
             row["person_id"],

@@ -20,8 +20,8 @@ from shared.observability.telemetry import tracer
 from shared.postgres.failures import UNAVAILABLE, is_outage
 from shared.postgres.pool import Connection, Pool
 from shared.runtime.declaration import NeedsSettings
-from shared.runtime.memory import give_back
-from shared.timers import Due, Singly, TimerHandler
+from shared.runtime.memory import release_free_memory
+from shared.timers import Due, OneAtATime, TimerHandler
 
 MOST_ATTEMPTS = 3
 _LIGHT = 4 * 1024 * 1024  # bytes of a file that may be worked on beside another one
@@ -40,9 +40,9 @@ def timers() -> dict[str, TimerHandler]:
     }
 
 
-def run_imports(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> Singly:
+def run_imports(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> OneAtATime:
     """`pool` is for what is told outside the import's transaction."""
-    return Singly(_Importer(pool, time_limit).run, at_once=2)
+    return OneAtATime(_Importer(pool, time_limit).run, at_once=2)
 
 
 class _Importer:
@@ -71,7 +71,7 @@ class _Importer:
             with tracer().start_as_current_span(IMPORT, context=due.context):
                 await self._attempt(conn, import_id, turn.source, now)
             if is_heavy:
-                give_back()  # a large file and all that was known of its people: hundreds of megabytes
+                release_free_memory()  # a large file and all that was known of its people: hundreds of megabytes
 
     async def _attempt(self, conn: Connection, import_id: UUID, source: str, now: datetime) -> None:
         attempt = await turns.begin(self._pool, import_id, now, counted=import_id not in self._uncounted)

@@ -13,8 +13,8 @@ from services.enrolment.cohorts.domain import shown
 from services.enrolment.endpoints.forms import confirm, submit
 from services.enrolment.endpoints.requests import EnrolmentId
 from services.enrolment.enrolments import actions, queries
-from services.enrolment.enrolments.domain import OPEN, Change, Status
-from services.enrolment.enrolments.store import Listed
+from services.enrolment.enrolments.domain import OPEN, EnrolmentAction, Status
+from services.enrolment.enrolments.store import ListedEnrolment
 from services.enrolment.milestones import actions as milestone_actions
 from services.enrolment.milestones import queries as milestones
 from services.enrolment.milestones.domain import TAKE_BACK_MINUTES, find
@@ -52,7 +52,7 @@ async def me(request: Request, who: Who, cursor: Cursor = None) -> HTMLResponse:
         open_cohorts = (
             await cohorts.open_to(conn, who.person_id, after=after, limit=PER_PAGE)
             if who.person_id
-            else Page[cohorts.Listed](items=[])
+            else Page[cohorts.ListedCohort](items=[])
         )
     return render(
         request,
@@ -102,7 +102,7 @@ async def take_back(request: Request, who: Who, enrolment_id: EnrolmentId, key: 
     """It was reached by mistake."""
     return await submit(
         request,
-        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.undo, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, EnrolmentAction.undo, now=now),
         back=ME,
         done="undone",
     )
@@ -113,7 +113,7 @@ async def reach(request: Request, who: Who, enrolment_id: EnrolmentId, key: str)
     """Say that a milestone is reached."""
     return await submit(
         request,
-        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, Change.reach, now=now),
+        lambda conn, now: milestone_actions.change(conn, who, enrolment_id, key, EnrolmentAction.reach, now=now),
         back=ME,
         done="reached",
     )
@@ -136,7 +136,7 @@ async def withdraw(request: Request, who: Who, enrolment_id: EnrolmentId) -> Res
     )
 
 
-async def _ones_own(conn: Connection, who: Principal, enrolment_id: UUID, now: datetime) -> Listed:
+async def _ones_own(conn: Connection, who: Principal, enrolment_id: UUID, now: datetime) -> ListedEnrolment:
     listed = await queries.one(conn, who, enrolment_id, now=now)
     if listed.enrolment.person_id != who.person_id:
         raise NotAllowedError("This page is for the co-leader.")

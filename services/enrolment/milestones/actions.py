@@ -6,7 +6,7 @@ from uuid import UUID
 from services.enrolment.enrolments import actions as enrolments
 from services.enrolment.enrolments import authority
 from services.enrolment.enrolments import store as enrolment_store
-from services.enrolment.enrolments.domain import Change, Member
+from services.enrolment.enrolments.domain import EnrolmentAction, Member
 from services.enrolment.milestones import domain, queries, store
 from services.enrolment.milestones.domain import Journey
 from shared.messaging import outbox
@@ -16,7 +16,7 @@ from shared.security.principal import Principal
 
 
 async def change(
-    conn: Connection, who: Principal, enrolment_id: UUID, key: str, what: Change, *, now: datetime
+    conn: Connection, who: Principal, enrolment_id: UUID, key: str, what: EnrolmentAction, *, now: datetime
 ) -> Journey:
     """Reach (the co-leader), attest (the manager), waive or undo (the programme office) one milestone.
 
@@ -25,7 +25,7 @@ async def change(
     TooLateToUndoError.
     """
     enrolment, member = await enrolments.lock(conn, enrolment_id)
-    takes_back = what is Change.undo and authority.is_self(who, member)
+    takes_back = what is EnrolmentAction.undo and authority.is_self(who, member)
     if not takes_back:
         await _must_be_entitled(conn, who, member, what)
     before = await queries.journey(conn, enrolment, member)
@@ -39,10 +39,10 @@ async def change(
     return await queries.journey(conn, after.enrolment, member)
 
 
-async def _must_be_entitled(conn: Connection, who: Principal, member: Member, what: Change) -> None:
-    if what is Change.reach:
+async def _must_be_entitled(conn: Connection, who: Principal, member: Member, what: EnrolmentAction) -> None:
+    if what is EnrolmentAction.reach:
         authority.must_be_self(who, member)
-    elif what is Change.attest:
+    elif what is EnrolmentAction.attest:
         await authority.must_be_manager(conn, who, member)
     else:
         await authority.must_be_office(conn, who, member)

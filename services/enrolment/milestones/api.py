@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from services.enrolment.endpoints.requests import EnrolmentId
 from services.enrolment.enrolments import queries as enrolments
-from services.enrolment.enrolments.domain import Change, Status
+from services.enrolment.enrolments.domain import EnrolmentAction, Status
 from services.enrolment.milestones import actions, queries
 from services.enrolment.milestones.domain import Journey, MilestoneStatus, possible_for
 from shared.events import FeedbackPlan, Practice, Title
@@ -34,7 +34,7 @@ class MilestoneOut(BaseModel):
     take_back_before: datetime | None = Field(
         description="Until when the co-leader may undo it by themselves; null: they may not."
     )
-    possible: list[Change] = Field(description="What can be done with it now, by whoever may.")
+    possible: list[EnrolmentAction] = Field(description="What can be done with it now, by whoever may.")
 
 
 class JourneyOut(BaseModel):
@@ -75,19 +75,19 @@ async def get_journey(request: Request, who: Who, enrolment_id: EnrolmentId) -> 
 @router.post("/{key}/reach", response_model=JourneyOut)
 async def reach_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
     """The co-leader says that the milestone is reached; where the programme plans it, a feedback round opens."""
-    return await _change(request, who, enrolment_id, key, Change.reach)
+    return await _change(request, who, enrolment_id, key, EnrolmentAction.reach)
 
 
 @router.post("/{key}/attest", response_model=JourneyOut)
 async def attest_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
     """The manager has seen that the milestone is reached."""
-    return await _change(request, who, enrolment_id, key, Change.attest)
+    return await _change(request, who, enrolment_id, key, EnrolmentAction.attest)
 
 
 @router.post("/{key}/waive", response_model=JourneyOut)
 async def waive_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, key: Key) -> Response:
     """The programme office lets the milestone be skipped."""
-    return await _change(request, who, enrolment_id, key, Change.waive)
+    return await _change(request, who, enrolment_id, key, EnrolmentAction.waive)
 
 
 @router.post("/{key}/undo", response_model=JourneyOut)
@@ -97,9 +97,9 @@ async def undo_milestone(request: Request, who: Who, enrolment_id: EnrolmentId, 
     An open feedback round is taken back unread, and what was answered in it is destroyed. A round whose results were
     released stays, and the milestone opens no other.
     """
-    return await _change(request, who, enrolment_id, key, Change.undo)
+    return await _change(request, who, enrolment_id, key, EnrolmentAction.undo)
 
 
-async def _change(request: Request, who: Principal, enrolment_id: UUID, key: str, what: Change) -> Response:
+async def _change(request: Request, who: Principal, enrolment_id: UUID, key: str, what: EnrolmentAction) -> Response:
     async with change(request, who) as tx:
         return tx.answer(JourneyOut.of(await actions.change(tx.conn, who, enrolment_id, key, what, now=tx.now)))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from services.enrolment.enrolments.domain import POSSIBLE, Change, Enrolment, Member, Status, must_allow
+from services.enrolment.enrolments.domain import POSSIBLE, Enrolment, EnrolmentAction, Member, Status, must_allow
 from shared.errors import NotFoundError, RuleError
 from shared.events import (
     EnrolmentCompleted,
@@ -31,11 +31,11 @@ class MilestoneStatus(StrEnum):
 
 
 # From which states a change leads to which.
-_STEPS: dict[Change, tuple[frozenset[MilestoneStatus], MilestoneStatus]] = {
-    Change.reach: (frozenset({MilestoneStatus.pending}), MilestoneStatus.reached),
-    Change.attest: (frozenset({MilestoneStatus.reached}), MilestoneStatus.attested),
-    Change.waive: (frozenset({MilestoneStatus.pending}), MilestoneStatus.waived),
-    Change.undo: (frozenset(MilestoneStatus) - {MilestoneStatus.pending}, MilestoneStatus.pending),
+_STEPS: dict[EnrolmentAction, tuple[frozenset[MilestoneStatus], MilestoneStatus]] = {
+    EnrolmentAction.reach: (frozenset({MilestoneStatus.pending}), MilestoneStatus.reached),
+    EnrolmentAction.attest: (frozenset({MilestoneStatus.reached}), MilestoneStatus.attested),
+    EnrolmentAction.waive: (frozenset({MilestoneStatus.pending}), MilestoneStatus.waived),
+    EnrolmentAction.undo: (frozenset(MilestoneStatus) - {MilestoneStatus.pending}, MilestoneStatus.pending),
 }
 
 
@@ -92,7 +92,7 @@ def take_back(journey: Journey, key: str, now: datetime) -> tuple[Journey, list[
 
     Raises UnknownMilestoneError, CannotChangeError, MilestoneStateError, TooLateToUndoError.
     """
-    undone = change(journey, key, Change.undo)
+    undone = change(journey, key, EnrolmentAction.undo)
     before = journey.take_back_before(key)
     if before is None or now >= before:
         raise TooLateToUndoError(
@@ -102,7 +102,7 @@ def take_back(journey: Journey, key: str, now: datetime) -> tuple[Journey, list[
     return undone
 
 
-def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Event]]:
+def change(journey: Journey, key: str, what: EnrolmentAction) -> tuple[Journey, list[Event]]:
     """Move one milestone; when none is pending any more, the enrolment is completed.
 
     Raises UnknownMilestoneError, CannotChangeError (the enrolment's state), MilestoneStateError (the milestone's).
@@ -120,7 +120,7 @@ def change(journey: Journey, key: str, what: Change) -> tuple[Journey, list[Even
     return _complete(moved, [_fact(what, journey, milestone)])
 
 
-def possible_for(journey: Journey, key: str) -> list[Change]:
+def possible_for(journey: Journey, key: str) -> list[EnrolmentAction]:
     """What can be done to this milestone now, by whoever may."""
     status = journey.status_of(key)
     return [
@@ -157,12 +157,12 @@ def find(plan: Sequence[Milestone], key: str) -> Milestone:
     )
 
 
-def _fact(what: Change, journey: Journey, milestone: Milestone) -> Event:
-    if what is Change.reach:
+def _fact(what: EnrolmentAction, journey: Journey, milestone: Milestone) -> Event:
+    if what is EnrolmentAction.reach:
         return _told(MilestoneReached, journey, milestone, feedback=milestone.feedback)
-    if what is Change.attest:
+    if what is EnrolmentAction.attest:
         return _told(MilestoneAttested, journey, milestone)
-    if what is Change.waive:
+    if what is EnrolmentAction.waive:
         return _told(MilestoneWaived, journey, milestone)
     return _told(MilestoneUndone, journey, milestone)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.enrolment.enrolments import store as enrolment_store
 from services.enrolment.enrolments.domain import Enrolment, Member
-from services.enrolment.enrolments.store import Listed
+from services.enrolment.enrolments.store import ListedEnrolment
 from services.enrolment.milestones import domain, store
 from services.enrolment.milestones.domain import Journey, MilestoneStatus
 from shared.events import MOST_PEERS, FeedbackPlan, Group, Milestone
@@ -47,7 +47,7 @@ async def journeys(conn: Connection, enrolments: Sequence[tuple[Enrolment, Membe
 
 
 def _journey(
-    enrolment: Enrolment, member: Member, plan: Sequence[Milestone], progress: Mapping[str, store.Standing]
+    enrolment: Enrolment, member: Member, plan: Sequence[Milestone], progress: Mapping[str, store.MilestoneProgress]
 ) -> Journey:
     return Journey(
         enrolment,
@@ -64,7 +64,7 @@ def _journey(
 
 async def to_attest(
     conn: Connection, who: Principal, *, after: store.Waiting | None, limit: int, now: datetime
-) -> Page[tuple[Listed, Milestone]]:
+) -> Page[tuple[ListedEnrolment, Milestone]]:
     """Milestones that this manager's people say they have reached and nobody has attested, the oldest first."""
     if who.person_id is None:
         return Page(items=[])
@@ -73,7 +73,7 @@ async def to_attest(
     await audit_all(conn, who, "milestone.read", [each.member.person_id for each in listed.values()], now)
     plans = await store.plans(conn, {each.enrolment.cohort_id for each in listed.values()})
 
-    def shown(one: tuple[UUID, str]) -> tuple[Listed, Milestone]:
+    def shown(one: tuple[UUID, str]) -> tuple[ListedEnrolment, Milestone]:
         enrolment_id, key = one
         return listed[enrolment_id], domain.find(plans[listed[enrolment_id].enrolment.cohort_id], key)
 

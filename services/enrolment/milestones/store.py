@@ -63,7 +63,7 @@ _REACHED_UNDER = """
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MilestoneProgress:
     """Where a milestone stands, since when, and whether its co-leader has taken it back before."""
 
     status: MilestoneStatus
@@ -71,7 +71,7 @@ class Standing:
     was_taken_back: bool
 
 
-async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, Standing]]:
+async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UUID, dict[str, MilestoneProgress]]:
     """How far these enrolments have come; what is missing is pending."""
     rows = await conn.fetch(
         """
@@ -80,9 +80,9 @@ async def progress(conn: Connection, enrolment_ids: Collection[UUID]) -> dict[UU
         """,
         list(enrolment_ids),
     )
-    found: dict[UUID, dict[str, Standing]] = {enrolment_id: {} for enrolment_id in enrolment_ids}
+    found: dict[UUID, dict[str, MilestoneProgress]] = {enrolment_id: {} for enrolment_id in enrolment_ids}
     for row in rows:
-        standing = Standing(MilestoneStatus(row["status"]), row["changed_at"], row["was_taken_back"])
+        standing = MilestoneProgress(MilestoneStatus(row["status"]), row["changed_at"], row["was_taken_back"])
         found[row["enrolment_id"]][row["milestone"]] = standing
     return found
 

@@ -74,7 +74,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousPlacement:
     """What the facts are told by: a known person's unit, manager and status before a change."""
 
     unit_id: UUID
@@ -83,14 +83,14 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonChange:
+class PersonTransition:
     """A person after a change, and before it when they were known."""
 
     after: Person
-    before: Before | None
+    before: PreviousPlacement | None
 
 
-def events_of(change: PersonChange) -> Iterator[Event]:
+def events_of(change: PersonTransition) -> Iterator[Event]:
     """The full state for our own services, then the public facts: each change of meaning is one event."""
     after, before = change.after, change.before
     yield state_of(after)

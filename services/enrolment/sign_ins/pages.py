@@ -12,7 +12,7 @@ from services.enrolment.sign_ins.domain import Reason, refusal
 from shared.http.request import now, pool
 from shared.postgres.transaction import transaction
 from shared.security.oidc import Account
-from shared.security.session import set_session, take_arrival
+from shared.security.session import read_pending_sign_in, set_session
 
 log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/enrolment/sign-in")
 async def sign_in(request: Request) -> Response:
     """Bind the account, and sign the person in; back to the beginning without one, or when it came too long ago."""
-    arrival = take_arrival(request)
+    arrival = read_pending_sign_in(request)
     if arrival is None:
         return RedirectResponse("/login", 303)
     person_id = await first_sign_in(request, arrival.account)

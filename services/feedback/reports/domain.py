@@ -64,7 +64,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class PracticeRatings:
     """What one respondent rated on one practice, cut loose from the rest of their ballot."""
 
     group: Group
@@ -79,16 +79,16 @@ def hidden_because(cell: Cell) -> Literal["fewer_than_k", "no_answer"] | None:
     return "no_answer" if cell.group in ATTRIBUTABLE else "fewer_than_k"
 
 
-def cut(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[Sheet]:
+def split_by_practice(ballots: Iterable[Ballot], questions: Sequence[Question]) -> list[PracticeRatings]:
     """Ballots taken apart by practice; "cannot judge" leaves nothing behind."""
-    sheets: list[Sheet] = []
+    sheets: list[PracticeRatings] = []
     for ballot in ballots:
         by_practice: dict[Practice, dict[str, int]] = defaultdict(dict)
         for question in questions:
             rating = ballot.answers.get(question.id)
             if rating is not None:
                 by_practice[question.practice][question.id] = rating
-        sheets += [Sheet(ballot.group, practice, ratings) for practice, ratings in by_practice.items()]
+        sheets += [PracticeRatings(ballot.group, practice, ratings) for practice, ratings in by_practice.items()]
     return sheets
 
 
@@ -102,7 +102,7 @@ def report(
     """One cell per practice and group that was asked."""
     answered = {group: sum(ballot.group is group for ballot in ballots) for group in groups}
     scores: dict[tuple[Practice, Group], list[float]] = defaultdict(list)
-    for sheet in cut(ballots, questions):
+    for sheet in split_by_practice(ballots, questions):
         scores[sheet.practice, sheet.group].append(fmean(sheet.ratings.values()))
     return [
         _cell(practice, group, scores[practice, group], answered[group], k)

@@ -9,17 +9,17 @@ from services.feedback.responses import store
 from services.feedback.responses.domain import (
     InvitationState,
     Invited,
+    LinkRefusal,
     LinkRefusedError,
-    Refusal,
-    admit,
     check_answers,
+    must_be_open,
 )
 from shared.postgres.pool import Connection
 
 
-async def look(conn: Connection, token: str, now: datetime) -> Invited:
+async def find_invitation(conn: Connection, token: str, now: datetime) -> Invited:
     """What the link leads to. Looking uses up nothing. Raises LinkRefusedError."""
-    return admit(await store.find(conn, token), now)
+    return must_be_open(await store.find(conn, token), now)
 
 
 def questions_for(invited: Invited) -> tuple[Question, ...]:
@@ -29,7 +29,7 @@ def questions_for(invited: Invited) -> tuple[Question, ...]:
 
 async def answer(conn: Connection, token: str, given: Mapping[str, object], now: datetime) -> Invited:
     """Seal the answers and use up the link. Raises LinkRefusedError or AnswersRefusedError, with nothing changed."""
-    invited = admit(await store.find_and_hold(conn, token), now)
+    invited = must_be_open(await store.find_and_hold(conn, token), now)
     ballot = Ballot(invited.group, check_answers(questions_for(invited), given))
     sealed = seal(invited.public_key, ballot)
     await _use_up(conn, invited, InvitationState.used)
@@ -39,11 +39,11 @@ async def answer(conn: Connection, token: str, given: Mapping[str, object], now:
 
 async def decline(conn: Connection, token: str, now: datetime) -> Invited:
     """Use up the link without an answer. Raises LinkRefusedError."""
-    invited = admit(await store.find_and_hold(conn, token), now)
+    invited = must_be_open(await store.find_and_hold(conn, token), now)
     await _use_up(conn, invited, InvitationState.declined)
     return invited
 
 
 async def _use_up(conn: Connection, invited: Invited, state: InvitationState) -> None:
     if not await store.use_up(conn, invited.token_hash, state):
-        raise LinkRefusedError(Refusal.used)  # twice at once: the other was faster
+        raise LinkRefusedError(LinkRefusal.used)  # twice at once: the other was faster

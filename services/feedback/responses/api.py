@@ -13,7 +13,7 @@ from starlette.requests import Request
 from services.feedback.ballots.sealing import ATTRIBUTABLE
 from services.feedback.instruments.instrument import HIGHEST, LOWEST
 from services.feedback.responses import actions
-from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkRefusedError, Refusal
+from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkRefusal, LinkRefusedError
 from services.feedback.responses.requests import MOST_BYTES, Token, status_of
 from shared.errors import FieldFault, ProblemError
 from shared.events import Group, Practice
@@ -62,7 +62,7 @@ async def read_form(request: Request, token: Token) -> Form:
     """The questions behind a link. Reading them uses up nothing."""
     try:
         async with pool(request).acquire() as conn:
-            invited = await actions.look(conn, token, now(request))
+            invited = await actions.find_invitation(conn, token, now(request))
     except LinkRefusedError as refused:
         raise problem(refused) from None
     return Form(
@@ -111,14 +111,14 @@ def problem(refused: LinkRefusedError) -> ProblemError:
 
 _NOTHING_TO_DO = "There is nothing to do."
 _REFUSALS = {
-    Refusal.unknown: (
+    LinkRefusal.unknown: (
         "Unknown link", "There is no invitation with this token, or it is long over.",
         "Send the whole token, as it stands at the end of the link in the mail.",
     ),
-    Refusal.used: ("Link already used", "An answer was received; each link is good for one.", _NOTHING_TO_DO),
-    Refusal.declined: ("Declined", "The respondent declined with this link.", _NOTHING_TO_DO),
-    Refusal.expired: ("Round ended", "The round has ended and takes no more answers.", _NOTHING_TO_DO),
-    Refusal.revoked: ("Invitation taken back", "The round, or the invitation to it, ended early.", _NOTHING_TO_DO),
+    LinkRefusal.used: ("Link already used", "An answer was received; each link is good for one.", _NOTHING_TO_DO),
+    LinkRefusal.declined: ("Declined", "The respondent declined with this link.", _NOTHING_TO_DO),
+    LinkRefusal.expired: ("Round ended", "The round has ended and takes no more answers.", _NOTHING_TO_DO),
+    LinkRefusal.revoked: ("Invitation taken back", "The round, or the invitation to it, ended early.", _NOTHING_TO_DO),
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Invited:
     time_zone: str | None
 
 
-class Refusal(StrEnum):
+class LinkRefusal(StrEnum):
     """Why a link leads to no form."""
 
     unknown = "unknown"
@@ -55,7 +55,7 @@ class Refusal(StrEnum):
 class LinkRefusedError(Exception):
     """The link does not lead to a form (any more); `reason` says why."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: LinkRefusal) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -76,14 +76,14 @@ class AnswersRefusedError(Exception):
         self.faults = tuple(faults)
 
 
-def admit(invited: Invited | None, now: datetime) -> Invited:
+def must_be_open(invited: Invited | None, now: datetime) -> Invited:
     """The invitation, if it can be answered now. Raises LinkRefusedError."""
     if invited is None:
-        raise LinkRefusedError(Refusal.unknown)
+        raise LinkRefusedError(LinkRefusal.unknown)
     if invited.state is not InvitationState.issued:
-        raise LinkRefusedError(Refusal(invited.state))
+        raise LinkRefusedError(LinkRefusal(invited.state))
     if not invited.round_open or now >= invited.closes_at:
-        raise LinkRefusedError(Refusal.expired)
+        raise LinkRefusedError(LinkRefusal.expired)
     return invited
 
 

@@ -82,7 +82,7 @@ async def decline(request: Request, token: Token) -> HTMLResponse:
 
 async def _look(request: Request, token: str) -> Invited:
     async with pool(request).acquire() as conn:
-        return await actions.look(conn, token, now(request))
+        return await actions.find_invitation(conn, token, now(request))
 
 
 def _form(

@@ -21,7 +21,7 @@ from services.feedback.rounds.domain import (
 )
 from services.feedback.rounds.store import invitations as links
 from services.feedback.rounds.store import rounds as store
-from services.feedback.rounds.store.surroundings import Look
+from services.feedback.rounds.store.surroundings import KnownSince
 from services.feedback.rounds.store.surroundings import around as look_around
 from services.feedback.settings import FeedbackSettings
 from shared.events import Event, InvitationIssued, InvitationRevoked, RoundClosed, RoundOpened, RoundWithheld
@@ -67,7 +67,7 @@ class Rounds:
         standing = await store.keep_standing(conn, {key: event.sequence for key, event in current.items()})
         new = [event for key, event in current.items() if key not in standing]
         subject_ids = {event.data.person_id for event in new}
-        around, missing = await look_around(conn, subject_ids, self._k, Look(now, self._known_for))
+        around, missing = await look_around(conn, subject_ids, self._k, KnownSince(now, self._known_for))
         asked_lately = await store.practices_asked(conn, subject_ids, coarse_date(now - self._rest))
         rounds: list[store.NewRound] = []
         invitations: list[links.NewInvitation] = []

@@ -67,7 +67,7 @@ class Colleague:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TeamMember:
     """Somebody who has long belonged where they are looked for, whatever became of them since.
 
     reachable: an invitation reaches them today.
@@ -86,9 +86,9 @@ class Surroundings:
 
     subject: Colleague
     manager: Colleague | None
-    team: Sequence[Known]
-    unit: Sequence[Known]
-    led: Sequence[Known]
+    team: Sequence[TeamMember]
+    unit: Sequence[TeamMember]
+    led: Sequence[TeamMember]
     known: bool = True
 
 
@@ -200,20 +200,20 @@ def choose_respondents(around: Surroundings, groups: Collection[Group], *, k: in
     return Chosen(chosen) if chosen else Chosen(obstacle=NotOpened.nobody_to_ask)
 
 
-def has_shrunk(people: Sequence[Known], k: int) -> bool:
+def has_shrunk(people: Sequence[TeamMember], k: int) -> bool:
     """Whether too many of a group left, or moved their mail, lately: under k remain, or more than a quarter went."""
     lost = sum(not person.reachable for person in people)
     return len(people) - lost < k or lost > MOST_LOST * len(people)
 
 
-def _draw(team: Sequence[Known], others: Sequence[Known], most: int, rng: random.Random) -> list[UUID]:
+def _draw(team: Sequence[TeamMember], others: Sequence[TeamMember], most: int, rng: random.Random) -> list[UUID]:
     """Of the team, and after it of the others, as many as may be asked: by lot."""
     first, then = _reachable(team), _reachable(others)
     drawn = rng.sample(first, min(most, len(first)))
     return drawn + rng.sample(then, min(most - len(drawn), len(then)))
 
 
-def _reachable(people: Iterable[Known]) -> list[UUID]:
+def _reachable(people: Iterable[TeamMember]) -> list[UUID]:
     return [person.id for person in people if person.reachable]
 
 
@@ -222,7 +222,7 @@ def is_small_team(subject_id: UUID, team: Iterable[UUID], k: int) -> bool:
     return len(set(team) - {subject_id}) < k
 
 
-def _free(people: Iterable[Known], taken: Collection[UUID]) -> list[Known]:
+def _free(people: Iterable[TeamMember], taken: Collection[UUID]) -> list[TeamMember]:
     free = {person.id: person for person in people if person.id not in taken}
     return [free[id_] for id_ in sorted(free)]
 

@@ -14,7 +14,7 @@ Place = TypeVar("Place", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Placement:
     """Where a person stood in the organisation from one moment to another.
 
     since: None when it was so before anybody looked. until: None when it still is. address: a digest of where their
@@ -38,15 +38,15 @@ class Standing:
         """Was at work, and had an address that an invitation could go to."""
         return self.status is PersonStatus.active and self.address is not None
 
-    def is_like(self, other: "Standing") -> bool:
+    def is_like(self, other: "Placement") -> bool:
         """Whether both say the same, whenever it was."""
         return (self.manager_id, self.unit_id, self.status, self.address) == (
             other.manager_id, other.unit_id, other.status, other.address,
         )  # fmt: skip
 
 
-def known(
-    standings: Iterable[Standing], place: Callable[[Standing], Place], *, now: datetime, known_for: timedelta
+def known_places(
+    standings: Iterable[Placement], place: Callable[[Placement], Place], *, now: datetime, known_for: timedelta
 ) -> dict[UUID, Place]:
     """The place where each person is known: they held it for `known_for` of the last two times `known_for`.
 
@@ -67,29 +67,29 @@ def known(
     return longest
 
 
-def digest(address: str) -> bytes:
+def address_digest(address: str) -> bytes:
     """What is kept of an address: enough to tell whether it is the same."""
     return hashlib.sha256(address.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedPlacement:
     """What HR says of a person now; `standing` is None for somebody who was erased."""
 
     person_id: UUID
-    standing: Standing | None
+    standing: Placement | None
     at: datetime
 
 
-def changes(
-    told: Iterable[Told], held: dict[UUID, Standing], *, now: datetime
-) -> tuple[dict[UUID, datetime], list[Standing]]:
+def placement_changes(
+    told: Iterable[ReportedPlacement], held: dict[UUID, Placement], *, now: datetime
+) -> tuple[dict[UUID, datetime], list[Placement]]:
     """Which standings end, and when; and which begin. `held` are those in force, by person.
 
     A change counts from when it was made, but neither from the future nor from before what it replaces.
     """
     ended: dict[UUID, datetime] = {}
-    begun: list[Standing] = []
+    begun: list[Placement] = []
     for one in told:
         before = held.get(one.person_id)
         if before is not None and one.standing is not None and before.is_like(one.standing):
@@ -100,7 +100,7 @@ def changes(
             ended[one.person_id] = at
         if one.standing is not None:
             begun.append(
-                Standing(
+                Placement(
                     one.person_id, one.standing.manager_id, one.standing.unit_id, one.standing.status,
                     one.standing.address, at,
                 )

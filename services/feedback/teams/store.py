@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.feedback.teams.domain import Standing
+from services.feedback.teams.domain import Placement
 from shared.events import PersonStatus
 from shared.postgres.pool import Connection
 
@@ -28,7 +28,7 @@ async def note_founding(conn: Connection, at: datetime) -> None:
     )
 
 
-async def in_force(conn: Connection, person_ids: Collection[UUID]) -> dict[UUID, Standing]:
+async def in_force(conn: Connection, person_ids: Collection[UUID]) -> dict[UUID, Placement]:
     """The standing of each of these people now; `since` is when it was told, also for those who were there before."""
     rows = await conn.fetch(
         "select * from standings where person_id = any($1::uuid[]) and until is null", list(person_ids)
@@ -47,7 +47,7 @@ async def end(conn: Connection, ended: Mapping[UUID, datetime]) -> None:
     )
 
 
-async def begin(conn: Connection, begun: Sequence[Standing]) -> None:
+async def begin(conn: Connection, begun: Sequence[Placement]) -> None:
     await conn.execute(
         """
         insert into standings (person_id, since, manager_id, unit_id, status, address)
@@ -67,7 +67,7 @@ async def forget(conn: Connection, before: datetime) -> None:
     await conn.execute("delete from standings where until < $1", before)
 
 
-async def of_people(conn: Connection, person_ids: Collection[UUID], since: datetime) -> list[Standing]:
+async def of_people(conn: Connection, person_ids: Collection[UUID], since: datetime) -> list[Placement]:
     """How these people have stood since that moment."""
     rows = await conn.fetch(
         f"{_STANDING} where s.person_id = any($1::uuid[]) and (s.until is null or s.until > $2)",
@@ -83,7 +83,7 @@ async def told_of(conn: Connection, person_ids: Collection[UUID]) -> set[UUID]:
     return {row["person_id"] for row in rows}
 
 
-async def under_managers(conn: Connection, manager_ids: Collection[UUID], since: datetime) -> list[Standing]:
+async def under_managers(conn: Connection, manager_ids: Collection[UUID], since: datetime) -> list[Placement]:
     """Who has reported to these managers since that moment."""
     rows = await conn.fetch(
         f"{_STANDING} where s.manager_id = any($1::uuid[]) and (s.until is null or s.until > $2)",
@@ -93,7 +93,7 @@ async def under_managers(conn: Connection, manager_ids: Collection[UUID], since:
     return [_standing(row) for row in rows]
 
 
-async def in_units(conn: Connection, unit_ids: Collection[UUID], since: datetime) -> list[Standing]:
+async def in_units(conn: Connection, unit_ids: Collection[UUID], since: datetime) -> list[Placement]:
     """Who has belonged to these units since that moment."""
     rows = await conn.fetch(
         f"{_STANDING} where s.unit_id = any($1::uuid[]) and (s.until is null or s.until > $2)", list(unit_ids), since
@@ -101,8 +101,8 @@ async def in_units(conn: Connection, unit_ids: Collection[UUID], since: datetime
     return [_standing(row) for row in rows]
 
 
-def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(
+def _standing(row: asyncpg.Record) -> Placement:
+    return Placement(
         row["person_id"], row["manager_id"], row["unit_id"], PersonStatus(row["status"]), row["address"], row["since"],
         row["until"],
     )  # fmt: skip

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.notifications.channels import store
-from services.notifications.channels.domain import Attempt, NotFailedError, event_of, retried
+from services.notifications.channels.domain import DeliveryAttempt, NotFailedError, event_of, retried
 from services.notifications.channels.queries import existing
 from services.notifications.channels.store import Delivery
 from shared.errors import ProblemError
@@ -28,7 +28,7 @@ async def retry(conn: Connection, who: Principal, delivery_id: UUID, *, now: dat
         ) from error
     await store.queue_again(conn, delivery_id, verdict)
     await audit(conn, who, "delivery.retried", delivery_id, now)
-    attempt = Attempt(
+    attempt = DeliveryAttempt(
         failed.id, failed.public_id, failed.kind, failed.channel, failed.recipient_id, failed.attempts
     )  # fmt: skip
     if event := event_of(attempt, verdict):

@@ -100,7 +100,7 @@ Outcome = Accepted | Refused | Suppressed | NotTried
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class DeliveryAttempt:
     """A delivery as it was claimed for one attempt.
 
     number: from 1 and never again the same, so that no two attempts tell the same. series_from: attempts made before
@@ -148,7 +148,7 @@ def reason_to_stop(
     return None if address else Reason.NO_ADDRESS
 
 
-def judge(attempt: Attempt, outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
+def judge(attempt: DeliveryAttempt, outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
     """What follows from `outcome`. `jitter` in 0..1 spreads the retries of mails that failed together."""
     match outcome:
         case Accepted():
@@ -178,7 +178,7 @@ def retry_delay(attempt: int, jitter: float) -> timedelta:
     return RETRY_DELAYS[min(attempt, len(RETRY_DELAYS)) - 1] * (1 + 0.25 * jitter)
 
 
-def event_of(attempt: Attempt, verdict: Verdict) -> Event | None:
+def event_of(attempt: DeliveryAttempt, verdict: Verdict) -> Event | None:
     """The public fact, if there is one to tell. Round mail names no recipient."""
     about: dict[str, Any] = {
         "notification_id": attempt.public_id,

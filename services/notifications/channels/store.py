@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from services.notifications.channels.domain import Attempt, Reason, ServerFault, Status, Verdict
+from services.notifications.channels.domain import DeliveryAttempt, Reason, ServerFault, Status, Verdict
 from services.notifications.kinds.every import KINDS
 from services.notifications.kinds.kind import Channel, Kind
 from shared.http.pagination import Page, fetch_page
@@ -19,7 +19,7 @@ from shared.postgres.pool import Connection
 class Mail:
     """A delivery by mail, claimed for one attempt, with everything its text is made of. Lives in memory only."""
 
-    attempt: Attempt
+    attempt: DeliveryAttempt
     locale: str
     params: Mapping[str, Any]
     pointless_after: datetime | None
@@ -110,7 +110,7 @@ async def claim_lapsed(conn: Connection, limit: int, lease: timedelta, *, ours: 
 
 def _mail(row: Record) -> Mail:
     return Mail(
-        attempt=Attempt(
+        attempt=DeliveryAttempt(
             row["id"],
             row["public_id"],
             KINDS[row["kind"]],
@@ -139,7 +139,7 @@ def _mail(row: Record) -> Mail:
     )
 
 
-async def settle(conn: Connection, verdicts: Sequence[tuple[Attempt, Verdict]], *, now: datetime) -> set[UUID]:
+async def settle(conn: Connection, verdicts: Sequence[tuple[DeliveryAttempt, Verdict]], *, now: datetime) -> set[UUID]:
     """Write down how attempts ended; returns the ids that were still ours to settle.
 
     Whoever lost its lease meanwhile changes nothing, except that an accepted mail is sent, whoever else has it in hand.
@@ -204,8 +204,8 @@ async def mail_server(conn: Connection) -> MailServerState | None:
 class Delivery:
     """A message on one channel, in the delivery log. Its params (which invitation) and texts stay inside.
 
-    public_id: as in `Attempt`. recipient_name: None for mail about a round, whose recipient is not even looked up, and
-    for people not known here.
+    public_id: as in `DeliveryAttempt`. recipient_name: None for mail about a round, whose recipient is not even looked
+    up, and for people not known here.
     """
 
     id: UUID

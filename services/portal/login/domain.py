@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class LoginAttempt:
     """What the browser keeps, sealed, between leaving for the issuer and coming back."""
 
     state: str
@@ -15,9 +15,9 @@ class Attempt:
     next: str
 
 
-def new_attempt(next_path: str | None) -> Attempt:
+def new_login_attempt(next_path: str | None) -> LoginAttempt:
     """A fresh attempt; every value is unguessable."""
-    return Attempt(
+    return LoginAttempt(
         secrets.token_urlsafe(24), secrets.token_urlsafe(24), secrets.token_urlsafe(48), safe_next(next_path)
     )
 

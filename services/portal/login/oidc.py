@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from services.portal.login.domain import Attempt
+from services.portal.login.domain import LoginAttempt
 from shared.security.oidc import (
     Account,
     InvalidTokenError,
@@ -45,7 +45,7 @@ class OidcClient:
         self._metadata: dict[str, Any] = {}
         self._fetched_at = 0.0
 
-    async def authorization_url(self, attempt: Attempt) -> str:
+    async def authorization_url(self, attempt: LoginAttempt) -> str:
         """Where to send the browser. Raises IssuerUnavailableError."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest()).rstrip(b"=").decode()
         return _with_query(
@@ -62,7 +62,7 @@ class OidcClient:
             },
         )
 
-    async def redeem(self, attempt: Attempt, code: str) -> tuple[Account, str]:
+    async def redeem(self, attempt: LoginAttempt, code: str) -> tuple[Account, str]:
         """Exchange the code; returns the account and the name of who signed in.
 
         Raises IssuerUnavailableError or LoginRejectedError.
@@ -92,7 +92,7 @@ class OidcClient:
             return None
         return _with_query(endpoint, {"client_id": self._client_id, "post_logout_redirect_uri": back_to})
 
-    async def _exchange(self, attempt: Attempt, code: str) -> dict[str, Any]:
+    async def _exchange(self, attempt: LoginAttempt, code: str) -> dict[str, Any]:
         endpoint = await self._endpoint("token_endpoint")
         form = {
             "grant_type": "authorization_code",

@@ -7,7 +7,7 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from services.portal.login.domain import Attempt, new_attempt
+from services.portal.login.domain import LoginAttempt, new_login_attempt
 from services.portal.login.oidc import LoginRejectedError, OidcClient
 from services.portal.settings import PortalSettings
 from shared.directory.handlers import end_sessions
@@ -16,20 +16,20 @@ from shared.events import SessionEnded
 from shared.http.request import now, pool
 from shared.messaging import outbox
 from shared.postgres.transaction import transaction
-from shared.security.credentials import holders
+from shared.security.credentials import resolve_credentials
 from shared.security.oidc import IssuerUnavailableError
 from shared.security.principal import Principal
 from shared.security.same_origin import form_guard
 from shared.security.session import (
-    Arrival,
+    PendingSignIn,
     Session,
     clear_session,
-    hand_over,
     read_session,
-    seal,
     set_cookie,
+    set_pending_sign_in,
     set_session,
-    unseal,
+    sign_claims,
+    verify_claims,
 )
 from shared.web.render import render
 
@@ -54,13 +54,13 @@ def client_for(settings: PortalSettings) -> OidcClient:
 
 @router.get("/login")
 async def login(request: Request, next: Annotated[str | None, Query()] = None) -> Response:  # noqa: A002
-    attempt = new_attempt(next)
+    attempt = new_login_attempt(next)
     try:
         response = RedirectResponse(await _client(request).authorization_url(attempt), 303)
     except IssuerUnavailableError as error:
         raise _unavailable(error) from error
     settings = request.app.state.settings
-    sealed = seal(settings, _PURPOSE, asdict(attempt), seconds=_LASTS_SECONDS)
+    sealed = sign_claims(settings, _PURPOSE, asdict(attempt), seconds=_LASTS_SECONDS)
     set_cookie(response, settings, _cookie(attempt.state), sealed, seconds=_LASTS_SECONDS)
     return response
 
@@ -82,13 +82,13 @@ async def callback(
     except IssuerUnavailableError as error:
         raise _unavailable(error) from error
     settings = request.app.state.settings
-    held = (await holders(pool(request), [account], now(request)))[account]
+    held = (await resolve_credentials(pool(request), [account], now(request)))[account]
     if isinstance(held, Principal) and held.person_id is not None:
         response = RedirectResponse(attempt.next, 303)
         set_session(response, settings, person_id=held.person_id, subject=account.subject, name=name)
     else:  # who it is, the service that binds accounts says
         response = RedirectResponse("/enrolment/sign-in", 303)
-        hand_over(response, settings, Arrival(account, name, attempt.next))
+        set_pending_sign_in(response, settings, PendingSignIn(account, name, attempt.next))
     set_cookie(response, settings, _cookie(state), "", seconds=0)
     return response
 
@@ -123,13 +123,13 @@ def _client(request: Request) -> OidcClient:
     return found
 
 
-def _attempt(request: Request, state: str) -> Attempt | None:
+def _attempt(request: Request, state: str) -> LoginAttempt | None:
     """What this browser set out with; None when it was another browser, too long ago, or made up."""
     sealed = request.cookies.get(_cookie(state))
-    claims = unseal(request.app.state.settings, _PURPOSE, sealed) if sealed else None
+    claims = verify_claims(request.app.state.settings, _PURPOSE, sealed) if sealed else None
     if claims is None or claims.get("state") != state:
         return None
-    return Attempt(state, str(claims["nonce"]), str(claims["verifier"]), str(claims["next"]))
+    return LoginAttempt(state, str(claims["nonce"]), str(claims["verifier"]), str(claims["next"]))
 
 
 def _cookie(state: str) -> str:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from services.portal.dashboard import readers
 from services.portal.dashboard.domain import Within
 from services.portal.stream import store
-from services.portal.stream.domain import PUBLIC, Wanted, gap
+from services.portal.stream.domain import PUBLIC, StreamFilter, gap
 from services.portal.stream.live import live
-from services.portal.stream.places import AllTakenError, OneReadersTakenError, Place, Places
-from services.portal.stream.reading import Greeting, LiveResponse, greet, read
+from services.portal.stream.reader import LiveResponse, OpeningFrame, opening_frame, read
+from services.portal.stream.slots import NoSlotError, NoSlotForReaderError, Slot, Slots
 from services.portal.stream.wording import as_json
 from shared.errors import ProblemError
 from shared.http.request import Who, pool
@@ -41,7 +41,7 @@ class EventPage(BaseModel):
 async def wanted(
     within: Annotated[Within, Depends(readers.within)],
     type: Annotated[list[str] | None, Query(description=_NAMES)] = None,  # noqa: A002
-) -> Wanted:
+) -> StreamFilter:
     """What this reader asked for, within what it may see."""
     asked = {_IN_FULL.get(name, name) for name in type or ()}
     unknown = asked - _TYPES
@@ -50,7 +50,7 @@ async def wanted(
             422, "unknown-event-type", "Unknown event type", f"{min(unknown)} is not a public event type.",
             field="type", remedy="See /asyncapi.json for the types there are.",
         )  # fmt: skip
-    return Wanted(frozenset(asked) if asked else None, within)
+    return StreamFilter(frozenset(asked) if asked else None, within)
 
 
 router = APIRouter(prefix="/portal/v1", tags=["stream"])
@@ -60,7 +60,7 @@ router = APIRouter(prefix="/portal/v1", tags=["stream"])
 async def stream(
     request: Request,
     who: Who,
-    wanted: Annotated[Wanted, Depends(wanted)],
+    wanted: Annotated[StreamFilter, Depends(wanted)],
     after: Annotated[
         int | None, Query(ge=0, le=_FURTHEST, description="Position to resume from; 0 is the beginning.")
     ] = None,
@@ -74,18 +74,20 @@ async def stream(
     their token hears nothing more within seconds.
     """
     here, position = live(request), _position(last_event_id, after)
-    place = _place(here.places, who)
+    slot = _slot(here.slots, who)
     try:
-        greeting = await greet(here.snapshots, wanted, position)
+        greeting = await opening_frame(here.snapshots, wanted, position)
     except BaseException:
-        place.leave()
+        slot.leave()
         raise
-    return LiveResponse(_heard(request, who, wanted, greeting), stall=here.pace.stall, place=place)
+    return LiveResponse(_heard(request, who, wanted, greeting), stall=here.pace.stall, slot=slot)
 
 
-async def _heard(request: Request, who: Principal, wanted: Wanted, greeting: Greeting) -> AsyncGenerator[bytes, None]:
+async def _heard(
+    request: Request, who: Principal, wanted: StreamFilter, greeting: OpeningFrame
+) -> AsyncGenerator[bytes, None]:
     here = live(request)
-    with here.door.visiting(request.state.credential, who) as visit:
+    with here.access.watching(request.state.credential, who) as visit:
         async with aclosing(read(pool(request), here.broadcaster, wanted, greeting, here.pace, visit)) as body:
             async for chunk in body:
                 yield chunk
@@ -94,7 +96,7 @@ async def _heard(request: Request, who: Principal, wanted: Wanted, greeting: Gre
 @router.get("/events")
 async def events(
     request: Request,
-    wanted: Annotated[Wanted, Depends(wanted)],
+    wanted: Annotated[StreamFilter, Depends(wanted)],
     after: Annotated[int, Query(ge=0, le=_FURTHEST, description="Position to read on from; 0 is the beginning.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EventPage:
@@ -111,17 +113,17 @@ async def events(
     )
 
 
-def _place(places: Places, who: Principal) -> Place:
+def _slot(slots: Slots, who: Principal) -> Slot:
     try:
-        return places.take(who.id)
-    except OneReadersTakenError as taken:
+        return slots.take(who.id)
+    except NoSlotForReaderError as taken:
         raise ProblemError(
             429, "too-many-streams", "Too many streams of yours", f"You read {taken.most} streams here already.",
             remedy="Close one, or read what you need through one of them: without `type`, `unit` and `programme` it "
             "has everything that you may see.",
             headers={"Retry-After": "10"},
         ) from None  # fmt: skip
-    except AllTakenError:
+    except NoSlotError:
         raise ProblemError(
             503, "too-many-readers", "Too many readers", "This process serves as many stream readers as it may.",
             remedy="Try again in some seconds.", headers={"Retry-After": "10"},

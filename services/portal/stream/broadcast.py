@@ -14,7 +14,7 @@ from fastapi.sse import format_sse_event
 from services.portal.dashboard.domain import Within
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.domain import StreamEntry, Wanted, admits
+from services.portal.stream.domain import StreamEntry, StreamFilter, matches
 from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.wording import Translate, as_json
 from shared.postgres.failures import UNAVAILABLE
@@ -41,7 +41,7 @@ class Broadcaster:
         self._poll_seconds = poll_seconds
         self._buffer_bytes = buffer_bytes
         self._followers: set[Follower] = set()
-        self._wanted: WeakKeyDictionary[Wanted, ReferenceType[Wanted]] = WeakKeyDictionary()
+        self._wanted: WeakKeyDictionary[StreamFilter, ReferenceType[StreamFilter]] = WeakKeyDictionary()
         self._units: WeakKeyDictionary[frozenset[UUID], ReferenceType[frozenset[UUID]]] = WeakKeyDictionary()
         self._listening = asyncio.Event()
         self._figures_stale = asyncio.Event()
@@ -51,7 +51,7 @@ class Broadcaster:
     def __len__(self) -> int:
         return len(self._followers)
 
-    def shared(self, wanted: Wanted) -> Wanted:
+    def shared(self, wanted: StreamFilter) -> StreamFilter:
         """The same filter as somebody else has it, if somebody does, or the same units, of all programmes and types.
 
         A unit's are the ids of all below it, hundreds of kilobytes near the top of a large organisation.
@@ -63,7 +63,7 @@ class Broadcaster:
         known = self._wanted.setdefault(wanted, ref(wanted))()
         return wanted if known is None else known
 
-    def attach(self, wanted: Wanted, position: int) -> Follower | None:
+    def attach(self, wanted: StreamFilter, position: int) -> Follower | None:
         """Hear of everything after `position`; None when the poller is already past it, so read on and try again."""
         if not self._followers:
             self.head = position
@@ -137,11 +137,11 @@ class Broadcaster:
     async def _poll(self) -> bool:
         before = self.head
         async with transaction(self._pool) as conn:
-            entries = (await store.read_after(conn, before, _READ_AT_ONCE, Wanted())).entries
+            entries = (await store.read_after(conn, before, _READ_AT_ONCE, StreamFilter())).entries
         if not entries:
             return False
         frames = [(entry, self.frame(entry)) for entry in entries]
-        filtered: dict[Wanted, list[Chunk]] = {}
+        filtered: dict[StreamFilter, list[Chunk]] = {}
         for wanted in {follower.wanted for follower in self._followers}:
             filtered[wanted] = _chunks(wanted, frames)
             await asyncio.sleep(0)  # readers choose their filters: however many, nobody waits for all of them
@@ -152,7 +152,9 @@ class Broadcaster:
         self._figures_stale.set()
         return len(entries) == _READ_AT_ONCE
 
-    def _deliver(self, frames: Sequence[tuple[StreamEntry, bytes]], filtered: Mapping[Wanted, list[Chunk]]) -> None:
+    def _deliver(
+        self, frames: Sequence[tuple[StreamEntry, bytes]], filtered: Mapping[StreamFilter, list[Chunk]]
+    ) -> None:
         """At one stroke, with the head: who attaches stands before all of it or past all of it."""
         first, self.head = frames[0][0].position, frames[-1][0].position
         for follower in list(self._followers):
@@ -179,8 +181,8 @@ class Broadcaster:
             self.detach(follower)
 
 
-def _chunks(wanted: Wanted, frames: Sequence[tuple[StreamEntry, bytes]]) -> list[Chunk]:
+def _chunks(wanted: StreamFilter, frames: Sequence[tuple[StreamEntry, bytes]]) -> list[Chunk]:
     """What a filter lets through, in pieces of a few frames."""
-    admitted = [(entry.position, body) for entry, body in frames if admits(wanted, entry)]
+    admitted = [(entry.position, body) for entry, body in frames if matches(wanted, entry)]
     pieces = (admitted[start : start + _FRAMES] for start in range(0, len(admitted), _FRAMES))
     return [Chunk.of(piece[-1][0], *(body for _, body in piece)) for piece in pieces]

@@ -14,7 +14,7 @@ PUBLIC = tuple(event for event in REGISTRY.values() if not event.restricted)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class Wanted:
+class StreamFilter:
     """What one reader asked for and may see; None leaves that side open.
 
     Hashable, so that readers who want the same share one encoding.
@@ -43,7 +43,7 @@ class StreamEntry:
     names: Mapping[str, Any]
 
 
-def admits(wanted: Wanted, entry: StreamEntry) -> bool:
+def matches(wanted: StreamFilter, entry: StreamEntry) -> bool:
     """Whether a reader gets this entry. An event without a unit is in no unit."""
     return (
         (wanted.types is None or entry.type in wanted.types)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from services.portal.stream.domain import Wanted
+from services.portal.stream.domain import StreamFilter
 
 _SENT_AT_ONCE = 65_536  # bytes that are one reader's alone, until its connection has taken them
 
@@ -36,7 +36,7 @@ class Follower:
     costs bounded memory and loses nothing.
     """
 
-    wanted: Wanted
+    wanted: StreamFilter
     position: int
     limit: int
     overrun: bool = False

@@ -13,10 +13,10 @@ from starlette.requests import Request
 
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.settings import PortalSettings
+from services.portal.stream.access_watch import AccessWatch
 from services.portal.stream.broadcast import Broadcaster
-from services.portal.stream.door import Door
-from services.portal.stream.places import Places
-from services.portal.stream.reading import Pace
+from services.portal.stream.reader import StreamTimes
+from services.portal.stream.slots import Slots
 from services.portal.stream.wording import Translate
 from shared.web.render import Web
 
@@ -27,10 +27,10 @@ class Live:
 
     snapshots: Snapshots
     broadcaster: Broadcaster
-    pace: Pace
+    pace: StreamTimes
     text: Translate
-    places: Places
-    door: Door
+    slots: Slots
+    access: AccessWatch
 
 
 def live(request: Request) -> Live:
@@ -49,15 +49,15 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         app.state.pool, snapshots, text,
         poll_seconds=settings.stream_poll_seconds, buffer_bytes=settings.stream_buffer_bytes,
     )  # fmt: skip
-    pace = Pace(
+    pace = StreamTimes(
         heartbeat=settings.stream_heartbeat_seconds,
         stall=settings.stream_stall_seconds,
         visit=settings.stream_visit_minutes * 60,
     )
-    places = Places(settings.stream_readers, settings.stream_readers_each)
-    door = Door(app.state.pool, app.state.clock.now)
-    app.state.live = Live(snapshots, broadcaster, pace, text, places, door)
-    tasks = [asyncio.create_task(broadcaster.run()), asyncio.create_task(door.run())]
+    slots = Slots(settings.stream_readers, settings.stream_readers_each)
+    access = AccessWatch(app.state.pool, app.state.clock.now)
+    app.state.live = Live(snapshots, broadcaster, pace, text, slots, access)
+    tasks = [asyncio.create_task(broadcaster.run()), asyncio.create_task(access.run())]
     try:
         with _before_the_server_stops(broadcaster.close):
             yield

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.portal.dashboard.domain import Within
-from services.portal.stream.domain import StreamEntry, Wanted
+from services.portal.stream.domain import StreamEntry, StreamFilter
 from shared.postgres.pool import Connection
 
 _ORDER_LOCK = 0x706F7274  # "port"; nothing else in this database takes an advisory lock with this key
@@ -66,7 +66,7 @@ async def append(conn: Connection, entries: Sequence[NewEntry], now: datetime) -
     )
 
 
-async def read_after(conn: Connection, after: int, limit: int, wanted: Wanted) -> Page:
+async def read_after(conn: Connection, after: int, limit: int, wanted: StreamFilter) -> Page:
     """The next wanted entries after a position, in order, at most `limit` of them, and the stream's ends as of then."""
     rows = await conn.fetch(_READ_AFTER, after, limit, *_arguments(wanted))
     return Page(rows[0]["pruned_to"], rows[0]["head"], [_entry(row) for row in rows if row["position"] is not None])
@@ -132,7 +132,7 @@ order by e.position
 """
 
 
-def _arguments(wanted: Wanted) -> tuple[list[str] | None, list[UUID] | None, UUID | None]:
+def _arguments(wanted: StreamFilter) -> tuple[list[str] | None, list[UUID] | None, UUID | None]:
     return (
         None if wanted.types is None else sorted(wanted.types),
         None if wanted.within.units is None else list(wanted.within.units),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.enrolment.enrolments.domain import CannotChangeError, Change, Enrolment, Member, Status
+from services.enrolment.enrolments.domain import CannotChangeError, Enrolment, EnrolmentAction, Member, Status
 from services.enrolment.milestones import domain
 from services.enrolment.milestones.domain import Journey, MilestoneStateError, MilestoneStatus, UnknownMilestoneError
 from shared.events import (
@@ -40,7 +40,7 @@ MEMBER = Member(
     time_zone="Europe/Stockholm",
 )
 START = Journey(ACTIVE, MEMBER, PLAN, {})
-STEPS = [Change.reach, Change.attest, Change.waive, Change.undo]
+STEPS = [EnrolmentAction.reach, EnrolmentAction.attest, EnrolmentAction.waive, EnrolmentAction.undo]
 
 
 def at(status: MilestoneStatus, enrolment: Status = Status.active) -> Journey:
@@ -48,7 +48,7 @@ def at(status: MilestoneStatus, enrolment: Status = Status.active) -> Journey:
 
 
 def test_reaching_tells_the_practices_and_the_feedback_the_version_plans() -> None:
-    moved, [event] = domain.change(START, "meeting", Change.reach)
+    moved, [event] = domain.change(START, "meeting", EnrolmentAction.reach)
     assert moved.status_of("meeting") is MilestoneStatus.reached
     assert isinstance(event, MilestoneReached)
     assert event.practices == PLAN[0].practices
@@ -57,24 +57,24 @@ def test_reaching_tells_the_practices_and_the_feedback_the_version_plans() -> No
 
 
 def test_a_milestone_without_feedback_opens_none() -> None:
-    _, [event] = domain.change(START, "group", Change.reach)
+    _, [event] = domain.change(START, "group", EnrolmentAction.reach)
     assert isinstance(event, MilestoneReached)
     assert event.feedback is None
 
 
 ALLOWED = {
-    (MilestoneStatus.pending, Change.reach): MilestoneReached,
-    (MilestoneStatus.pending, Change.waive): MilestoneWaived,
-    (MilestoneStatus.reached, Change.attest): MilestoneAttested,
-    (MilestoneStatus.reached, Change.undo): MilestoneUndone,
-    (MilestoneStatus.attested, Change.undo): MilestoneUndone,
-    (MilestoneStatus.waived, Change.undo): MilestoneUndone,
+    (MilestoneStatus.pending, EnrolmentAction.reach): MilestoneReached,
+    (MilestoneStatus.pending, EnrolmentAction.waive): MilestoneWaived,
+    (MilestoneStatus.reached, EnrolmentAction.attest): MilestoneAttested,
+    (MilestoneStatus.reached, EnrolmentAction.undo): MilestoneUndone,
+    (MilestoneStatus.attested, EnrolmentAction.undo): MilestoneUndone,
+    (MilestoneStatus.waived, EnrolmentAction.undo): MilestoneUndone,
 }
 
 
 @pytest.mark.parametrize("what", STEPS)
 @pytest.mark.parametrize("status", MilestoneStatus)
-def test_each_step_follows_its_rules(status: MilestoneStatus, what: Change) -> None:
+def test_each_step_follows_its_rules(status: MilestoneStatus, what: EnrolmentAction) -> None:
     journey = at(status)
     fact = ALLOWED.get((status, what))
     if fact is not None:
@@ -88,15 +88,15 @@ def test_each_step_follows_its_rules(status: MilestoneStatus, what: Change) -> N
 
 @pytest.mark.parametrize("status", set(Status) - {Status.active, Status.completed})
 @pytest.mark.parametrize("what", STEPS)
-def test_only_an_active_enrolment_has_steps_to_take(status: Status, what: Change) -> None:
+def test_only_an_active_enrolment_has_steps_to_take(status: Status, what: EnrolmentAction) -> None:
     with pytest.raises(CannotChangeError, match=f"The enrolment is {status}"):
         domain.change(at(MilestoneStatus.pending, status), "meeting", what)
 
 
 @pytest.mark.parametrize("order", [["meeting", "group"], ["group", "meeting"]])
 def test_the_last_milestone_completes_whatever_the_order(order: list[str]) -> None:
-    halfway, first = domain.change(START, order[0], Change.reach)
-    done, last = domain.change(halfway, order[1], Change.waive)
+    halfway, first = domain.change(START, order[0], EnrolmentAction.reach)
+    done, last = domain.change(halfway, order[1], EnrolmentAction.waive)
     assert [type(event) for event in first] == [MilestoneReached]
     assert [type(event) for event in last] == [MilestoneWaived, EnrolmentCompleted]
     assert done.enrolment.status is Status.completed
@@ -104,18 +104,18 @@ def test_the_last_milestone_completes_whatever_the_order(order: list[str]) -> No
 
 def test_a_completed_enrolment_can_still_be_attested_but_not_undone() -> None:
     done = replace(at(MilestoneStatus.reached, Status.completed), plan=PLAN[:1])
-    _, events = domain.change(done, "meeting", Change.attest)
+    _, events = domain.change(done, "meeting", EnrolmentAction.attest)
     assert [type(event) for event in events] == [MilestoneAttested]
     with pytest.raises(CannotChangeError, match="completed"):
-        domain.change(done, "meeting", Change.undo)
+        domain.change(done, "meeting", EnrolmentAction.undo)
 
 
 def test_an_undone_milestone_can_be_reached_again() -> None:
-    undone, _ = domain.change(at(MilestoneStatus.reached), "meeting", Change.undo)
-    assert domain.change(undone, "meeting", Change.reach)[0].status_of("meeting") is MilestoneStatus.reached
+    undone, _ = domain.change(at(MilestoneStatus.reached), "meeting", EnrolmentAction.undo)
+    assert domain.change(undone, "meeting", EnrolmentAction.reach)[0].status_of("meeting") is MilestoneStatus.reached
 
 
 def test_an_unknown_milestone_is_said_with_those_there_are() -> None:
     with pytest.raises(UnknownMilestoneError) as refused:
-        domain.change(START, "nonsense", Change.reach)
+        domain.change(START, "nonsense", EnrolmentAction.reach)
     assert refused.value.remedy == "Its milestones: meeting, group."

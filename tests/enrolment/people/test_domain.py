@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import count
 from uuid import UUID
 
-from services.enrolment.people.domain import Before, Person, PersonChange, Unit, events_of, grow_units
+from services.enrolment.people.domain import Person, PersonTransition, PreviousPlacement, Unit, events_of, grow_units
 from shared.events import (
     PersonDeactivated,
     PersonManagerChanged,
@@ -27,11 +27,11 @@ ANNA = Person(
     title=None, grade=None, unit_id=an_id(), manager_id=an_id(), status=PersonStatus.active, locale="sv",
     time_zone="Europe/Stockholm",
 )  # fmt: skip
-BEFORE = Before(ANNA.unit_id, ANNA.manager_id, ANNA.status)
+BEFORE = PreviousPlacement(ANNA.unit_id, ANNA.manager_id, ANNA.status)
 
 
-def told(after: Person, before: Before | None) -> list[type]:
-    return [type(event) for event in events_of(PersonChange(after, before))]
+def told(after: Person, before: PreviousPlacement | None) -> list[type]:
+    return [type(event) for event in events_of(PersonTransition(after, before))]
 
 
 def test_somebody_new_is_told_in_full_and_as_a_fact() -> None:
@@ -45,7 +45,7 @@ def test_what_no_fact_is_about_is_told_as_state_alone() -> None:
 
 def test_every_change_of_meaning_is_a_fact_of_its_own() -> None:
     elsewhere = replace(ANNA, unit_id=an_id(), manager_id=None)
-    state, moved, managed = events_of(PersonChange(elsewhere, BEFORE))
+    state, moved, managed = events_of(PersonTransition(elsewhere, BEFORE))
     assert isinstance(state, PersonState)
     assert isinstance(moved, PersonMoved)
     assert (moved.unit_id, moved.previous_unit_id) == (elsewhere.unit_id, ANNA.unit_id)

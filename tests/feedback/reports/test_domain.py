@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.feedback.ballots.sealing import Ballot
 from services.feedback.instruments.instrument import Question, instrument
-from services.feedback.reports.domain import Cell, CellState, cut, report, worth_releasing
+from services.feedback.reports.domain import Cell, CellState, report, split_by_practice, worth_releasing
 from shared.events import Group, Practice
 
 MEETINGS, IMPROVING = Practice.leading_meetings, Practice.improving
@@ -98,7 +98,7 @@ def test_a_round_with_nothing_but_its_subjects_own_view_is_withheld() -> None:
 
 
 def test_a_ballot_is_cut_by_practice_and_cannot_judge_leaves_nothing() -> None:
-    sheets = cut([ballot(Group.peer, 3, improving=None)], QUESTIONS)
+    sheets = split_by_practice([ballot(Group.peer, 3, improving=None)], QUESTIONS)
     assert [(sheet.practice, set(sheet.ratings.values())) for sheet in sheets] == [(MEETINGS, {3})]
 
 

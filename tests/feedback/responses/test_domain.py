@@ -10,9 +10,9 @@ from services.feedback.responses.domain import (
     InvitationState,
     Invited,
     LinkRefusedError,
-    admit,
     check_answers,
     from_form,
+    must_be_open,
 )
 from shared.events import Group, Practice
 from shared.ids import new_id
@@ -43,7 +43,7 @@ def invited(
 
 def test_an_issued_invitation_of_an_open_round_is_admitted() -> None:
     one = invited()
-    assert admit(one, NOW) is one
+    assert must_be_open(one, NOW) is one
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_issued_invitation_of_an_open_round_is_admitted() -> None:
 )
 def test_every_other_link_is_refused_with_its_reason(found: Invited | None, reason: str) -> None:
     with pytest.raises(LinkRefusedError) as refused:
-        admit(found, NOW)
+        must_be_open(found, NOW)
     assert refused.value.reason == reason
 
 

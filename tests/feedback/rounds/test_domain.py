@@ -12,11 +12,11 @@ from services.feedback.rounds.domain import (
     Chosen,
     Colleague,
     Count,
-    Known,
     NotOpened,
     Respondent,
     Round,
     Surroundings,
+    TeamMember,
     choose_respondents,
     ended_since,
     is_complete,
@@ -38,17 +38,17 @@ def colleague(*, status: PersonStatus = PersonStatus.active, address: bool = Tru
     return Colleague(new_id(), status, address, ZONE)
 
 
-def crowd(number: int, *, lost: int = 0) -> list[Known]:
+def crowd(number: int, *, lost: int = 0) -> list[TeamMember]:
     """So many who have long been there; `lost` of them cannot be reached any more."""
-    return [Known(new_id(), reachable=nth >= lost) for nth in range(number)]
+    return [TeamMember(new_id(), reachable=nth >= lost) for nth in range(number)]
 
 
 def around(*, team: int = 0, unit: int = 0, led: int = 0, lost: int = 0) -> Surroundings:
     subject = colleague()
     manager = Colleague(MANAGER, PersonStatus.active, has_address=True, time_zone=ZONE)
     reports = crowd(led)
-    same_manager = [Known(subject.id, reachable=True), *crowd(team, lost=lost)]
-    same_unit = [Known(MANAGER, reachable=True), *same_manager, *reports, *crowd(unit)]
+    same_manager = [TeamMember(subject.id, reachable=True), *crowd(team, lost=lost)]
+    same_unit = [TeamMember(MANAGER, reachable=True), *same_manager, *reports, *crowd(unit)]
     return Surroundings(subject, manager, same_manager, same_unit, reports)
 
 

@@ -4,7 +4,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feedback.teams.domain import Standing, Told, changes, known
+from services.feedback.teams.domain import Placement, ReportedPlacement, known_places, placement_changes
 from shared.events import PersonStatus
 from shared.ids import random_id
 
@@ -14,12 +14,12 @@ PERSON, UNIT, TRUE, FALSE = random_id(), random_id(), random_id(), random_id()
 seconds = st.integers(0, 2 * 28 * 86400)
 
 
-def standing(manager: UUID, since: datetime | None, until: datetime | None = None) -> Standing:
-    return Standing(PERSON, manager, UNIT, PersonStatus.active, b"address", since, until)
+def standing(manager: UUID, since: datetime | None, until: datetime | None = None) -> Placement:
+    return Placement(PERSON, manager, UNIT, PersonStatus.active, b"address", since, until)
 
 
-def place_of(*standings: Standing, now: datetime = NOW) -> UUID | None:
-    return known(standings, lambda one: one.manager_id, now=now, known_for=KNOWN_FOR).get(PERSON)
+def place_of(*standings: Placement, now: datetime = NOW) -> UUID | None:
+    return known_places(standings, lambda one: one.manager_id, now=now, known_for=KNOWN_FOR).get(PERSON)
 
 
 @given(st.sets(seconds, min_size=2, max_size=12))
@@ -63,11 +63,11 @@ def test_a_change_counts_from_when_it_was_made_but_not_from_the_future_nor_from_
         (NOW - timedelta(days=3), NOW - timedelta(days=3)), (NOW + timedelta(days=3), NOW),
         (NOW - timedelta(days=300), NOW - timedelta(days=9)),
     ):  # fmt: skip
-        ended, [begun] = changes([Told(PERSON, moved, at)], held, now=NOW)
+        ended, [begun] = placement_changes([ReportedPlacement(PERSON, moved, at)], held, now=NOW)
         assert (ended, begun.since, begun.manager_id) == ({PERSON: counts}, counts, FALSE)
 
 
 def test_what_says_the_same_changes_nothing_and_who_is_erased_stands_nowhere() -> None:
     held = {PERSON: standing(TRUE, NOW - timedelta(days=9))}
-    assert changes([Told(PERSON, standing(TRUE, None), NOW)], held, now=NOW) == ({}, [])
-    assert changes([Told(PERSON, None, NOW)], held, now=NOW) == ({PERSON: NOW}, [])
+    assert placement_changes([ReportedPlacement(PERSON, standing(TRUE, None), NOW)], held, now=NOW) == ({}, [])
+    assert placement_changes([ReportedPlacement(PERSON, None, NOW)], held, now=NOW) == ({PERSON: NOW}, [])

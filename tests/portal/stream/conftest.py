@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from services.portal.dashboard.snapshot import Snapshots
+from services.portal.stream.access_watch import WatchedStream
 from services.portal.stream.broadcast import Broadcaster
-from services.portal.stream.domain import Wanted
-from services.portal.stream.door import Visit
-from services.portal.stream.reading import Pace, greet, read
+from services.portal.stream.domain import StreamFilter
+from services.portal.stream.reader import StreamTimes, opening_frame, read
 from shared.postgres.pool import Pool
 from shared.security.credentials import MachineToken
 from shared.security.principal import Principal
@@ -47,12 +47,12 @@ class Stream:
     pool: Pool
     snapshots: Snapshots
     broadcaster: Broadcaster
-    pace: Pace = Pace(heartbeat=5, stall=5, visit=3600)  # noqa: RUF009 - frozen
+    pace: StreamTimes = StreamTimes(heartbeat=5, stall=5, visit=3600)  # noqa: RUF009 - frozen
 
-    async def read(self, wanted: Wanted | None = None, after: int | None = None) -> AsyncGenerator[Message, None]:
-        wanted = wanted or Wanted()
-        greeting = await greet(self.snapshots, wanted, after)
-        visit = Visit(MachineToken(b""), Principal("machine", "machine:reader", None, "reader"))
+    async def read(self, wanted: StreamFilter | None = None, after: int | None = None) -> AsyncGenerator[Message, None]:
+        wanted = wanted or StreamFilter()
+        greeting = await opening_frame(self.snapshots, wanted, after)
+        visit = WatchedStream(MachineToken(b""), Principal("machine", "machine:reader", None, "reader"))
         generator = read(self.pool, self.broadcaster, wanted, greeting, self.pace, visit)
         try:
             async for chunk in generator:

@@ -9,7 +9,7 @@ import pytest
 
 from services.portal.overview.api import Overview
 from services.portal.settings import PortalSettings
-from services.portal.stream import door, store
+from services.portal.stream import access_watch, store
 from shared.events import EnrolmentActivated, EnrolmentRequested, NotificationSent
 from shared.events.vocabulary import Role
 from shared.ids import new_id
@@ -227,7 +227,7 @@ async def test_a_machines_open_stream_ends_with_its_token(
         staying = {"authorization": f"Bearer {await add_machine(pool, 'stays', {Role.stream_reader: None})}"}
         async with client.stream("GET", STREAM, headers=staying):
             assert await _goodbye(response) == "access_ended"
-            assert len(portal.app.state.live.places) == 1
+            assert len(portal.app.state.live.slots) == 1
 
 
 async def test_a_persons_open_stream_ends_when_they_sign_out_and_another_of_theirs_does_not(portal: Portal) -> None:
@@ -237,7 +237,7 @@ async def test_a_persons_open_stream_ends_when_they_sign_out_and_another_of_thei
             signed_out = await client.post("/logout", headers={"sec-fetch-site": "same-origin"})
             assert signed_out.status_code == 303
             assert await _goodbye(response) == "access_ended"
-            assert len(portal.app.state.live.places) == 1
+            assert len(portal.app.state.live.slots) == 1
 
 
 async def test_a_persons_open_stream_ends_when_they_leave(portal: Portal, pool: Pool) -> None:
@@ -249,7 +249,7 @@ async def test_a_persons_open_stream_ends_when_they_leave(portal: Portal, pool: 
 async def test_one_look_that_fails_leaves_no_stream_open_for_ever(
     portal: Portal, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(access_watch, "_CHECK_SECONDS", 0.05)
     ending = {"authorization": f"Bearer {await add_machine(pool, 'gone', {Role.stream_reader: None})}"}
     async with portal.browser() as client, client.stream("GET", STREAM, headers=ending) as response:
         await pool.execute("alter table access rename to elsewhere")
@@ -285,6 +285,6 @@ async def test_a_head_opens_no_stream_and_takes_no_place(portal: Portal) -> None
         head = await client.head(STREAM)
         assert (head.status_code, head.headers["content-type"][:17]) == (200, "text/event-stream")
         assert (await client.head(STREAM, params={"type": "no.such"})).status_code == 422
-        assert len(portal.app.state.live.places) == len(portal.app.state.live.broadcaster) == 0
+        assert len(portal.app.state.live.slots) == len(portal.app.state.live.broadcaster) == 0
     async with portal.browser() as nobody:
         assert (await nobody.head(STREAM)).status_code == 401

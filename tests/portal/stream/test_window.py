@@ -5,7 +5,7 @@ from datetime import timedelta
 from opentelemetry.context import Context
 
 from services.portal.stream import store
-from services.portal.stream.domain import PUBLIC, Wanted
+from services.portal.stream.domain import PUBLIC, StreamFilter
 from services.portal.stream.handlers import PRUNE, append_entries, prune
 from shared.events import EnrolmentRequested, InvitationIssued, PersonState
 from shared.postgres.pool import Connection, Pool
@@ -25,7 +25,7 @@ async def record(pool: Pool, age: timedelta, count: int) -> None:
 
 
 async def ends(conn: Connection) -> tuple[int, int]:
-    page = await store.read_after(conn, 0, 1, Wanted())
+    page = await store.read_after(conn, 0, 1, StreamFilter())
     return page.pruned_to, page.head
 
 

@@ -4,12 +4,12 @@ import gc
 
 import psutil
 
-from shared.runtime.memory import give_back
+from shared.runtime.memory import release_free_memory
 
 
 def test_what_a_large_piece_of_work_left_goes_back_to_the_system_though_the_collector_has_not_come() -> None:
     process = psutil.Process()
-    give_back()
+    release_free_memory()
     gc.disable()
     try:
         before = process.memory_info().rss
@@ -18,7 +18,7 @@ def test_what_a_large_piece_of_work_left_goes_back_to_the_system_though_the_coll
         taken = process.memory_info().rss - before
         del work
         kept = process.memory_info().rss - before
-        give_back()
+        release_free_memory()
         left = process.memory_info().rss - before
     finally:
         gc.enable()

@@ -32,10 +32,10 @@ from shared.http.app import Api, create_app
 from shared.ids import new_id
 from shared.postgres.transaction import transaction
 from shared.security.authentication import optional_principal, principal
-from shared.security.credentials import holders
+from shared.security.credentials import resolve_credentials
 from shared.security.oidc import Account, TokenVerifier
 from shared.security.principal import Principal
-from shared.security.session import COOKIE, seal, set_session, unseal
+from shared.security.session import COOKIE, set_session, sign_claims, verify_claims
 from shared.settings import Settings
 from tests.support.databases import Databases
 from tests.support.directory import add_machine, add_person, grant
@@ -345,19 +345,19 @@ async def test_a_session_that_is_forged_foreign_ended_or_for_something_else_is_n
 ) -> None:
     await add_person(app.state.pool, "anna")
     settings = app.state.settings
-    genuine = unseal(settings, "session", session_of(settings, "anna")) or {}
+    genuine = verify_claims(settings, "session", session_of(settings, "anna")) or {}
     other = make_settings(Settings, "postgresql://x", session_secret="another-secret-another-secret-another")
     of_0_1_0 = {name: genuine[name] for name in ("iss", "sub", "name")}
     for cookie in (
-        seal(other, "session", genuine, seconds=60),
-        seal(settings, "session", genuine | {"iss": "https://elsewhere.example"}, seconds=60),
-        seal(settings, "session", genuine, seconds=-1),
-        seal(settings, "login", genuine, seconds=60),
-        seal(settings, "arrival", genuine, seconds=60),
-        seal(settings, "session", of_0_1_0, seconds=60),
-        seal(settings, "session", genuine | {"person": "anna"}, seconds=60),
-        seal(settings, "session", genuine | {"began": "now"}, seconds=60),
-        seal(settings, "session", genuine, seconds=60)[:-3] + "AAA",
+        sign_claims(other, "session", genuine, seconds=60),
+        sign_claims(settings, "session", genuine | {"iss": "https://elsewhere.example"}, seconds=60),
+        sign_claims(settings, "session", genuine, seconds=-1),
+        sign_claims(settings, "login", genuine, seconds=60),
+        sign_claims(settings, "arrival", genuine, seconds=60),
+        sign_claims(settings, "session", of_0_1_0, seconds=60),
+        sign_claims(settings, "session", genuine | {"person": "anna"}, seconds=60),
+        sign_claims(settings, "session", genuine | {"began": "now"}, seconds=60),
+        sign_claims(settings, "session", genuine, seconds=60)[:-3] + "AAA",
         "nonsense",
     ):
         headers = {"cookie": f"{COOKIE}={cookie}"}
@@ -370,7 +370,7 @@ async def test_a_session_ends_when_somebody_signs_out_and_no_other_does(
 ) -> None:
     await add_person(app.state.pool, "anna")
     mine, copied = signed_in(app.state.settings, "anna"), signed_in(app.state.settings, "anna")
-    ended = unseal(app.state.settings, "session", copied["cookie"].partition("=")[2]) or {}
+    ended = verify_claims(app.state.settings, "session", copied["cookie"].partition("=")[2]) or {}
     state = SessionEnded(session_id=UUID(ended["sid"]), until=datetime.now(UTC) + timedelta(hours=8))
     await app.state.pool.execute("insert into ended_sessions values ($1, now() - interval '1 second')", new_id())
     for _ in range(2):  # a redelivery changes nothing
@@ -390,7 +390,7 @@ async def test_an_account_counts_no_longer_than_the_token_that_spoke_of_it(app: 
     await bind(pool, anna, "anna")
     for seconds, counts in ((60, True), (-1, False)):
         account = Account(ISSUER, "anna", None, time.time() + seconds)
-        held = (await holders(pool, [account], datetime.now(UTC)))[account]
+        held = (await resolve_credentials(pool, [account], datetime.now(UTC)))[account]
         assert isinstance(held, Principal) is counts
 
 

@@ -47,7 +47,7 @@ async def take_source(conn: Connection, source: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ImportAttempt:
     """One beginning of an import: which it is, how far the one before came, and who asked to end it meanwhile."""
 
     number: int
@@ -55,7 +55,7 @@ class Attempt:
     cancelled_by: str | None
 
 
-async def begin(pool: Pool, import_id: UUID, now: datetime, *, counted: bool) -> Attempt | None:
+async def begin(pool: Pool, import_id: UUID, now: datetime, *, counted: bool) -> ImportAttempt | None:
     """Count an attempt, and commit that before any work: whatever becomes of the process, it was one.
 
     None when the import has ended. Not `counted` when the last attempt ended for a reason that was not the import's.
@@ -72,7 +72,7 @@ async def begin(pool: Pool, import_id: UUID, now: datetime, *, counted: bool) ->
         now,
         1 if counted else 0,
     )
-    return None if row is None else Attempt(*row)
+    return None if row is None else ImportAttempt(*row)
 
 
 async def give_back(pool: Pool, import_id: UUID) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.enrolment.people.domain import Before, PersonChange
+from services.enrolment.people.domain import PersonTransition, PreviousPlacement
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
 from shared.events import PersonStatus
 from shared.postgres.pool import Connection
@@ -57,7 +57,7 @@ async def _update_known(conn: Connection) -> None:
     )
 
 
-async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[PersonChange]]:
+async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[PersonTransition]]:
     """Everybody who changed, in chunks, while the transaction lasts.
 
     In the order of their ids, which are random: the order of the file would put names to everybody in public events.
@@ -75,6 +75,8 @@ async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[PersonChan
     await conn.execute("close people_changed")  # while it is open, nobody can drop the table
 
 
-def _change(row: tuple[Any, ...], width: int) -> PersonChange:
+def _change(row: tuple[Any, ...], width: int) -> PersonTransition:
     joined, unit_id, manager_id, status = row[width:]
-    return PersonChange(person_of(row[:width]), None if joined else Before(unit_id, manager_id, PersonStatus(status)))
+    return PersonTransition(
+        person_of(row[:width]), None if joined else PreviousPlacement(unit_id, manager_id, PersonStatus(status))
+    )

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import asyncpg
 
-from services.feedback.rounds.domain import Colleague, Known, Surroundings, is_small_team
+from services.feedback.rounds.domain import Colleague, Surroundings, TeamMember, is_small_team
 from services.feedback.teams import store as teams
-from services.feedback.teams.domain import Standing, digest, known
+from services.feedback.teams.domain import Placement, address_digest, known_places
 from shared.events import PersonStatus
 from shared.postgres.pool import Connection
 
@@ -18,7 +18,7 @@ _ONE_AT_A_TIME = 0x6665_6564  # the locks of subjects, apart from all others
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class KnownSince:
     """When one looks, and how long somebody must have belonged to a team to be known there."""
 
     now: datetime
@@ -30,7 +30,7 @@ class Look:
 
 
 async def around(
-    conn: Connection, subject_ids: Collection[UUID], k: int, look: Look
+    conn: Connection, subject_ids: Collection[UUID], k: int, look: KnownSince
 ) -> tuple[dict[UUID, Surroundings], dict[UUID, UUID]]:
     """The people around each of these subjects; for the others, who is not told of yet: subject or manager.
 
@@ -44,8 +44,8 @@ async def around(
     )
     subjects = await _colleagues(conn, subject_ids)
     posts = [one for one in await teams.of_people(conn, list(subjects), look.since) if one.here]
-    managers_of = known(posts, lambda one: one.manager_id, now=look.now, known_for=look.known_for)
-    units_of = known(posts, lambda one: one.unit_id, now=look.now, known_for=look.known_for)
+    managers_of = known_places(posts, lambda one: one.manager_id, now=look.now, known_for=look.known_for)
+    units_of = known_places(posts, lambda one: one.unit_id, now=look.now, known_for=look.known_for)
     manager_ids = {manager for manager in managers_of.values() if manager is not None}
     managers = await _colleagues(conn, manager_ids)
     untold = manager_ids - managers.keys() - await teams.told_of(conn, manager_ids)
@@ -60,8 +60,8 @@ async def around(
     everybody = {person for place in (*reports.values(), *units.values()) for person in place}
     reachable = await _reachable(conn, everybody, look)
 
-    def people(ids: Iterable[UUID]) -> list[Known]:
-        return [Known(person, person in reachable) for person in ids]
+    def people(ids: Iterable[UUID]) -> list[TeamMember]:
+        return [TeamMember(person, person in reachable) for person in ids]
 
     found: dict[UUID, Surroundings] = {}
     missing = {subject_id: subject_id for subject_id in subject_ids if subject_id not in subjects}
@@ -81,17 +81,17 @@ async def around(
 
 
 def _by_place(
-    standings: Iterable[Standing], place: Callable[[Standing], UUID | None], look: Look
+    standings: Iterable[Placement], place: Callable[[Placement], UUID | None], look: KnownSince
 ) -> Mapping[UUID | None, list[UUID]]:
     """Who is known at each place: could have answered there for long enough."""
-    there = known([one for one in standings if one.could_answer], place, now=look.now, known_for=look.known_for)
+    there = known_places([one for one in standings if one.could_answer], place, now=look.now, known_for=look.known_for)
     people: dict[UUID | None, list[UUID]] = defaultdict(list)
     for person, where in there.items():
         people[where].append(person)
     return people
 
 
-async def _reachable(conn: Connection, person_ids: Collection[UUID], look: Look) -> set[UUID]:
+async def _reachable(conn: Connection, person_ids: Collection[UUID], look: KnownSince) -> set[UUID]:
     """Who of these an invitation reaches today: has not left, and gets mail where they have long had it.
 
     An address that changed lately is none: whoever may send HR files could take answers in another's place.
@@ -100,10 +100,11 @@ async def _reachable(conn: Connection, person_ids: Collection[UUID], look: Look)
         "select id, status, email from people where id = any($1::uuid[]) order by id for share", list(person_ids)
     )
     with_address = [one for one in await teams.of_people(conn, person_ids, look.since) if one.address is not None]
-    addresses = known(with_address, lambda one: one.address, now=look.now, known_for=look.known_for)
+    addresses = known_places(with_address, lambda one: one.address, now=look.now, known_for=look.known_for)
     return {
         row["id"] for row in rows
-        if row["status"] != PersonStatus.inactive and row["email"] and addresses.get(row["id"]) == digest(row["email"])
+        if row["status"] != PersonStatus.inactive and row["email"]
+        and addresses.get(row["id"]) == address_digest(row["email"])
     }  # fmt: skip
 
 

@@ -33,8 +33,8 @@ from services.notifications.channels.domain import (
     judge,
     reason_to_stop,
 )
+from services.notifications.channels.mail.circuit_breaker import CircuitBreaker
 from services.notifications.channels.mail.compose import Composer
-from services.notifications.channels.mail.gate import Gate
 from services.notifications.channels.mail.smtp import MailConnection, ServerSettings, ServerUnavailableError
 from services.notifications.channels.store import Mail
 from services.notifications.settings import NotificationsSettings
@@ -111,7 +111,7 @@ class MailSender:
         self._composer = composer
         self._settings = settings
         self._clock = clock
-        self._gate = Gate()
+        self._breaker = CircuitBreaker()
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
         self._claimed: asyncio.Queue[_Claimed | None] = asyncio.Queue()
@@ -148,8 +148,8 @@ class MailSender:
 
     async def _claim_loop(self) -> None:
         while not self._stopping.is_set():
-            await self._rest(self._gate.seconds_left)
-            wanted = 1 if self._gate.probing else self._settings.batch
+            await self._rest(self._breaker.seconds_left)
+            wanted = 1 if self._breaker.is_half_open else self._settings.batch
             if len(self._in_hand) > wanted // 2:
                 self._room.clear()
                 await self._rest(self._settings.poll_seconds, until=self._room)
@@ -187,7 +187,7 @@ class MailSender:
         try:
             while (claimed := await self._claimed.get()) is not None:
                 late = time.monotonic() > claimed.start_before
-                if late or self._gate.shut or self._stopping.is_set():
+                if late or self._breaker.is_open or self._stopping.is_set():
                     self._done.put_nowait(_Done(claimed.mail, NotTried(), Context()))
                 else:
                     await self._send(connection, claimed.mail)
@@ -247,15 +247,15 @@ class MailSender:
             outcome.reason in (Reason.TIMEOUT, Reason.CONNECTION_LOST) or outcome.reply_code == 421
         ):
             self._server_failed(ServerFault(outcome.reason.value))
-        elif self._gate.passed():
+        elif self._breaker.record_success():
             self._server_news = (True, None)
             log.info("mail server answers again")
 
     def _server_failed(self, fault: ServerFault) -> None:
-        if self._gate.trip():
+        if self._breaker.record_failure():
             self._server_news = (False, fault)
             log.warning(
-                "mail server unavailable", reason=fault.value, next_try_seconds=round(self._gate.seconds_left, 1)
+                "mail server unavailable", reason=fault.value, next_try_seconds=round(self._breaker.seconds_left, 1)
             )
 
     async def _settle_loop(self) -> None:

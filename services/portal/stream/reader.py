@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
+from services.portal.stream.access_watch import WatchedStream
 from services.portal.stream.broadcast import Broadcaster
-from services.portal.stream.domain import Wanted, gap
-from services.portal.stream.door import Visit
+from services.portal.stream.domain import StreamFilter, gap
 from services.portal.stream.follower import Chunk, Follower
-from services.portal.stream.places import Place
+from services.portal.stream.slots import Slot
 from shared.http.methods import is_head
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import Pool
@@ -29,7 +29,7 @@ _RETRY_AFTER_ERROR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StreamTimes:
     """Seconds: between signs of life, until a reader that takes nothing is let go, and until one has to come again.
 
     Coming again costs a reader nothing, and spreads readers anew over the processes there are.
@@ -41,36 +41,41 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Greeting:
+class OpeningFrame:
     """The first bytes a reader gets, and the position it goes on from."""
 
     body: bytes
     position: int
 
 
-async def greet(snapshots: Snapshots, wanted: Wanted, after: int | None) -> Greeting:
+async def opening_frame(snapshots: Snapshots, wanted: StreamFilter, after: int | None) -> OpeningFrame:
     """Figures of now. `after` is where the reader goes on from; None starts it at the present."""
     snapshot = await snapshots.recent(wanted.within)
     if after is None:
         at = snapshot.figures.position
-        return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, id=str(at), retry=_RETRY_MS), at)
+        return OpeningFrame(format_sse_event(event="snapshot", data_str=snapshot.json, id=str(at), retry=_RETRY_MS), at)
     # Without an id: somebody who resumes is still where they were, however new the figures are.
-    return Greeting(format_sse_event(event="snapshot", data_str=snapshot.json, retry=_RETRY_MS), after)
+    return OpeningFrame(format_sse_event(event="snapshot", data_str=snapshot.json, retry=_RETRY_MS), after)
 
 
 async def read(
-    pool: Pool, broadcaster: Broadcaster, wanted: Wanted, greeting: Greeting, pace: Pace, visit: Visit
+    pool: Pool,
+    broadcaster: Broadcaster,
+    wanted: StreamFilter,
+    greeting: OpeningFrame,
+    pace: StreamTimes,
+    visit: WatchedStream,
 ) -> AsyncGenerator[bytes, None]:
     """The bytes one reader gets, from the greeting until its time is up or it is no longer let in."""
     leave_at = asyncio.get_running_loop().time() + pace.visit * random.uniform(0.9, 1.1)
     position = greeting.position
     wanted = broadcaster.shared(wanted)
     yield greeting.body
-    while not (broadcaster.closing or visit.is_over()) and asyncio.get_running_loop().time() < leave_at:
-        async with aclosing(_missed(pool, broadcaster, wanted, position)) as missed:
+    while not (broadcaster.closing or visit.has_ended()) and asyncio.get_running_loop().time() < leave_at:
+        async with aclosing(_catch_up(pool, broadcaster, wanted, position)) as missed:
             async for chunk in missed:
                 position = chunk.position
-                if visit.is_over():
+                if visit.has_ended():
                     break
                 if chunk.size:
                     yield b"".join(chunk.frames)
@@ -85,11 +90,13 @@ async def read(
             visit.wake = None
             broadcaster.detach(follower)
         position = follower.position
-    reason = "restarting" if broadcaster.closing else "access_ended" if visit.is_over() else "visit_over"
+    reason = "restarting" if broadcaster.closing else "access_ended" if visit.has_ended() else "visit_over"
     yield format_sse_event(event="resume", data_str=json.dumps({"after": position, "reason": reason}))
 
 
-async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position: int) -> AsyncGenerator[Chunk, None]:
+async def _catch_up(
+    pool: Pool, broadcaster: Broadcaster, wanted: StreamFilter, position: int
+) -> AsyncGenerator[Chunk, None]:
     """Entries between `position` and the stream's head, page by page; ends when there is nothing more to read now."""
     while True:
         try:
@@ -114,14 +121,14 @@ async def _missed(pool: Pool, broadcaster: Broadcaster, wanted: Wanted, position
 
 
 async def _live(
-    broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float, visit: Visit
+    broadcaster: Broadcaster, follower: Follower, heartbeat: float, leave_at: float, visit: WatchedStream
 ) -> AsyncGenerator[bytes, None]:
     """What the broadcaster hands over, until the visit is over or the reader has fallen behind."""
-    while not visit.is_over() and (left := leave_at - asyncio.get_running_loop().time()) > 0:
+    while not visit.has_ended() and (left := leave_at - asyncio.get_running_loop().time()) > 0:
         body = await follower.take(min(heartbeat, left))
         if body is not None:
             yield body
-        elif follower.overrun or broadcaster.closing or visit.is_over():
+        elif follower.overrun or broadcaster.closing or visit.has_ended():
             return
         else:
             # An id without data moves the reader's Last-Event-ID and calls nobody: a reader whose filter lets little
@@ -133,19 +140,19 @@ async def _live(
 class LiveResponse(StreamingResponse):
     """A response for bytes that come as they come; it lets go of a client that takes nothing for `stall` seconds.
 
-    However it ends, or if it never begins, it leaves its `place`.
+    However it ends, or if it never begins, it leaves its `slot`.
 
     FastAPI's own EventSourceResponse encodes every event for every client; ours are encoded once for all of them.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float, place: Place) -> None:
+    def __init__(self, body: AsyncGenerator[bytes, None], *, stall: float, slot: Slot) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         super().__init__(body, headers=headers)
         self._stall = stall
         self._body = body
-        self._place = place
+        self._slot = slot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A HEAD hears what a stream would begin with, and none begins."""
@@ -156,10 +163,10 @@ class LiveResponse(StreamingResponse):
             else:
                 await super().__call__(scope, receive, send)
         finally:
-            self._place.leave()
+            self._slot.leave()
 
     async def stream_response(self, send: Send) -> None:
-        """Send chunk by chunk, and close the reader's place however it ends."""
+        """Send chunk by chunk, and close the reader's slot however it ends."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._body) as body:
             async for chunk in body:

@@ -10,16 +10,16 @@ import structlog
 
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import Pool
-from shared.security.credentials import Credential, Held, holders
+from shared.security.credentials import Credential, Resolution, resolve_credentials
 from shared.security.principal import Principal
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 
 
 @dataclass(eq=False, slots=True)
-class Visit:
+class WatchedStream:
     """One open stream, and on whose word it was opened. `wake`: ends a wait of whoever reads."""
 
     credential: Credential
@@ -27,7 +27,7 @@ class Visit:
     wake: Callable[[], None] | None = None
     _over: bool = False
 
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether that word counts no longer."""
         return self._over
 
@@ -38,19 +38,19 @@ class Visit:
             self.wake()
 
 
-class Door:
+class AccessWatch:
     """Ends the visits of whoever signed out, lost their token or their role for what they listen to, or has left."""
 
     def __init__(self, pool: Pool, now: Callable[[], datetime]) -> None:
         self._pool = pool
         self._now = now
-        self._visits: set[Visit] = set()
+        self._visits: set[WatchedStream] = set()
         self._anybody = asyncio.Event()
 
     @contextmanager
-    def visiting(self, credential: Credential, who: Principal) -> Iterator[Visit]:
+    def watching(self, credential: Credential, who: Principal) -> Iterator[WatchedStream]:
         """Be looked at while the stream is open."""
-        visit = Visit(credential, who)
+        visit = WatchedStream(credential, who)
         self._visits.add(visit)
         self._anybody.set()
         try:
@@ -64,7 +64,7 @@ class Door:
         """Look for ever; a database that is away ends nobody's visit, and no fault of one look is the last."""
         while True:
             await self._anybody.wait()
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
                 await self._look()
             except UNAVAILABLE as error:
@@ -74,13 +74,13 @@ class Door:
 
     async def _look(self) -> None:
         visits = list(self._visits)
-        held = await holders(self._pool, {visit.credential for visit in visits}, self._now())
+        held = await resolve_credentials(self._pool, {visit.credential for visit in visits}, self._now())
         for visit in visits:
-            if not _is_as_before(visit.who, held[visit.credential]):
+            if not _may_go_on(visit.who, held[visit.credential]):
                 visit.end()
 
 
-def _is_as_before(before: Principal, now: Held) -> bool:
+def _may_go_on(before: Principal, now: Resolution) -> bool:
     """Whether somebody may go on. A machine's roles say what it hears: with others it has to come again."""
     if not isinstance(now, Principal) or now.id != before.id:
         return False

@@ -11,11 +11,11 @@ from weakref import ref
 from services.portal.dashboard.domain import Within
 from services.portal.dashboard.snapshot import Snapshots
 from services.portal.stream import store
-from services.portal.stream.domain import Wanted
+from services.portal.stream.domain import StreamFilter
 from services.portal.stream.follower import Chunk, Follower
 from services.portal.stream.handlers import append_entries
-from services.portal.stream.places import Places
-from services.portal.stream.reading import LiveResponse
+from services.portal.stream.reader import LiveResponse
+from services.portal.stream.slots import Slots
 from shared.events import EnrolmentActivated, EnrolmentDeclined, EnrolmentRequested
 from shared.ids import new_id
 from shared.postgres.pool import Pool
@@ -26,7 +26,7 @@ from tests.portal.stream.conftest import Stream, running
 
 
 async def test_what_comes_in_the_moment_a_wait_ends_is_taken() -> None:
-    loop, follower = asyncio.get_running_loop(), Follower(Wanted(), 0, 1000)
+    loop, follower = asyncio.get_running_loop(), Follower(StreamFilter(), 0, 1000)
     taking = asyncio.create_task(follower.take(0.01))
     await asyncio.sleep(0)
     loop.call_later(0.02, follower.offer, [Chunk.of(7, b"x")])
@@ -173,7 +173,7 @@ async def test_filters_let_through_only_what_was_asked_for_live_and_when_resumin
     facts.enrolment(EnrolmentRequested, EnrolmentDeclined)
     facts.enrolment(EnrolmentRequested, EnrolmentActivated, unit=there)
     await take(facts.told)
-    wanted = Wanted(frozenset({"medled.enrolment.requested.v1"}), Within(units=frozenset({there})))
+    wanted = StreamFilter(frozenset({"medled.enrolment.requested.v1"}), Within(units=frozenset({there})))
     kept = await entries(stream, 1, wanted=wanted, after=0)
     live = asyncio.create_task(entries(stream, 1, wanted=wanted, after=kept[0]))
     await asyncio.sleep(0.1)
@@ -205,7 +205,7 @@ async def test_a_reader_slower_than_its_buffer_reads_on_from_the_database_and_lo
 
 
 def test_a_buffer_holds_no_more_than_its_limit() -> None:
-    follower = Follower(Wanted(), position=0, limit=1000)
+    follower = Follower(StreamFilter(), position=0, limit=1000)
     for position in range(1, 100):
         follower.offer([Chunk.of(position, b"x" * 300)])
     assert follower.overrun
@@ -215,7 +215,7 @@ def test_a_buffer_holds_no_more_than_its_limit() -> None:
 
 def test_readers_with_different_filters_share_the_frames_that_they_have_not_taken() -> None:
     kinds = [EnrolmentRequested.type, EnrolmentDeclined.type]
-    readers = [Follower(Wanted(frozenset(kinds[:count])), position=0, limit=10**6) for count in (1, 2)]
+    readers = [Follower(StreamFilter(frozenset(kinds[:count])), position=0, limit=10**6) for count in (1, 2)]
     frame = b"x" * 3000
     for reader in readers:
         reader.offer([Chunk.of(position, frame) for position in range(1, 101)])
@@ -224,7 +224,7 @@ def test_readers_with_different_filters_share_the_frames_that_they_have_not_take
 
 
 async def test_what_is_sent_at_once_is_bounded_and_the_position_is_of_what_was_sent() -> None:
-    reader = Follower(Wanted(), position=0, limit=10**6)
+    reader = Follower(StreamFilter(), position=0, limit=10**6)
     reader.offer([Chunk.of(position, b"x" * 3000) for position in range(1, 101)])
     total = 0
     while body := await reader.take(0.01):
@@ -235,7 +235,7 @@ async def test_what_is_sent_at_once_is_bounded_and_the_position_is_of_what_was_s
 
 
 async def test_events_do_not_wait_for_figures(pool: Pool, stream: Stream, take: Take) -> None:
-    parts = [Wanted(within=Within(units=frozenset({new_id()}))) for _ in range(5)]
+    parts = [StreamFilter(within=Within(units=frozenset({new_id()}))) for _ in range(5)]
     async with aclosing(stream.read()) as messages, pool.acquire() as conn:
         await anext(messages)
         others = [asyncio.create_task(entries(stream, 1, wanted=part)) for part in parts]
@@ -286,17 +286,17 @@ async def test_figures_of_parts_that_nobody_looks_at_any_more_are_let_go(pool: P
 
 async def test_readers_of_one_unit_share_its_units_whatever_else_they_ask_for(stream: Stream) -> None:
     ids = [new_id() for _ in range(3)]
-    asked = [Wanted(within=Within(frozenset(ids), programme=new_id())) for _ in range(4)]
+    asked = [StreamFilter(within=Within(frozenset(ids), programme=new_id())) for _ in range(4)]
     given = [stream.broadcaster.shared(wanted) for wanted in asked]
     assert given == asked
     assert len({id(wanted.within.units) for wanted in given}) == 1
     assert stream.broadcaster.shared(replace(asked[0])) is given[0]
-    assert stream.broadcaster.shared(Wanted()) == Wanted()
+    assert stream.broadcaster.shared(StreamFilter()) == StreamFilter()
 
 
 async def test_silence_is_broken_by_a_heartbeat_that_moves_the_position(stream: Stream, take: Take) -> None:
     quick = replace(stream, pace=replace(stream.pace, heartbeat=0.1))
-    nothing = Wanted(frozenset({"medled.cohort.closed.v1"}))
+    nothing = StreamFilter(frozenset({"medled.cohort.closed.v1"}))
     async with aclosing(quick.read(nothing)) as messages:
         await anext(messages)
         await anext(messages)
@@ -327,6 +327,6 @@ async def test_a_client_that_takes_nothing_is_let_go_of(stream: Stream) -> None:
             await asyncio.sleep(3600)
 
     async with asyncio.timeout(5):
-        await LiveResponse(body(), stall=0.1, place=Places(1, 1).take("anna")).stream_response(send)
+        await LiveResponse(body(), stall=0.1, slot=Slots(1, 1).take("anna")).stream_response(send)
     assert sent == ["http.response.start", "http.response.body"]
     assert len(stream.broadcaster) == 0
