@@ -20,6 +20,7 @@ from shared.errors import ProblemError
 from shared.http.foreign_trace import LinksForeignTrace, without_foreign_trace
 from shared.http.health import health_router
 from shared.http.idempotency import AlreadyAnsweredError, on_replay
+from shared.http.links import add_links
 from shared.http.methods import Methods
 from shared.http.middleware import BodyTooLarge, RelativeRedirects, SecurityHeaders, SingleHost, UnhandledErrors
 from shared.http.problem_response import (
@@ -62,7 +63,7 @@ class Api:
         app = FastAPI(title=self.title, description=self.description, version=self.version)
         for router in self.routers:
             app.include_router(router)
-        return _openapi(app)
+        return _openapi(app, self.routers)
 
 
 def create_app(settings: Settings, service: Service, api: Api) -> FastAPI:
@@ -107,7 +108,7 @@ def create_app(settings: Settings, service: Service, api: Api) -> FastAPI:
     for router in api.routers:
         app.include_router(router)
     app.mount("/static", _Static(directory=STATIC), name="static")
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # the way FastAPI documents
+    app.openapi = lambda: _openapi(app, api.routers)  # type: ignore[method-assign] # the way FastAPI documents
     if api.prepare is not None:
         api.prepare(app, settings)
     return app
@@ -140,8 +141,8 @@ class _Static(StaticFiles):
         return response
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document of FastAPI, with every failure described as the problem details it is."""
+def _openapi(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
+    """The document of FastAPI, with what leads on from each answer, and every failure as the problem details it is."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes,
@@ -159,5 +160,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             failure = {"description": "What is wrong and what to do.", "content": {MEDIA_TYPE: answer}}
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = failure
+        add_links(document, [route for router in routers for route in router.routes])
         app.openapi_schema = document
     return app.openapi_schema

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,6 +12,7 @@ from services.enrolment.access import actions, store
 from services.enrolment.access.domain import Access, grantors
 from shared.events import PrincipalKind, Role
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Cursor, Limit, Page, decode_cursor
 from shared.http.request import Id, Named, RequestBody, Who, now, pool
 from shared.postgres.pool import Connection
@@ -64,6 +65,8 @@ class TokenOrder(RequestBody):
 
 class Token(BaseModel):
     """A new token. `token` is shown this once and stored nowhere; a repeated request has null in its place."""
+
+    LINKS: ClassVar[Links] = {"withdraw_token": {"principal": "holder/principal"}}
 
     token: str | None
     holder: Holder

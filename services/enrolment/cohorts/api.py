@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
+from typing import ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,7 @@ from shared.errors import NotFoundError
 from shared.events import Title
 from shared.events.vocabulary import CatalogueTitle
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import Id, RequestBody, Who, WrittenDay, pool
 from shared.postgres.pool import Connection
@@ -47,6 +49,16 @@ class PlacesOut(BaseModel):
 
 class CohortOut(BaseModel):
     """A cohort; `full` while it is open and every place is taken."""
+
+    LINKS: ClassVar[Links] = {
+        "get_cohort": {"cohort_id": "id"},
+        "open_cohort": {"cohort_id": "id"},
+        "start_cohort": {"cohort_id": "id"},
+        "close_cohort": {"cohort_id": "id"},
+        "set_capacity": {"cohort_id": "id"},
+        "list_enrolments": {"cohort": "id"},
+        "get_programme": {"programme_id": "programme_id"},
+    }
 
     id: UUID
     programme_id: UUID

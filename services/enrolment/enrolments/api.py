@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,6 +16,7 @@ from services.enrolment.settings import EnrolmentSettings
 from shared.errors import ProblemError
 from shared.events import Title
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import Id, RequestBody, Who, now, pool
 from shared.postgres.pool import Connection
@@ -33,6 +34,16 @@ class EnrolmentIn(RequestBody):
 
 class EnrolmentOut(BaseModel):
     """One person in one cohort."""
+
+    LINKS: ClassVar[Links] = {
+        "get_enrolment": {"enrolment_id": "id"},
+        "approve_enrolment": {"enrolment_id": "id"},
+        "decline_enrolment": {"enrolment_id": "id"},
+        "withdraw_enrolment": {"enrolment_id": "id"},
+        "get_journey": {"enrolment_id": "id"},
+        "get_cohort": {"cohort_id": "cohort_id"},
+        "get_programme": {"programme_id": "programme_id"},
+    }
 
     id: UUID
     person_id: UUID

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -25,6 +25,7 @@ from shared import timers
 from shared.errors import ProblemError
 from shared.http.app import MIB
 from shared.http.idempotency import change, digest_of
+from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import Who, now, pool
 from shared.ids import new_id
@@ -89,6 +90,8 @@ class ImportOut(BaseModel):
     cancelled (by `cancelled_by`; while that stands beside running, its worker has yet to hear of it). `attempts`: how
     often it was begun; one that its process did not survive is begun again, three times in all.
     """
+
+    LINKS: ClassVar[Links] = {"get_import": {"import_id": "id"}, "cancel_import": {"import_id": "id"}}
 
     id: UUID
     source: str

@@ -1,7 +1,7 @@
 """Milestones over HTTP: the journey of one enrolment, and the steps along it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
@@ -14,6 +14,7 @@ from services.enrolment.milestones import actions, queries
 from services.enrolment.milestones.domain import Journey, MilestoneStatus, possible_for
 from shared.events import FeedbackPlan, Practice, Title
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
@@ -39,6 +40,14 @@ class MilestoneOut(BaseModel):
 
 class JourneyOut(BaseModel):
     """All milestones of one enrolment, in the programme's order; they are reached in any."""
+
+    LINKS: ClassVar[Links] = {
+        "get_enrolment": {"enrolment_id": "enrolment_id"},
+        "reach_milestone": {"enrolment_id": "enrolment_id", "key": "milestones/0/key"},
+        "attest_milestone": {"enrolment_id": "enrolment_id", "key": "milestones/0/key"},
+        "waive_milestone": {"enrolment_id": "enrolment_id", "key": "milestones/0/key"},
+        "undo_milestone": {"enrolment_id": "enrolment_id", "key": "milestones/0/key"},
+    }
 
     enrolment_id: UUID
     status: Status

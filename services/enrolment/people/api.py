@@ -1,6 +1,6 @@
 """People over HTTP. Whoever looks at somebody else is put on record."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
@@ -11,6 +11,7 @@ from services.enrolment.people import store
 from services.enrolment.people.domain import Person
 from shared.errors import NotFoundError
 from shared.events import PersonStatus, Role
+from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
@@ -22,6 +23,8 @@ router = APIRouter(prefix="/enrolment/v1/people", tags=["people"])
 
 class PersonOut(BaseModel):
     """A person as the HR platform has them."""
+
+    LINKS: ClassVar[Links] = {"get_person": {"person_id": "id"}}
 
     id: UUID
     employee_id: str

@@ -1,6 +1,6 @@
 """Programmes over HTTP: drafts, publishing, retiring. Writing takes the programme office's role everywhere."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
@@ -13,6 +13,7 @@ from services.enrolment.programmes.store import Summary
 from shared.errors import NotFoundError
 from shared.events import Milestone, Title
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import RequestBody, Who, pool
 
@@ -31,6 +32,14 @@ class Plan(RequestBody):
 
 class VersionOut(BaseModel):
     """One version of a programme. Only a draft can be changed."""
+
+    LINKS: ClassVar[Links] = {
+        "get_programme": {"programme_id": "programme_id"},
+        "edit_version": {"programme_id": "programme_id", "version": "version"},
+        "publish_version": {"programme_id": "programme_id", "version": "version"},
+        "retire_version": {"programme_id": "programme_id", "version": "version"},
+        "new_version": {"programme_id": "programme_id"},
+    }
 
     programme_id: UUID
     version: int
@@ -52,12 +61,16 @@ class VersionOut(BaseModel):
 class ProgrammeOut(BaseModel):
     """A programme with all its versions, the oldest first."""
 
+    LINKS: ClassVar[Links] = {"new_version": {"programme_id": "id"}, "list_cohorts": {"programme": "id"}}
+
     id: UUID
     versions: list[VersionOut]
 
 
 class ProgrammeSummary(BaseModel):
     """A programme in a list. `published_version` is the newest that cohorts can run, if there is one."""
+
+    LINKS: ClassVar[Links] = {"get_programme": {"programme_id": "id"}, "list_cohorts": {"programme": "id"}}
 
     id: UUID
     title: Title

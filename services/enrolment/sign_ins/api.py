@@ -1,7 +1,7 @@
 """Sign-ins over HTTP, for operators: who signs in as whom, who was not let in, and binding by hand."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +12,7 @@ from services.enrolment.sign_ins.domain import Reason
 from services.enrolment.sign_ins.store import RefusedSignIn, SignIn
 from shared.events import Role
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Cursor, Limit, Page, decode_cursor
 from shared.http.request import Id, RequestBody, Who, now, pool
 from shared.postgres.transaction import transaction
@@ -28,6 +29,8 @@ Issuer = Annotated[
 
 class Binding(BaseModel):
     """An account that signs a person in. `login` is what it was found by; null: an operator bound it."""
+
+    LINKS: ClassVar[Links] = {"end": {"person_id": "person_id", "issuer": "issuer"}}
 
     person_id: UUID
     issuer: str

@@ -4,7 +4,7 @@ There is no `Idempotency-Key` here: the invitation is the key, and nothing of th
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,6 +17,7 @@ from services.feedback.responses.domain import AnswersRefusedError, Fault, LinkR
 from services.feedback.responses.requests import MOST_BYTES, Token, status_of
 from shared.errors import FieldFault, ProblemError
 from shared.events import Group, Practice
+from shared.http.links import Links
 from shared.http.request import RequestBody, now, pool
 from shared.postgres.transaction import transaction
 
@@ -34,6 +35,8 @@ class Question(BaseModel):
 
 class Form(BaseModel):
     """What a link asks, and how its answers will be treated."""
+
+    LINKS: ClassVar[Links] = {"respond": {"token": "$request.path.token"}, "decline": {"token": "$request.path.token"}}
 
     subject_name: str = Field(description="Whom the feedback is for.")
     group: Group

@@ -1,7 +1,7 @@
 """Results over HTTP: to the person they are about, and to nobody else."""
 
 from datetime import date, datetime
-from typing import Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -13,6 +13,7 @@ from services.feedback.results import queries
 from services.feedback.results.store import OwnRound
 from services.feedback.rounds.domain import RoundState
 from shared.events import Bucket, Group, Practice
+from shared.http.links import Links
 from shared.http.pagination import Cursor, Limit, Page
 from shared.http.request import Who, pool
 
@@ -21,6 +22,8 @@ router = APIRouter(prefix="/feedback/v1/rounds", tags=["results"])
 
 class RoundBody(BaseModel):
     """A round about the person who asks."""
+
+    LINKS: ClassVar[Links] = {"read_results": {"round_id": "id"}}
 
     id: UUID
     state: RoundState

@@ -1,7 +1,7 @@
 """The delivery log over HTTP. Round mail appears without recipient and without what it was about."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -15,6 +15,7 @@ from services.notifications.channels.store import Delivery, MailServerState
 from services.notifications.kinds.every import KINDS
 from services.notifications.kinds.kind import Channel
 from shared.http.idempotency import change
+from shared.http.links import Links
 from shared.http.pagination import Cursor, Limit, Page
 from shared.http.request import Who, now, pool
 from shared.postgres.transaction import transaction
@@ -33,6 +34,8 @@ KindName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "strin
 
 class DeliveryBody(BaseModel):
     """One message on one channel, and what became of it."""
+
+    LINKS: ClassVar[Links] = {"read_delivery": {"delivery_id": "id"}, "retry_delivery": {"delivery_id": "id"}}
 
     id: UUID
     notification_id: UUID = Field(description="The message: the same in its deliveries by every channel.")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, Field
@@ -17,6 +17,7 @@ from services.portal.stream.reader import LiveResponse, OpeningFrame, opening_fr
 from services.portal.stream.slots import NoSlotError, NoSlotForReaderError, Slot, Slots
 from services.portal.stream.wording import as_json
 from shared.errors import ProblemError
+from shared.http.links import Links
 from shared.http.request import Who, pool
 from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
@@ -33,6 +34,8 @@ class EventPage(BaseModel):
     `next` is the position to ask for the following page with; it is there even when the page is not full, so that a
     reader can come back later.
     """
+
+    LINKS: ClassVar[Links] = {"events": {"after": "next"}}
 
     items: list[dict[str, object]] = Field(description="Each with `position`, `event` (CloudEvents JSON), `trace`, ...")
     next: int
