@@ -2,7 +2,7 @@
 
 `verify` waits until nothing is under way, then lays three accounts side by side, topic by topic: what the producers'
 outboxes say was published, what lies on Kafka, and what the consumers' inboxes and effect tables say became of it. Then
-it compares the services' copies of people, units and access with their owner's.
+it compares the services' copies of people, units, access and sign-ins with their owner's.
 """
 
 from deploy.verify.report import Copy, Fact, Foreign, Report, Subscription, Verdict

@@ -1,5 +1,6 @@
-"""The copies that services keep of people, units and access, beside their owner's tables: set against each other row by
-row, both in the order of their keys, so that memory is the same for any number of people.
+"""The copies that services keep of people, units, access and sign-ins, compared with their owner's tables.
+
+Row by row, both in the order of their keys, so that memory is the same for any number of people.
 
 Only these are copies: every service has the owner's newest state of them, all of it. What else a service keeps of
 others' facts is made of them by its own rules, and is judged by whether it had each fact once.

@@ -219,7 +219,9 @@ def _remarks(databases: Mapping[str, str], handlers: Mapping[str, Sequence[Handl
         if producer not in databases
     ]
     if copies.OWNER not in databases and (kept := copies.keepers(handlers)):
-        remarks.append(f"the copies of people, units and access in {', '.join(kept)} were compared with nothing")
+        remarks.append(
+            f"the copies of people, units, access and sign-ins in {', '.join(kept)} were compared with nothing"
+        )
     for service, moment in sorted(findings.remembered_since.items()):
         old = sum(fact.too_old for fact in findings.facts if fact.producer == service)
         if old and moment is not None:

@@ -21,7 +21,7 @@ from shared.service import Migrations
 MIGRATIONS = Migrations("schema_migrations_directory", Path(__file__).parent / "migrations")
 """A service that keeps a copy stands on these."""
 
-TABLES = ("people", "units", "access")
+TABLES = ("people", "units", "access", "sign_ins")
 """What is kept, under the names that the owner's tables have: `medled verify` compares them, column by column."""
 
 

@@ -1,4 +1,4 @@
-"""What several services have of people, units and access, row by row: the owner's, and the copies."""
+"""What several services have of people, units, access and sign-ins, row by row: the owner's, and the copies."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -46,20 +46,20 @@ async def rows(
     """Some at a time, in the order of their keys, in one snapshot; of all rows, or of `only` these keys."""
     texts = [f"{name}::text" for name in key]
     ordered = [f'({text}) collate "C"' for text in texts]  # as Python compares them
-    about = "person_id::text" if "person_id" in columns else "null"
+    about = "person_id::text" if "person_id" in (*key, *columns) else "null"
+    given = ", ".join(f"${nth}::text[]" for nth, _ in enumerate(key, 1))
     query = (
         f"select array[{', '.join(texts)}] as key, coalesce({about}, {texts[0]}) as about, "  # noqa: S608 - our names
         f"array[{', '.join(f'{name}::text' for name in columns)}]::text[] as fields from {table} "
-        f"where $1::text[] is null or {texts[0]} = any($1) "
+        f"where $1::text[] is null or ({', '.join(texts)}) in (select * from unnest({given})) "
         f"order by {', '.join(ordered)}"
     )
-    wanted = None if only is None else {tuple(each) for each in only}
-    first = None if only is None else [each[0] for each in only]
+    wanted = [None if only is None else [each[nth] for each in only] for nth, _ in enumerate(key)]
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         await conn.execute("set local timezone to 'UTC'")
-        cursor = await conn.cursor(query, first, timeout=STATEMENT_SECONDS)
+        cursor = await conn.cursor(query, *wanted, timeout=STATEMENT_SECONDS)
         while found := await cursor.fetch(_AT_A_TIME):
-            yield [Row(*row) for row in found if wanted is None or tuple(row["key"]) in wanted]
+            yield [Row(*row) for row in found]
 
 
 async def shared_logins(conn: Connection) -> tuple[int, list[list[str]]]:
