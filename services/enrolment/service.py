@@ -13,7 +13,8 @@ from services.enrolment.enrolments import api as enrolments
 from services.enrolment.enrolments import handlers as enrolment_handlers
 from services.enrolment.imports import api as imports
 from services.enrolment.imports import handlers as import_handlers
-from services.enrolment.imports import pages as import_pages
+from services.enrolment.imports.pages import reports as import_pages
+from services.enrolment.imports.pages import sending as sending_pages
 from services.enrolment.me import pages as my_pages
 from services.enrolment.milestones import api as milestones
 from services.enrolment.people import api as people
@@ -57,6 +58,7 @@ SERVICE = DeclaredService(
             approval_pages.router,
             cohort_pages.router,
             place_pages.router,
+            sending_pages.router,
             import_pages.router,
         ],
         prepare=_prepare,

@@ -1,18 +1,22 @@
 """What may be done to an import, whoever asks."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.enrolment.imports.store import ledger, turns
-from shared.errors import NotFoundError, RuleError
-from shared.events import Role
+from services.enrolment.imports.options import ImportOptions
+from services.enrolment.imports.queries import find
+from services.enrolment.imports.store import kept_files, ledger, turns
+from shared import timers
+from shared.errors import RuleError
+from shared.ids import new_id
 from shared.postgres.pool import Connection
 from shared.security.audit import audit
 from shared.security.principal import Principal
 
 IMPORT = "people.import"  # the timer's kind; its key is the import's id
+FORGET_FILES = "people.import.files"  # likewise
+KEPT_FOR = timedelta(hours=24)
 _ENDED = {"refused": "was refused", "failed": "failed"}
-MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 
 class ImportEndedError(RuleError):
@@ -22,11 +26,62 @@ class ImportEndedError(RuleError):
     title = "The import has ended"
 
 
-async def find(conn: Connection, import_id: UUID) -> ledger.Import:
-    found = await ledger.find_import(conn, import_id)
-    if found is None:
-        raise NotFoundError("There is no import with this id.", remedy="Choose one from the list.")
-    return found
+class FileNotKeptError(RuleError):
+    """Whoever wants to go on with an import has to send its file again."""
+
+    type = "import-file-not-kept"
+    title = "The file is no longer kept"
+
+
+async def send(
+    conn: Connection, who: Principal, options: ImportOptions, *, content: bytes, file_name: str | None, now: datetime
+) -> ledger.Import:
+    """Have a file imported."""
+    return await _add(conn, who, options, content=content, file_name=file_name, now=now, kept_until=None)
+
+
+async def send_to_look_at(
+    conn: Connection, who: Principal, options: ImportOptions, *, content: bytes, file_name: str | None, now: datetime
+) -> ledger.Import:
+    """Have a file tried without changing anything, and keep it for a day, for `go_on`."""
+    await kept_files.forget_older(conn, options.source, who.id)
+    kept_until = now + KEPT_FOR
+    added = await _add(
+        conn, who, options.model_copy(update={"dry_run": True}), content=content, file_name=file_name, now=now,
+        kept_until=kept_until,
+    )  # fmt: skip
+    await timers.schedule(conn, FORGET_FILES, str(added.id), kept_until)
+    return added
+
+
+async def _add(
+    conn: Connection, who: Principal, options: ImportOptions, *, content: bytes, file_name: str | None, now: datetime,
+    kept_until: datetime | None,
+) -> ledger.Import:  # fmt: skip
+    added = await ledger.add_import(
+        conn, new_id(), source=options.source, options=options.model_dump(), file_name=file_name, content=content,
+        requested_by=who.id, now=now, kept_until=kept_until,
+    )  # fmt: skip
+    await timers.schedule(conn, IMPORT, str(added.id), now)
+    return added
+
+
+async def go_on(conn: Connection, who: Principal, import_id: UUID, options: ImportOptions, *, now: datetime) -> UUID:
+    """Have the file of an import that has ended imported in another way; which import follows.
+
+    A second wish to go on leads to the import that followed the first one: a file is imported by one at a time.
+    Raises NotFoundError, or FileNotKeptError.
+    """
+    await kept_files.hold(conn, import_id)
+    found = await find(conn, import_id)
+    if found.followed_by is not None:
+        return found.followed_by
+    if not found.can_go_on:
+        raise FileNotKeptError("The file is kept for a day after it was sent.", remedy="Send it again.")
+    follower = new_id()
+    await kept_files.take_along(conn, import_id, follower, options=options.model_dump(), requested_by=who.id, now=now)
+    await timers.schedule(conn, IMPORT, str(follower), now)
+    return follower
 
 
 async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: datetime) -> ledger.Import:

@@ -4,83 +4,32 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from services.enrolment.endpoints.requests import After
-from services.enrolment.imports import actions
-from services.enrolment.imports.domain import Cap
-from services.enrolment.imports.importing import Options
+from services.enrolment.imports import actions, queries
 from services.enrolment.imports.mapping import parse_mapping
+from services.enrolment.imports.options import LARGEST_FILE, ImportOptions
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
 from services.enrolment.imports.store import ledger
-from services.enrolment.imports.values import UnusableValueError, read_locale, read_time_zone
-from shared import timers
 from shared.errors import ProblemError
 from shared.http.app import MIB
 from shared.http.idempotency import change, digest_of
 from shared.http.links import Links
 from shared.http.pagination import Limit, Page
 from shared.http.request import Who, now, pool
-from shared.ids import new_id
 from shared.postgres.transaction import transaction
-from shared.security.audit import audit
 from shared.security.authorization import require
 from shared.security.principal import Principal
 
 router = APIRouter(prefix="/enrolment/v1/imports", tags=["imports"])
-
-LARGEST_FILE = 64 * MIB
-
-
-class ImportOptions(BaseModel):
-    """How to import a file. In the query, or as fields of a multipart form beside `file`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: str = Field(
-        default="hr",
-        pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$",
-        description="Which HR platform the file is from. Employee ids are its own; it deactivates its own people only.",
-    )
-    dry_run: bool = Field(default=False, description="Only tell the difference.")
-    full: bool = Field(default=True, description="Whether people who are missing from the file have left.")
-    max_deactivations: str = Field(
-        default="10%", description="Refuse a file that deactivates more: a share of this source's people, or a number."
-    )
-    allow_overlap: bool = Field(
-        default=False,
-        description="Import the file even if most who join have the login, e-mail or employee id of another source's "
-        "active people, who may then be there twice.",
-    )
-    unit_separator: str = Field(default=" - ", min_length=1, max_length=10, description="Between the levels of a unit.")
-    mapping: str | None = Field(
-        default=None,
-        max_length=100_000,
-        description="A mapping file's text, TOML or YAML: columns, statuses, delimiter and encoding.",
-    )
-    default_locale: str = Field(default="sv", description="The language of people of whom the file says none.")
-    default_time_zone: str = Field(default="Europe/Stockholm", description="The time zone of such people.")
-
-    @field_validator("max_deactivations")
-    @classmethod
-    def _a_cap(cls, text: str) -> str:
-        Cap.parse(text)
-        return text
-
-    @field_validator("default_locale", "default_time_zone")
-    @classmethod
-    def _usable(cls, text: str, info: Any) -> str:
-        try:
-            return read_locale(text) if info.field_name == "default_locale" else read_time_zone(text)
-        except UnusableValueError as problem:
-            raise ValueError(f"{problem.sentence.detail()} {problem.sentence.remedy()}") from problem
 
 
 class ImportOut(BaseModel):
@@ -147,14 +96,8 @@ async def send_import(request: Request, who: Who, options: Annotated[ImportOptio
     if len(content) > LARGEST_FILE:
         raise ProblemError(413, "too-large", "Too large", "A file may have 64 MiB.", remedy="Send one file per source.")
     async with change(request, who, status=202, said=upload.digest) as tx:
-        import_id = new_id()
-        chosen = Options(**options.model_dump())
-        added = await ledger.add_import(
-            tx.conn, import_id, source=chosen.source, options=options.model_dump(), file_name=upload.file_name,
-            content=content, requested_by=who.id, now=tx.now,
-        )  # fmt: skip
-        await timers.schedule(tx.conn, actions.IMPORT, str(import_id), tx.now)
-        return tx.answer(ImportOut.of(added), headers={"location": f"/enrolment/v1/imports/{import_id}"})
+        added = await actions.send(tx.conn, who, options, content=content, file_name=upload.file_name, now=tx.now)
+        return tx.answer(ImportOut.of(added), headers={"location": f"/enrolment/v1/imports/{added.id}"})
 
 
 @router.get("")
@@ -171,12 +114,8 @@ async def get_import(
     request: Request, who: Who, import_id: Annotated[UUID, Path(description="The import.")]
 ) -> ImportOut:
     """One import: how far it is, and its report when it has ended."""
-    await _must_be_allowed(request, who)
     async with transaction(pool(request)) as conn:
-        found = await actions.find(conn, import_id)
-        if found.report is not None:
-            await audit(conn, who, "import.read", import_id, now(request))
-    return ImportOut.of(found)
+        return ImportOut.of(await queries.one(conn, who, import_id, now=now(request)))
 
 
 @router.post("/{import_id}/cancel", status_code=202, response_model=ImportOut)
@@ -185,7 +124,7 @@ async def cancel_import(
 ) -> Response:
     """End an import that waits or runs; nothing of it is kept. Asking again changes nothing."""
     async with change(request, who, status=202) as tx:
-        await require(tx.conn, who, *actions.MAY_IMPORT)
+        await require(tx.conn, who, *queries.MAY_IMPORT)
         return tx.answer(ImportOut.of(await actions.cancel(tx.conn, who, import_id, now=tx.now)))
 
 
@@ -203,7 +142,7 @@ async def _must_be_understood(mapping: str | None) -> None:
 
 async def _must_be_allowed(request: Request, who: Principal) -> None:
     async with pool(request).acquire() as conn:
-        await require(conn, who, *actions.MAY_IMPORT)
+        await require(conn, who, *queries.MAY_IMPORT)
 
 
 @dataclass(frozen=True, slots=True)

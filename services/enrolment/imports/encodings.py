@@ -19,7 +19,8 @@ _ALSO = {
     "ansi": "cp1252", "windows_ansi": "cp1252", "cp_1252": "cp1252", "win1252": "cp1252", "utf16le": "utf_16_le",
     "utf16be": "utf_16_be", "utf32": "utf_32", "latin_9": "iso8859_15", "macroman": "mac_roman",
 }  # fmt: skip
-ALLOWED = ", ".join(_SAID.values())
+EVERY = tuple(_SAID.values())
+ALLOWED = ", ".join(EVERY)
 
 
 def python_name(told: str) -> str | None:
@@ -28,6 +29,11 @@ def python_name(told: str) -> str | None:
     name = _ALSO.get(name, name)
     name = aliases.get(name, name)
     return name if name in _SAID else None
+
+
+def said(told: str) -> str:
+    """What people call an encoding that `python_name` knows; anything else as it is."""
+    return _SAID.get(python_name(told) or "", told)
 
 
 def suggestion(told: str) -> str | None:

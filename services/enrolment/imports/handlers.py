@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,9 +10,9 @@ import structlog
 from opentelemetry import context as otel
 
 from services.enrolment.imports import report
-from services.enrolment.imports.actions import IMPORT
+from services.enrolment.imports.actions import FORGET_FILES, IMPORT
 from services.enrolment.imports.importing import TIME_LIMIT, Options, Run, apply
-from services.enrolment.imports.store import ledger, turns
+from services.enrolment.imports.store import kept_files, ledger, turns
 from services.enrolment.imports.watch import ImportCancelledError, ImportTooSlowError, Watch
 from services.enrolment.settings import EnrolmentSettings
 from shared import timers as timer_rows
@@ -36,8 +36,14 @@ def timers() -> dict[str, TimerHandler]:
     return {
         IMPORT: NeedsSettings[EnrolmentSettings](
             lambda settings, pool: run_imports(pool, time_limit=settings.import_time_limit)
-        )
+        ),
+        FORGET_FILES: forget_files,
     }
+
+
+async def forget_files(conn: Connection, _: Sequence[Due], now: datetime) -> None:
+    """Forget files that were kept for an import that never followed."""
+    await kept_files.forget_until(conn, now)
 
 
 def run_imports(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> OneAtATime:

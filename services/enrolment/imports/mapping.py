@@ -1,6 +1,7 @@
 """The mapping file: what an organisation calls its columns and statuses, and how its export is written."""
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ _MOST_DOTS = 50  # in one line: a key of thousands of parts is read for minutes
 
 @dataclass(frozen=True, slots=True)
 class MappingFile:
-    """Only what differs from the defaults needs to be said."""
+    """Only what differs from the defaults needs to be said. A field with no names is in no column."""
 
     columns: Mapping[FieldName, list[str]] = field(default_factory=dict)
     statuses: Mapping[str, StatusWord] = field(default_factory=dict)
@@ -50,6 +51,21 @@ def parse_mapping(text: str) -> MappingFile:
     )
 
 
+def write_mapping(mapping: MappingFile) -> str | None:
+    """The mapping file, in TOML, that says `mapping`; None when nothing differs from the defaults."""
+    lines = [f"{key} = {_toml(value)}" for key in ("delimiter", "encoding") if (value := getattr(mapping, key))]
+    if mapping.columns:
+        lines += ["[columns]", *(f"{name} = {_toml(titles)}" for name, titles in mapping.columns.items())]
+    if mapping.statuses:
+        lines += ["[statuses]", *(f"{_toml(word)} = {_toml(status)}" for word, status in mapping.statuses.items())]
+    return "\n".join(lines) + "\n" if lines else None
+
+
+def _toml(value: str | list[str]) -> str:
+    """JSON's strings and lists are TOML's, once the one character that only JSON allows as it is is escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _columns(text: str, told: object) -> dict[FieldName, list[str]]:
     if not isinstance(told, dict):
         raise _wrong(
@@ -63,10 +79,11 @@ def _columns(text: str, told: object) -> dict[FieldName, list[str]]:
         if name in columns:
             raise _wrong(text, str(key), f"{key} and {name} are the same", "Keep one of them.")
         titles = [value] if isinstance(value, str) else value
-        if not (isinstance(titles, list) and titles and all(isinstance(title, str) for title in titles)):
+        if not (isinstance(titles, list) and all(isinstance(title, str) for title in titles)):
             raise _wrong(
                 text, str(key), f"columns.{key} is not the name of a column",
-                f'Write the name, or several in the order to try: {key} = "Name" or {key} = ["Name", "Other name"].',
+                f'Write the name, or several in the order to try: {key} = "Name" or {key} = ["Name", "Other name"]; '
+                f"{key} = [] if no column holds it.",
             )  # fmt: skip
         columns[name] = titles
     return columns

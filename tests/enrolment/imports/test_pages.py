@@ -44,7 +44,7 @@ async def work(world: World) -> None:
 
 async def test_the_list_says_what_to_do_first_and_then_what_came_of_each_file(world: World) -> None:
     office = await world.office()
-    assert "Nothing has been imported yet. Send an export" in await words(office, PAGE)
+    assert "Nothing has been imported yet. Begin with an export" in await words(office, PAGE)
     import_id = await send(office)
     assert "people.csv Waiting hr" in await words(office, PAGE)
     await work(world)

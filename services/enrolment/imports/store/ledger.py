@@ -31,24 +31,36 @@ class Import:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    kept_until: datetime | None
+    followed_by: UUID | None
+    has_file: bool
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in ("queued", "running")
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether its file is still there after its end, for the import that follows."""
+        return self.has_ended and self.has_file
 
 
 _IMPORT = (
     "id, source, options, file_name, size, status, phase, percent, counts, report, attempts, cancelled_by, created_at, "
-    "started_at, finished_at"
+    "started_at, finished_at, kept_until, followed_by, content is not null as has_file"
 )
 
 
 async def add_import(
     conn: Connection, import_id: UUID, *, source: str, options: Mapping[str, Any], file_name: str | None,
-    content: bytes, requested_by: str, now: datetime,
+    content: bytes, requested_by: str, now: datetime, kept_until: datetime | None = None,
 ) -> Import:  # fmt: skip
     row = await conn.fetchrow(
         f"""
-        insert into imports (id, source, options, file_name, size, content, requested_by, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_IMPORT}
+        insert into imports (id, source, options, file_name, size, content, requested_by, created_at, kept_until)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9) returning {_IMPORT}
         """,  # noqa: S608
-        import_id, source, dict(options), file_name, len(content), content, requested_by, now,
+        import_id, source, dict(options), file_name, len(content), content, requested_by, now, kept_until,
     )  # fmt: skip
     return Import(*_sure(row))
 
@@ -103,12 +115,15 @@ async def end_import(
     conn: Connection, import_id: UUID, status: str, *, counts: Mapping[str, int], report: Mapping[str, Any],
     now: datetime,
 ) -> None:  # fmt: skip
-    """Keep the outcome and drop the file."""
+    """Keep the outcome, and drop the file unless it is kept for an import that follows."""
     await conn.execute(
         """
         update imports set status = $2, phase = case when $2 = 'done' then 'done' else phase end,
                percent = case when $2 = 'done' then 100 else percent end,
-               counts = $3, report = $4, finished_at = $5, content = null
+               counts = $3, report = $4, finished_at = $5,
+               content = case when kept_until > $5 and ($2 in ('refused', 'failed')
+                                                       or $2 = 'done' and (options ->> 'dry_run')::boolean)
+                              then content end
         where id = $1 and status in ('queued', 'running')
         """,
         import_id,
