@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +51,7 @@ class Options:
     broker: str | None = None
     database: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)  # further settings for every service
+    elsewhere: Collection[str] = ()  # processes that somebody else starts, like `portal-worker`
 
     @property
     def public_url(self) -> str:
@@ -162,6 +163,7 @@ class _Plan:
             Member(_service(service, role, port, databases[service], settings, self.options), healthy_on(port))
             for service in SERVICES
             for role, port in (("api", self.ports[service].api), ("worker", self.ports[service].worker))
+            if f"{service}-{role}" not in self.options.elsewhere
         ]
 
     def settings(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 - `database`  await database("enrolment") -> DSN of a fresh, migrated database of that service
 - `broker`    bootstrap address of a fresh memory broker (Tansu) with all topics; `tansu` is the process behind it
 - `kafka`     bootstrap address of Apache Kafka with all topics, one per module; `kafka_server` is the process behind it
+- `fresh_kafka`  the same with nothing on it: for tests whose workers come and go, or that read all there is
 - `browser`   a real one (Chromium)
 - `postgres`  the server behind `database`. A test that stops or kills it starts one of its own: `own_postgres`
 """
@@ -23,6 +24,7 @@ from shared.messaging.topic_admin import ensure_topics
 from tests.support.browser import CHROMIUM, QUIET
 from tests.support.databases import Databases
 from tests.support.skipping import skip
+from tests.support.topics import renew_topics
 
 hypothesis.settings.register_profile("medled", deadline=None)  # a shared machine's pauses are not our failures
 hypothesis.settings.load_profile("medled")
@@ -96,6 +98,13 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
 @pytest.fixture
 def kafka(kafka_server: KafkaBroker) -> str:
     return kafka_server.bootstrap
+
+
+@pytest.fixture
+async def fresh_kafka(kafka: str) -> str:
+    """The same with nothing on it. A group finds together at once here; the memory broker has it wait for seconds."""
+    await renew_topics(kafka)
+    return kafka
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ async def register_handlers(
 ) -> Mapping[tuple[str, str], int]:
     """Make these handlers known; safe to run again. Returns, by handler and type, the time (ms) they begin at, if any.
 
-    One that begins now in a service that has read nothing yet begins when its database came into being.
+    One that begins now begins when the database came into being, where the service has read nothing yet, or where only
+    workers have that leave no trace of their handlers (0.1.x, started on a new database).
     """
     pairs = sorted((each.name, kind.type, each.begins == "now") for each in handlers for kind in each.events)
     await conn.execute(
@@ -49,7 +50,9 @@ async def register_handlers(
             select $1, $2, handler, type from pairs on conflict do nothing
         ), first as (
             select coalesce(
-                (select at from handlers_since where not exists (select from inbox_offsets where consumer = $1)),
+                (select at from handlers_since
+                 where not exists (select from inbox_offsets where consumer = $1)
+                    or not exists (select from handler_generations where consumer = $1)),
                 clock_timestamp()) as at
         )
         insert into handler_pairs (consumer, handler, type, begins_at)

@@ -18,7 +18,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 from deploy.demo.play import Outcome, play
 from deploy.embedded.kafka import KafkaBroker
-from deploy.embedded.process import Child, free_port
+from deploy.embedded.process import free_port
 from deploy.local import Options, running
 from deploy.services import find_service
 from deploy.stack import Stack
@@ -26,6 +26,7 @@ from deploy.verify import verify
 from shared.clock import Clock
 from shared.events.topics import load_topics
 from tests.support.skipping import skip
+from tests.support.workers import another_worker, had_a_share
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -135,7 +136,7 @@ async def _records(stack: Stack, topics: list[str]) -> list[Any]:
 def test_a_rebalance_while_events_flow_loses_and_doubles_nothing(played: Outcome, stack: Stack, tmp_path: Path) -> None:
     export = tmp_path / "crowd.csv"
     export.write_text(_crowd(CROWD), encoding="utf-8")
-    second = [_another_worker(stack, service, tmp_path) for service in ("portal", "feedback", "notifications")]
+    second = [another_worker(stack, service, tmp_path, "2") for service in ("portal", "feedback", "notifications")]
     importing = subprocess.Popen(
         [sys.executable, "-m", "deploy.cli", "hr", "import", str(export), "--source", "crowd",
          "--data", str(stack.data)],
@@ -152,9 +153,7 @@ def test_a_rebalance_while_events_flow_loses_and_doubles_nothing(played: Outcome
     report = asyncio.run(_verified(stack))
     assert report.clean, report
     for worker in second:
-        shares = [line["partitions"] for line in map(json.loads, worker.log.read_text().splitlines())
-                  if line["event"] == "partitions assigned"]  # fmt: skip
-        assert any(shares), f"{worker.name} never had a share of the partitions"
+        assert had_a_share(worker), f"{worker.name} never had a share of the partitions"
     newcomers = [each for each in report.subscriptions if each.type == "medled.person.state.v1"]
     assert {each.service for each in newcomers} == {"portal", "feedback", "notifications"}
     assert all(each.applied + each.superseded >= CROWD for each in newcomers)
@@ -163,15 +162,6 @@ def test_a_rebalance_while_events_flow_loses_and_doubles_nothing(played: Outcome
 async def _verified(stack: Stack) -> Any:
     handlers = {service: find_service(service).handlers for service in stack.databases}
     return await verify(stack.databases, stack.kafka_bootstrap, handlers, clock=Clock(stack.clock_file), wait=60)
-
-
-def _another_worker(stack: Stack, service: str, folder: Path) -> Child:
-    environment = {**stack.environment_for(service), "MEDLED_PORT": str(free_port())}
-    return Child(
-        name=f"{service}-worker-2", command=[sys.executable, "-m", f"services.{service}", "worker"],
-        log=folder / f"{service}.log", environment={"PATH": "/usr/bin:/bin", **environment},
-        directory=Path(__file__).resolve().parents[2],
-    )  # fmt: skip
 
 
 def _crowd(people: int) -> str:

@@ -9,10 +9,16 @@ import lzma
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
 
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.process import package_directory
@@ -67,6 +73,38 @@ def load(version: str, service: str, dsn: str) -> None:
     """Fill an empty database with what this version's service had stored."""
     sql = lzma.decompress((_RELEASED / version / f"{service}.sql.xz").read_bytes())
     _run("psql", "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", dsn, stdin=sql)
+
+
+def unpack_code(version: str, folder: Path) -> Path:
+    """That version's services, ready to be run: put first on PYTHONPATH."""
+    with tarfile.open(_RELEASED / version / "code.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def begin(version: str, code: Path, data: Path) -> None:
+    """Make `data` a directory whose databases have that version's schema, and read of a broker that was lost since."""
+    prepare(version, data)
+    with _postgres(version, data) as server:
+        passwords = {service: secret_of(version, service) for service in SERVICES}
+        databases = asyncio.run(create_databases(server.dsn(), passwords))
+        with ThreadPoolExecutor(len(databases)) as threads:
+            list(threads.map(partial(_migrate, code), databases, databases.values()))
+        for service, dsn in databases.items():
+            asyncio.run(_has_read_another_broker(dsn, service))
+
+
+def _migrate(code: Path, service: str, dsn: str) -> None:
+    command = "import sys; from shared.db import migrate; migrate(*sys.argv[1:])"
+    subprocess.run([sys.executable, "-c", command, dsn, service], check=True, cwd=code, env={"PATH": "/usr/bin:/bin"})
+
+
+async def _has_read_another_broker(dsn: str, service: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    lost = uuid4()
+    await conn.execute("insert into broker_epoch values ('consumer', $1)", lost)
+    await conn.execute("insert into inbox_offsets values ($1, $2, 'medled.people.v1', 0, 1)", service, lost)
+    await conn.close()
 
 
 @contextmanager

@@ -111,6 +111,18 @@ async def test_progress_is_only_noted_on_the_range_that_was_read(conn: Connectio
     assert [(each.next_offset, each.again) for each in await new.lacks()] == [(0, True)]
 
 
+async def test_what_workers_of_0_1_left_unread_on_a_new_database_is_the_business_of_who_comes_after_them(
+    conn: Connection,
+) -> None:
+    born = await conn.fetchval("select (extract(epoch from at) * 1000)::bigint from handlers_since")
+    await conn.execute("insert into inbox_offsets values ('portal', $1, $2, 0, 4)", LIFE, TOPIC)
+    first = Version(conn, replace(ONE, begins="now"))
+    await first.takes_over()
+    assert first.begins == {("test.one", EnrolmentRequested.type): born}
+    await first.takes_over()
+    assert first.begins == {("test.one", EnrolmentRequested.type): born}
+
+
 async def test_now_is_when_the_database_came_into_being_for_a_service_that_has_read_nothing(conn: Connection) -> None:
     late = replace(TWO, begins="now")
     born = await conn.fetchval("select (extract(epoch from at) * 1000)::bigint from handlers_since")
