@@ -5,6 +5,7 @@ did not come about, and waits for conditions, never for time to pass: the except
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from shared.messaging import outbox
 from shared.postgres.transaction import transaction
 from tests.faults import traffic
 from tests.faults.applicants import applicants, must_have_arrived
-from tests.faults.probe.handlers import UNLUCKY
+from tests.faults.probe.handlers import LATER, UNLUCKY
 from tests.faults.stage import CONSUMER, PUBLISHER, FaultDidNotHappenError, Stage, some_request, until, until_at_least
 
 EVENTS = 1000
@@ -89,6 +90,38 @@ async def worker_killed_before_the_offset_commit(stage: Stage) -> Outcome:
     await until("it died between the two commits", lambda: not victim.running)
     stage.start(CONSUMER)
     return Outcome(await stage.verdict())
+
+
+async def worker_killed_while_it_catches_up(stage: Stage) -> Outcome:
+    stage.start(PUBLISHER)
+    first = stage.start(CONSUMER)
+    await stage.write(EVENTS)
+    await until_at_least(EVENTS, stage.handled)
+    await asyncio.to_thread(first.stop)
+    stage.later = True
+    stage.pause_batches()
+    victim = stage.start(CONSUMER)
+    await until("a batch of the past is under way", stage.pause_file.exists)
+    victim.kill()
+    given, behind = await _caught_up(stage)
+    if not given or not behind:
+        raise FaultDidNotHappenError(f"{given} were given when it was killed, and {behind} left")
+    stage.resume_batches()
+    following = stage.start(CONSUMER)
+    async with stage.under_load():
+        await until("the next worker goes on", lambda: "catching up" in following.log.read_text())
+        await until("it has caught up", lambda: "caught up" in following.log.read_text())
+    begun = re.search(r"catching up .*records.*?=.*?(\d+)", following.log.read_text())
+    if begun is None or int(begun[1]) != behind:
+        raise AssertionError(f"{behind} were left, and the next worker began with {begun}")
+    return Outcome(await stage.verdict(), {"given before the kill": given, "left to the next": behind})
+
+
+async def _caught_up(stage: Stage) -> tuple[int, int]:
+    """How many rows the later handler has left, and how many records it still lacks."""
+    lacking = "select sum(until_offset - next_offset) from handler_catch_up where handler = $1"
+    given = int(await stage.consumer.fetchval("select count(*) from later"))
+    return given, int(await stage.consumer.fetchval(lacking, LATER) or 0)
 
 
 async def relay_killed_before_the_mark(stage: Stage) -> Outcome:
@@ -212,6 +245,7 @@ async def one_percent_poison(stage: Stage) -> Outcome:
 FAULTS: dict[str, Scenario] = {
     "a worker is killed (-9) in the middle of a batch": worker_killed_in_a_batch,
     "a worker is killed between its commit and the offset commit": worker_killed_before_the_offset_commit,
+    "a worker is killed (-9) while it catches up": worker_killed_while_it_catches_up,
     "workers come, go and are killed": workers_come_and_go,
     "the relay is killed between acknowledgement and mark": relay_killed_before_the_mark,
     "a frozen relay is replaced and thawed": frozen_relay_replaced_and_thawed,

@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
-from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.embedded.kafka import KafkaBroker
 from deploy.embedded.postgres import EmbeddedPostgres
@@ -21,15 +20,15 @@ from deploy.verify import Report, verify
 from shared.events import EnrolmentRequested, Event, UnitState
 from shared.ids import new_id
 from shared.messaging import outbox
-from shared.messaging.topic_admin import ensure_topics
 from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.transaction import transaction
 from shared.settings import Settings
-from tests.faults.probe.handlers import PAUSE_FILE, handlers
+from tests.faults.probe.handlers import LATER, PAUSE_FILE, handlers
 from tests.faults.probe.variants import MARK
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
+from tests.support.topics import renew_topics
 
 PUBLISHER, CONSUMER = "enrolment", "notifications"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +75,7 @@ class Stage:
     _children: list[Child] = field(default_factory=list)
     _numbers: "count[int]" = field(default_factory=count)
     _pausing: bool = False
+    later: bool = False  # consumers that are started from now on have one handler more
 
     def start(self, service: str, variant: str = "") -> Child:
         """Start one more worker of a service."""
@@ -131,6 +131,7 @@ class Stage:
             "PROBE_HASTE": "1",
             MARK: self.mark,
             **({"PROBE_VARIANT": variant} if variant else {}),
+            **({"PROBE_HANDLERS": LATER} if self.later else {}),
             **({PAUSE_FILE: str(self.pause_file)} if service == CONSUMER and self._pausing else {}),
         }
 
@@ -186,7 +187,8 @@ class Stage:
 
     async def verdict(self) -> Report:
         """What `medled verify --wait` says."""
-        return await verify(self.databases, self.kafka.bootstrap, {CONSUMER: handlers()}, wait=PATIENCE_SECONDS)
+        expected = {CONSUMER: handlers(later=self.later)}
+        return await verify(self.databases, self.kafka.bootstrap, expected, wait=PATIENCE_SECONDS)
 
     def end(self) -> None:
         """End every process."""
@@ -228,7 +230,7 @@ def some_request(cohort_id: UUID | None = None) -> EnrolmentRequested:
 @asynccontextmanager
 async def stage(kafka: KafkaBroker, databases: Databases, directory: Path) -> AsyncIterator[Stage]:
     """A stage of its own for one fault; every process on it is gone afterwards."""
-    await _fresh_topics(kafka.bootstrap)
+    await renew_topics(kafka.bootstrap, TOPICS)
     dsns = {service: await databases(service) for service in (PUBLISHER, CONSUMER)}
     await _migrate(dsns[CONSUMER])
     publisher, consumer = [
@@ -255,15 +257,3 @@ async def _migrate(dsn: str) -> None:
             await conn.execute(file.read_text(encoding="utf-8").partition("-- migrate:down")[0])
     finally:
         await conn.close()
-
-
-async def _fresh_topics(bootstrap: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
-            await admin.delete_topics(names)
-            await asyncio.sleep(0.2)
-    finally:
-        await admin.close()
-    await ensure_topics(bootstrap, file=TOPICS)

@@ -14,7 +14,7 @@ from shared.runtime.declaration import DeclaredService
 from shared.runtime.main import main
 from shared.runtime.worker import Worker
 from shared.settings import Settings
-from tests.faults.probe.handlers import handlers
+from tests.faults.probe.handlers import LATER, handlers
 from tests.faults.probe.variants import VARIANTS
 
 SERVICE = os.environ["PROBE_SERVICE"]
@@ -37,6 +37,6 @@ if __name__ == "__main__":
     main(
         Probe(
             name=SERVICE, folder=real.folder, stands_on=real.stands_on, settings=Settings, api=real.api,
-            handlers=handlers() if SERVICE == "notifications" else [],
+            handlers=handlers(later=os.environ.get("PROBE_HANDLERS") == LATER) if SERVICE == "notifications" else [],
         )
     )  # fmt: skip

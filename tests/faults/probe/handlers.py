@@ -16,6 +16,9 @@ from shared.postgres.pool import Connection
 UNLUCKY = UUID(int=13)
 """A cohort whose enrolments fail in the handler, however often they are tried."""
 
+LATER = "probe.later"
+"""Also the value of PROBE_HANDLERS with which a worker has that handler."""
+
 PAUSE_FILE = "PROBE_PAUSE_FILE"
 """Environment: a batch that has done its work creates this file and waits, uncommitted, until the file is gone."""
 
@@ -52,10 +55,24 @@ async def remember(conn: Connection, events: Sequence[Received[UnitState]], now:
     )  # fmt: skip
 
 
-def handlers() -> list[Handler]:
+async def count_later(conn: Connection, events: Sequence[Received[EnrolmentRequested]], now: datetime) -> None:
+    """One row for each, and a batch that follows a committed one pauses when told."""
+    before = await conn.fetchval("select count(*) from later")
+    await conn.execute("insert into later select * from unnest($1::uuid[])", [event.id for event in events])
+    if before:
+        await _pause_when_told()
+
+
+def handlers(*, later: bool = False) -> list[Handler]:
+    """What every version of the probe has, and what one that came later has besides."""
     return [
         Handler("probe.count", (EnrolmentRequested,), count, "every_fact", effect="effects.caused_by"),
         Handler("probe.remember", (UnitState,), remember, "latest_state"),
+        *(
+            [Handler(LATER, (EnrolmentRequested,), count_later, "every_fact", effect="later.caused_by")]
+            if later
+            else []
+        ),
     ]
 
 

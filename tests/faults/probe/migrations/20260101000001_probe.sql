@@ -8,6 +8,9 @@ create table effects (
     sequence  bigint not null
 );
 
+-- The same, of a handler that was added later.
+create table later (caused_by uuid not null);
+
 -- The newest state of each unit.
 create table units_seen (
     id       uuid primary key,
@@ -16,4 +19,4 @@ create table units_seen (
 );
 
 -- migrate:down
-drop table units_seen, effects;
+drop table units_seen, later, effects;
