@@ -8,14 +8,13 @@ from pathlib import Path
 
 import structlog
 
-from bench import consumer, hr_import, journey, measure, memory, relay, relay_steady, servers
+from bench import catch_up, consumer, hr_import, journey, measure, memory, relay, relay_steady, servers
 from deploy.embedded.process import StartFailedError
 from shared.runtime.memory import tune_garbage_collector
 
 BENCHES = {
-    "relay": relay.run, "relay_steady": relay_steady.run, "consumer": consumer.run, "journey": journey.run,
-    "hr_import": hr_import.run,
-    "memory": memory.run,
+    "relay": relay.run, "relay_steady": relay_steady.run, "consumer": consumer.run,
+    "catch_up": catch_up.run, "journey": journey.run, "hr_import": hr_import.run, "memory": memory.run,
 }  # fmt: skip
 
 

@@ -20,9 +20,9 @@ NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 _CHUNK = 2000
 
 
-def enrolment_events(number: int) -> list[Event]:
+def enrolment_events(number: int, seed: int = 2026) -> list[Event]:
     """`number` events, the same in every run: each enrolment is requested, approved, activated, and reaches a step."""
-    return list(islice(_enrolments(random.Random(2026)), number))
+    return list(islice(_enrolments(random.Random(seed)), number))
 
 
 def _enrolments(draw: random.Random) -> Iterator[Event]:

@@ -101,7 +101,7 @@ async def _measure(servers: Servers, template: str, publisher: Publisher | None,
             trial.publisher.start()
         async with (
             await create_pool(servers.settings(Settings, database), name="bench") as pool,
-            _Writer(pool, servers, bare=publisher is None) as writer,
+            Writer(pool, servers, bare=publisher is None) as writer,
         ):
             return await trial.play(writer, rate, seconds)
     finally:
@@ -125,7 +125,7 @@ class _Trial:
             command=[sys.executable, "-m", "bench.steady_process", "reader", topic, servers.kafka.bootstrap, str(came)],
         )  # fmt: skip
 
-    async def play(self, writer: "_Writer", rate: int, seconds: float) -> Figures:
+    async def play(self, writer: "Writer", rate: int, seconds: float) -> Figures:
         """Milliseconds, and processor seconds for 10,000 rows."""
         while not self._came():  # whoever publishes is starting, and Debezium publishes nothing from before it began
             await writer.write_at(10, 1, 0.2)
@@ -147,7 +147,7 @@ class _Trial:
             "cpu": spent / len(measured) * 10_000,
         }  # fmt: skip
 
-    async def _until_all_came(self, writer: "_Writer") -> None:
+    async def _until_all_came(self, writer: "Writer") -> None:
         due = len(writer.written) - self._missed
         await _until(lambda: self._came() >= due, self.publisher or self.reader)
 
@@ -165,19 +165,19 @@ class _Trial:
         return sum(_processor_seconds(each.pid) for each in (*servers, self.publisher) if each is not None)
 
 
-class _Writer:
+class Writer:
     """Commits rows at a rate, and remembers what and in which transaction; a bare one sends them itself."""
 
-    def __init__(self, pool: Pool, servers: Servers, *, bare: bool) -> None:
+    def __init__(self, pool: Pool, servers: Servers, *, bare: bool = False, seed: int = 2026) -> None:
         self.written: list[tuple[str, int]] = []
-        self._events = iter(facts.enrolment_events(100_000))
+        self._events = iter(facts.enrolment_events(100_000, seed))
         self._pool = pool
         self._bare = bare
         self._producer = AIOKafkaProducer(
             bootstrap_servers=servers.kafka.bootstrap, enable_idempotence=True, acks="all"
         )
 
-    async def __aenter__(self) -> "_Writer":
+    async def __aenter__(self) -> "Writer":
         await self._producer.start()
         return self
 

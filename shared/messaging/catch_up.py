@@ -34,6 +34,7 @@ POLL_SECONDS = 2.0
 _LOCK = 0x6D65646C65640009  # of the database, and so of one service
 _FETCH_MILLISECONDS = 500
 _FETCH_BYTES = 2_000_000
+_ROWS = 200  # at a time: for as long as these are unpacked, nothing else in the process moves
 _LOOK_AGAIN_SECONDS = 10.0  # for what was added to be caught up meanwhile, or is no longer ours
 
 
@@ -165,7 +166,8 @@ class CatchUp:
         log.info("catching up", handlers=handlers, records=sum(each.until_offset - each.next_offset for each in ranges))
         client = AIOKafkaConsumer(
             **self._settings.kafka_client(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-            isolation_level="read_committed", max_poll_records=self._live.batch_size, fetch_max_bytes=_FETCH_BYTES,
+            isolation_level="read_committed", fetch_max_bytes=_FETCH_BYTES,
+            max_poll_records=min(_ROWS, self._live.batch_size),
         )  # fmt: skip
         try:
             await client.start()
