@@ -40,10 +40,11 @@ check: $(VENV)/.dev ## Linting, formatting, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Two workers: the tests wait for servers more than they compute. A file's tests stay together for its Kafka.
+# Three workers, also on two cores: the tests wait for servers more than they compute. A file's tests stay together for its
+# servers.
 test: check ## Every check and every test, each fault once
 	-@$(BIN)/python -c "from deploy.embedded.kafka import jars; jars()" 2>/dev/null
-	$(PYTEST) -n 2 --dist loadfile -m "not storm"
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not storm"
 
 storm: $(VENV)/.dev ## Every fault, many times, counted
 	$(BIN)/python -m bench.storm

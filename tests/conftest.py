@@ -2,7 +2,7 @@
 
 - `database`  await database("enrolment") -> DSN of a fresh, migrated database of that service
 - `broker`    bootstrap address of a fresh memory broker (Tansu) with all topics; `tansu` is the process behind it
-- `kafka`     bootstrap address of Apache Kafka with all topics, one per module; `kafka_server` is the process behind it
+- `kafka`     bootstrap address of Apache Kafka, with all topics, empty for each module; `kafka_server` is the process
 - `fresh_kafka`  the same with nothing on it: for tests whose workers come and go, or that read all there is
 - `browser`   a real one (Chromium)
 - `postgres`  the server behind `database`. A test that stops or kills it starts one of its own: `own_postgres`
@@ -23,11 +23,23 @@ from deploy.embedded.tansu import TansuBroker
 from shared.messaging.topic_admin import ensure_topics
 from tests.support.browser import CHROMIUM, QUIET
 from tests.support.databases import Databases
+from tests.support.ordering import long_ones_early
 from tests.support.skipping import skip
 from tests.support.topics import renew_topics
 
 hypothesis.settings.register_profile("medled", deadline=None)  # a shared machine's pauses are not our failures
 hypothesis.settings.load_profile("medled")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """After pytest-randomly has shuffled them."""
+    files = list(dict.fromkeys(_file(item) for item in items))
+    place = {file: nth for nth, file in enumerate(long_ones_early(files))}
+    items.sort(key=lambda item: place[_file(item)])
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,17 +94,23 @@ def broker(tansu: TansuBroker) -> str:
     return tansu.bootstrap
 
 
-@pytest.fixture(scope="module")
-def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """Apache Kafka with all topics, shared by a module's tests: use topics' offsets or own group ids, not emptiness."""
+@pytest.fixture(scope="session")
+def _kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     server = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     try:
         server.start()
     except KafkaUnavailable as missing:
         skip(str(missing))
-    asyncio.run(ensure_topics(server.bootstrap))
     yield server
     server.child.kill()
+
+
+@pytest.fixture(scope="module")
+def kafka_server(_kafka_server: KafkaBroker) -> KafkaBroker:
+    """Apache Kafka with all topics, shared by a module's tests: use topics' offsets or own group ids, not emptiness."""
+    _kafka_server.start()  # unless it runs: another module's test may have killed it
+    asyncio.run(renew_topics(_kafka_server.bootstrap))
+    return _kafka_server
 
 
 @pytest.fixture

@@ -53,12 +53,12 @@ def the_one(report: Report) -> Foreign:
 
 
 async def test_a_forged_but_valid_record_is_told_by_place_and_by_who_believed_it(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested() for _ in range(5)])
         forged = requested()
-        event_id = await forge(broker, forged)
+        event_id = await forge(fresh_kafka, forged)
         report = await all_.verify()
     found = the_one(report)
     assert (found.topic, found.type, found.subject) == (forged.topic, forged.type, str(forged.enrolment_id))
@@ -69,14 +69,14 @@ async def test_a_forged_but_valid_record_is_told_by_place_and_by_who_believed_it
 
 
 async def test_the_command_names_a_forged_record_and_ends_with_status_1(
-    broker: str, database: Databases, tmp_path: Path
+    fresh_kafka: str, database: Databases, tmp_path: Path
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify()
         forged = requested()
-        await forge(broker, forged)
-        describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
+        await forge(fresh_kafka, forged)
+        describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, fresh_kafka)
         ended = await medled(tmp_path, "verify", "--wait", 5)
         as_json = await medled(tmp_path, "verify", "--wait", 5, "--json")
     assert ended.exit_code == 1, ended.output
@@ -89,38 +89,38 @@ async def test_the_command_names_a_forged_record_and_ends_with_status_1(
 
 
 async def test_a_sequence_that_its_outbox_has_not_come_to_is_foreign_however_old_the_record_claims_to_be(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         event = requested()
         await publish(all_.producer, [event])
         await _forget(all_, datetime.now(UTC))
-        await forge(broker, event, at=datetime.now(UTC) - timedelta(days=300), sequence=7)
+        await forge(fresh_kafka, event, at=datetime.now(UTC) - timedelta(days=300), sequence=7)
         assert the_one(await all_.verify()).why == "sequence_ahead"
 
 
-async def test_a_record_dated_back_is_foreign_by_where_it_stands(broker: str, database: Databases) -> None:
+async def test_a_record_dated_back_is_foreign_by_where_it_stands(fresh_kafka: str, database: Databases) -> None:
     """The date is the forger's to choose, the place on the log is not: it stands behind one that is remembered."""
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         event = requested()
         await publish(all_.producer, [event])
         await all_.verify()
-        await forge(broker, event, at=datetime.now(UTC) - timedelta(days=300))
+        await forge(fresh_kafka, event, at=datetime.now(UTC) - timedelta(days=300))
         await all_.producer.execute(
             "insert into outbox_forgotten (before) values ($1)", datetime.now(UTC) - timedelta(days=1)
         )
         assert the_one(await all_.verify()).why == "not_told"
 
 
-async def test_a_genuine_record_with_other_content_is_foreign(broker: str, database: Databases) -> None:
+async def test_a_genuine_record_with_other_content_is_foreign(fresh_kafka: str, database: Databases) -> None:
     """Its id is known to everybody who reads the topic; whoever reads the copy first believes the copy."""
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         event = requested()
         await publish(all_.producer, [event])
         await all_.verify()
-        record = await first_record(broker)
+        record = await first_record(fresh_kafka)
         other = event.model_copy(update={"person_id": new_id()})
-        async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=fresh_kafka) as producer:
             await producer.send_and_wait(event.topic, other.encode(), key=record.key, headers=list(record.headers))
             await producer.send_and_wait(event.topic, record.value, key=record.key, headers=list(record.headers))
         found = the_one(await all_.verify())
@@ -128,9 +128,9 @@ async def test_a_genuine_record_with_other_content_is_foreign(broker: str, datab
 
 
 async def test_garbage_that_was_refused_is_foreign_all_the_same_and_says_who_refused_it(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested()])
         await all_.send(b"{}", ce_id="no event")
         found = the_one(await all_.verify())
@@ -139,9 +139,9 @@ async def test_garbage_that_was_refused_is_foreign_all_the_same_and_says_who_ref
 
 
 async def test_what_is_older_than_the_outbox_remembers_is_not_judged_and_that_is_said(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested() for _ in range(3)])
         assert (await all_.verify()).clean
         await _forget(all_, datetime.now(UTC))
@@ -153,8 +153,8 @@ async def test_what_is_older_than_the_outbox_remembers_is_not_judged_and_that_is
     assert any("3 records are older than enrolment's outbox remembers" in remark for remark in report.remarks)
 
 
-async def test_what_is_published_again_with_equal_ids_is_ours(broker: str, database: Databases) -> None:
-    async with house(database, broker) as all_:
+async def test_what_is_published_again_with_equal_ids_is_ours(fresh_kafka: str, database: Databases) -> None:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested() for _ in range(4)])
         assert (await all_.verify()).clean
         await all_.producer.execute("update outbox set published_at = null")
@@ -163,11 +163,13 @@ async def test_what_is_published_again_with_equal_ids_is_ours(broker: str, datab
     assert next(fact for fact in report.facts if fact.type == EnrolmentRequested.type).repeated == 4
 
 
-async def test_garbage_before_the_brokers_epoch_keeps_nobody_from_judging(broker: str, database: Databases) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
+async def test_garbage_before_the_brokers_epoch_keeps_nobody_from_judging(
+    fresh_kafka: str, database: Databases
+) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=fresh_kafka) as producer:
         for value in (b"garbage", None, b"\xff"):
             await producer.send_and_wait(EPOCH_TOPIC, value, key=b"k", partition=0)
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested()])
         report = await all_.verify()
     assert report.clean, report

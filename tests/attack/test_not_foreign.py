@@ -36,19 +36,21 @@ async def add_unit(pool: Pool, name: str) -> UUID:
     return unit
 
 
-async def test_dead_letters_that_are_tried_again_are_ours(broker: str, database: Databases, tmp_path: Path) -> None:
+async def test_dead_letters_that_are_tried_again_are_ours(
+    fresh_kafka: str, database: Databases, tmp_path: Path
+) -> None:
     refusing = True
 
     async def apply(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
         if refusing:
             raise ValueError("cannot be handled")
 
-    async with house(database, broker, Handler("test.fussy", (EnrolmentRequested,), apply, "every_fact")) as all_:
+    async with house(database, fresh_kafka, Handler("test.fussy", (EnrolmentRequested,), apply, "every_fact")) as all_:
         await publish(all_.producer, [requested() for _ in range(3)])
         report = await all_.verify()
         assert (report.clean, line(report).dead) == (True, 3)
         refusing = False
-        describe_stack(tmp_path, all_.databases, broker)
+        describe_stack(tmp_path, all_.databases, fresh_kafka)
         replayed = await medled(tmp_path, "dead-letters", "replay", "--all", "--service", "portal")
         assert replayed.exit_code == 0, replayed.output
 
@@ -60,9 +62,9 @@ async def test_dead_letters_that_are_tried_again_are_ours(broker: str, database:
     assert (report.clean, report.foreign, line(report).applied) == (True, 0, 3), report
 
 
-async def test_what_repair_announces_is_ours(broker: str, database: Databases, tmp_path: Path) -> None:
+async def test_what_repair_announces_is_ours(fresh_kafka: str, database: Databases, tmp_path: Path) -> None:
     """A sequence that it skipped to, and that one is gone whom enrolment never had."""
-    async with house(database, broker, UNITS) as all_:
+    async with house(database, fresh_kafka, UNITS) as all_:
         unit, ghost = await add_unit(all_.producer, "Care North"), new_id()
         assert (await all_.verify()).clean
         await all_.consumer.execute("update inbox_latest set sequence = 40 where subject = $1", str(unit))
@@ -73,7 +75,7 @@ async def test_what_repair_announces_is_ours(broker: str, database: Databases, t
         assert (report.astray, report.foreign) == (2, 0)
 
         others = {service: await database(service) for service in ("feedback", "notifications")}
-        describe_stack(tmp_path, all_.databases | others, broker)
+        describe_stack(tmp_path, all_.databases | others, fresh_kafka)
         for subject in (unit, ghost):
             repaired = await medled(tmp_path, "repair", "units", subject)
             assert repaired.exit_code == 0, repaired.output
@@ -95,7 +97,7 @@ async def test_what_fills_an_empty_broker_again_is_ours_also_after_much_was_forg
         """The inbox alone matters here."""
 
     handler = Handler("test.keep", (UnitState, EnrolmentRequested), keep, "every_fact")
-    async with house(database, tansu.bootstrap, handler) as all_:
+    async with house(database, tansu.bootstrap, handler, transactions=False) as all_:
         unit, told = new_id(), requested()
         for name in ("old", "new"):
             await publish(all_.producer, [UnitState(unit_id=unit, name=name), told])

@@ -43,20 +43,20 @@ async def all_is_well(all_: House) -> None:
     assert report.skipped == {"portal": {EnrolmentDeclined.type: 1}}
 
 
-async def test_what_went_well_is_clean(broker: str, database: Databases) -> None:
-    async with house(database, broker) as all_:
+async def test_what_went_well_is_clean(fresh_kafka: str, database: Databases) -> None:
+    async with house(database, fresh_kafka) as all_:
         await all_is_well(all_)
 
 
 @pytest.mark.kafka
 async def test_on_apache_kafka_the_offsets_that_transactions_take_are_no_lag(kafka: str, database: Databases) -> None:
-    async with house(database, kafka, transactions=True) as all_:
+    async with house(database, kafka) as all_:
         await all_is_well(all_)
 
 
 @pytest.mark.kafka
 async def test_on_apache_kafka_a_transaction_that_stays_open_holds_nobody_up(kafka: str, database: Databases) -> None:
-    async with house(database, kafka, transactions=True) as all_:
+    async with house(database, kafka) as all_:
         await all_.consumer.execute("create table effects (caused_by uuid, subject text, key text, sequence bigint)")
         stranger = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="a relay that was killed")
         await stranger.start()
@@ -70,8 +70,8 @@ async def test_on_apache_kafka_a_transaction_that_stays_open_holds_nobody_up(kaf
         assert (await all_.verify()).lost == 0
 
 
-async def test_losses_and_doublings_are_each_found_by_id_and_counted(broker: str, database: Databases) -> None:
-    async with house(database, broker) as all_:
+async def test_losses_and_doublings_are_each_found_by_id_and_counted(fresh_kafka: str, database: Databases) -> None:
+    async with house(database, fresh_kafka) as all_:
         ids = [str(each) for each in await publish(all_.producer, [requested() for _ in range(5)])]
         assert (await all_.verify()).clean
 
@@ -100,11 +100,11 @@ async def test_losses_and_doublings_are_each_found_by_id_and_counted(broker: str
 
 
 async def test_several_effects_of_one_event_are_doubled_when_they_are_alike_in_all_that_tells_them_apart(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
     """As of a fact that many people are told of: each of them once."""
     each = replace(COUNT, effect="effects.caused_by/key/subject")
-    async with house(database, broker, each) as all_:
+    async with house(database, fresh_kafka, each) as all_:
         [cause] = [str(id_) for id_ in await publish(all_.producer, [requested()])]
         assert (await all_.verify()).clean
         copies = "insert into effects select caused_by, {}, key, sequence from effects where caused_by = $1 limit 1"
@@ -123,9 +123,9 @@ async def answer(conn: Connection, events: Sequence[Received[Any]], now: datetim
         await outbox.add(conn, told, now=now, cause=event)
 
 
-async def test_an_event_told_twice_by_one_cause_is_a_doubling(broker: str, database: Databases) -> None:
+async def test_an_event_told_twice_by_one_cause_is_a_doubling(fresh_kafka: str, database: Databases) -> None:
     telling = Handler("test.answer", (EnrolmentRequested,), answer, "every_fact")
-    async with house(database, broker, producing=[telling]) as all_:
+    async with house(database, fresh_kafka, producing=[telling]) as all_:
         ids = await publish(all_.producer, [requested()])
         await until_told(all_, EnrolmentDeclined.type)
         assert (await all_.verify()).clean
@@ -150,9 +150,9 @@ async def until_told(all_: House, type_: str) -> None:
 
 
 async def test_a_record_nobody_can_decode_is_a_dead_letter_and_without_it_lost(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested()])
         await all_.send(b"{}", ce_id="no event")
         report = await all_.verify()
@@ -163,12 +163,12 @@ async def test_a_record_nobody_can_decode_is_a_dead_letter_and_without_it_lost(
 
 
 async def test_what_waits_for_its_parent_is_parked_and_without_its_record_lost(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
     async def wait(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> list[Parked]:
         return [Parked(event.id, "a parent") for event in events]
 
-    async with house(database, broker, Handler("test.wait", (EnrolmentRequested,), wait, "every_fact")) as all_:
+    async with house(database, fresh_kafka, Handler("test.wait", (EnrolmentRequested,), wait, "every_fact")) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify(wait=3)
         await all_.consumer.execute("update set_aside set retry_at = now() + interval '1 hour'")
@@ -179,13 +179,15 @@ async def test_what_waits_for_its_parent_is_parked_and_without_its_record_lost(
         assert line(await all_.verify()).lost == 1
 
 
-async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(broker: str, database: Databases) -> None:
+async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(
+    fresh_kafka: str, database: Databases
+) -> None:
     unit = new_id()
 
     async def keep(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
         """The inbox alone matters here."""
 
-    async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
+    async with house(database, fresh_kafka, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
         await publish(all_.producer, [UnitState(unit_id=unit, name=name) for name in ("old", "new")])
         assert (await all_.verify()).clean
         # As if compaction had come before the consumer: the outbox alone still knows of an older state.
@@ -204,12 +206,12 @@ async def test_a_state_that_a_newer_one_has_replaced_on_kafka_is_superseded(brok
 
 
 async def test_a_state_that_nobody_has_changed_for_longer_than_inboxes_remember_is_not_lost(
-    broker: str, database: Databases
+    fresh_kafka: str, database: Databases
 ) -> None:
     async def keep(conn: Connection, events: Sequence[Received[Any]], now: datetime) -> None:
         """The inbox alone matters here."""
 
-    async with house(database, broker, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
+    async with house(database, fresh_kafka, Handler("test.keep", (UnitState,), keep, "latest_state")) as all_:
         ages = "{0} = {0} - interval '130 days'"
         async with all_.producer.acquire() as conn, conn.transaction():
             await outbox.add(conn, UnitState(unit_id=new_id(), name="Care"), now=datetime.now(UTC))
@@ -224,8 +226,10 @@ async def test_a_state_that_nobody_has_changed_for_longer_than_inboxes_remember_
         assert (await all_.verify()).clean
 
 
-async def test_a_record_refused_only_at_commit_is_a_dead_letter_and_not_lost(broker: str, database: Databases) -> None:
-    async with house(database, broker) as all_:
+async def test_a_record_refused_only_at_commit_is_a_dead_letter_and_not_lost(
+    fresh_kafka: str, database: Databases
+) -> None:
+    async with house(database, fresh_kafka) as all_:
         await all_.consumer.execute(
             """
             create table parents (id text primary key);
@@ -239,11 +243,11 @@ async def test_a_record_refused_only_at_commit_is_a_dead_letter_and_not_lost(bro
     assert report.clean
 
 
-async def test_a_producer_that_is_not_part_of_the_deployment_is_named(broker: str, database: Databases) -> None:
-    async with house(database, broker) as all_:
+async def test_a_producer_that_is_not_part_of_the_deployment_is_named(fresh_kafka: str, database: Databases) -> None:
+    async with house(database, fresh_kafka) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify()
-        report = await verify({"portal": all_.databases["portal"]}, broker, {"portal": [COUNT]}, wait=20)
+        report = await verify({"portal": all_.databases["portal"]}, fresh_kafka, {"portal": [COUNT]}, wait=20)
     assert report.clean
     assert line(report).applied == 1, "judged from what is on Kafka"
     assert report.remarks == [
@@ -252,18 +256,18 @@ async def test_a_producer_that_is_not_part_of_the_deployment_is_named(broker: st
 
 
 async def test_the_command_prints_the_verdict_and_ends_with_it(
-    broker: str, database: Databases, tmp_path: Path
+    fresh_kafka: str, database: Databases, tmp_path: Path
 ) -> None:
     """Enrolment's own handlers work here; the portal's are not met yet: they are owed what it has read without them."""
-    async with house(database, broker, producing=find_service("enrolment").handlers) as all_:
+    async with house(database, fresh_kafka, producing=find_service("enrolment").handlers) as all_:
         await publish(all_.producer, [requested()])
         await all_.verify()
-        describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, broker)
+        describe_stack(tmp_path, {"enrolment": all_.databases["enrolment"]}, fresh_kafka)
         clean = await medled(tmp_path, "verify", "--wait", 10)
         assert clean.exit_code == 0, clean.output
         assert "Clean: 1 event published" in clean.stdout
         assert f"{EnrolmentRequested.type} " in clean.stdout
-        describe_stack(tmp_path, all_.databases, broker)
+        describe_stack(tmp_path, all_.databases, fresh_kafka)
         owed = await medled(tmp_path, "verify", "--wait", 0, "--json")
     assert owed.exit_code == 1
     verdict = json.loads(owed.stdout)

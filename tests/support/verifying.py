@@ -47,7 +47,7 @@ async def house(
     bootstrap: str,
     handler: Handler = COUNT,
     *,
-    transactions: bool = False,
+    transactions: bool = True,
     producing: Sequence[Handler] = (),
 ) -> AsyncIterator[House]:
     databases = {service: await database(service) for service in ("enrolment", "portal")}

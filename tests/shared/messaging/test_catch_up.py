@@ -1,6 +1,7 @@
 """A handler that was added later is given what lies behind, on a real broker, and `medled verify` sees it so."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tests.support.backbone import publish, requested, running, until
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
-pytestmark = pytest.mark.timeout(120)  # versions come and go, and each time the group finds together anew
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 Hook = Callable[[Sequence[Received[Any]]], Awaitable[None]]
 
@@ -45,6 +46,7 @@ def keeping(name: str, *, begins: Literal["beginning", "now"] = "beginning", hoo
     return Handler(f"test.{name}", (EnrolmentRequested,), apply, "every_fact", f"{name}.caused_by", begins=begins)
 
 
+MARKERS = 12  # at most, which the fence of the producer's relay leaves in the topic's six partitions
 FIRST, LATER = keeping("first"), keeping("later")
 
 
@@ -73,14 +75,16 @@ class House:
 
 
 @pytest.fixture
-async def house(broker: str, database: Databases) -> AsyncIterator[House]:
+async def house(fresh_kafka: str, database: Databases) -> AsyncIterator[House]:
     databases = {service: await database(service) for service in ("enrolment", "portal")}
     producing, consuming = [
-        make_settings(Settings, dsn, port=free_port(), kafka_bootstrap=broker, batch_size=10)
+        make_settings(
+            Settings, dsn, port=free_port(), kafka_bootstrap=fresh_kafka, kafka_transactions=True, batch_size=10
+        )
         for dsn in databases.values()
     ]
     async with running(producing, "enrolment") as producer:
-        yield House(broker, databases, consuming, producer)
+        yield House(fresh_kafka, databases, consuming, producer)
 
 
 async def kept(pool: Pool, name: str) -> list[UUID]:
@@ -110,7 +114,10 @@ async def test_a_handler_that_is_added_later_is_given_what_lies_behind_once_and_
         await pool.execute("create table later (caused_by uuid)")  # as a migration does, before the new worker is up
         early = await house.verify(FIRST, LATER, wait=0)
     assert (early.lost, [each.waiting for each in early.subscriptions if each.handler == LATER.name]) == (0, [35])
-    assert early.under_way == ["portal's test.later lacks up to 35 records, which older workers handle without it"]
+    [words] = early.under_way
+    told = re.fullmatch(r"portal's test.later lacks up to (\d+) records, which older workers handle without it", words)
+    assert told is not None
+    assert 35 <= int(told[1]) <= 35 + MARKERS
     async with house.version(FIRST, LATER) as pool:
         ids = await house.publish(5)
         await until_kept(pool, "later", ids)
@@ -250,4 +257,5 @@ async def test_a_worker_that_is_ready_tells_what_its_handlers_lack(house: House)
             return bool(told.get("consumer", {}).get("catching_up"))
 
         await until(tells)
-        assert told["consumer"]["catching_up"] == {LATER.name: 15}
+        assert told["consumer"]["catching_up"].keys() == {LATER.name}
+        assert 15 <= told["consumer"]["catching_up"][LATER.name] <= 15 + MARKERS

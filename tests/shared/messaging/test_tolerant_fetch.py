@@ -152,7 +152,7 @@ async def one_record_is_unreadable(all_: House) -> None:
 async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_takes_no_other_with_it(
     broker: str, database: Databases
 ) -> None:
-    async with house(database, broker) as all_:
+    async with house(database, broker, transactions=False) as all_:
         await one_record_is_unreadable(all_)
 
 
@@ -160,5 +160,5 @@ async def test_a_record_that_the_client_cannot_read_is_a_dead_letter_and_takes_n
 async def test_on_apache_kafka_such_a_record_is_found_behind_the_mark_of_a_transaction(
     kafka: str, database: Databases
 ) -> None:
-    async with house(database, kafka, transactions=True) as all_:
+    async with house(database, kafka) as all_:
         await one_record_is_unreadable(all_)
