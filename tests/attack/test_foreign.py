@@ -19,7 +19,7 @@ from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases
 from tests.support.verifying import House, house, line
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 
 
 async def forge(bootstrap: str, event: EnrolmentRequested, *, at: datetime | None = None, sequence: int = 1) -> str:

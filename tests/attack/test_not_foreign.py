@@ -23,7 +23,7 @@ from tests.support.commands import describe_stack, medled
 from tests.support.databases import Databases
 from tests.support.verifying import house, line
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 
 UNITS = next(handler for handler in directory.handlers() if handler.name == "directory.units")
 
