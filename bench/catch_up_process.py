@@ -13,7 +13,7 @@ from deploy.services import find_service
 from shared.events import EnrolmentActivated, EnrolmentApproved, EnrolmentRequested, Event, MilestoneReached
 from shared.messaging.handler import Handler, Received
 from shared.postgres.pool import Connection, create_pool
-from shared.runtime.memory import collect_rarely
+from shared.runtime.memory import tune_garbage_collector
 from shared.runtime.worker import Worker
 from shared.settings import Settings
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Work until killed."""
     database, port, bootstrap = sys.argv[1:]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
-    collect_rarely()
+    tune_garbage_collector()
     uvloop.run(_work(database, int(port), bootstrap))
 
 
