@@ -21,6 +21,7 @@ from services.enrolment.people import api as people
 from services.enrolment.places import api as places
 from services.enrolment.places import pages as place_pages
 from services.enrolment.programmes import api as programmes
+from services.enrolment.programmes import pages as programme_pages
 from services.enrolment.settings import EnrolmentSettings
 from services.enrolment.sign_ins import api as sign_ins
 from services.enrolment.sign_ins import handlers as sign_in_handlers
@@ -56,6 +57,7 @@ SERVICE = DeclaredService(
             approvals.router,
             my_pages.router,
             approval_pages.router,
+            programme_pages.router,
             cohort_pages.router,
             place_pages.router,
             sending_pages.router,

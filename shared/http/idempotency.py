@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.errors import ProblemError
+from shared.errors import ProblemError, RuleError
 from shared.observability.tracing import traceresponse
 from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
@@ -22,6 +24,8 @@ from shared.security.principal import Principal
 
 HEADER = "idempotency-key"
 KEPT_FOR = timedelta(days=7)
+FORM_KEY = "form_key"
+"""The field of a page's form that is its Idempotency-Key, made when the page is."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -47,6 +51,14 @@ class IdempotentChange:
 
 def _json(body: Any) -> str:
     return body.model_dump_json() if isinstance(body, BaseModel) else json.dumps(jsonable_encoder(body))
+
+
+class KeyReusedError(RuleError):
+    """The same key cannot stand for two requests."""
+
+    status = 422
+    type = "idempotency-key-reused"
+    title = "This Idempotency-Key was used for another request"
 
 
 class AlreadyAnsweredError(Exception):
@@ -76,16 +88,42 @@ async def change(
     entering the block, two at once wait for each other. A refused request leaves nothing and may be tried again.
     `said` is a digest of what the request says, for an endpoint whose body has other bytes each time it says the same,
     as a form has; else the body itself is what counts, and the query.
-    Raises ProblemError 400 for a key that is none, 422 for one that was used with another body.
+    Raises ProblemError 400 for a key that is none, KeyReusedError for one that was used with another body.
     """
     key = request.headers.get(HEADER)
-    now: datetime = request.app.state.clock.now()
+    _must_be_a_key(key, "Idempotency-Key")
+    digest = b"" if key is None else said or digest_of(request, await request.body())
+    async with _once(request, who, key, digest, status) as tx:
+        yield tx
+
+
+@asynccontextmanager
+async def form_change(request: Request, who: Principal, fields: FormData) -> AsyncIterator[IdempotentChange]:
+    """The same for a form of a page, which has its key in the field `form_key`: pressed twice, it is done once.
+
+    The block sets `tx.response`. Raises KeyReusedError when the form was sent before and holds something else now.
+    """
+    key = fields.get(FORM_KEY)
+    key = key if isinstance(key, str) else None
+    _must_be_a_key(key, FORM_KEY)
+    said = urlencode([(name, str(value)) for name, value in fields.multi_items()])
+    async with _once(request, who, key, digest_of(request, said.encode()), 303) as tx:
+        yield tx
+
+
+def _must_be_a_key(key: str | None, field_name: str) -> None:
     if key is not None and not _KEY.fullmatch(key):
         raise ProblemError(
             400, "invalid-idempotency-key", "The Idempotency-Key is not valid", "A key is 1 to 255 visible characters.",
-            field="Idempotency-Key", remedy="Send a UUID.",
+            field=field_name, remedy="Send a UUID.",
         )  # fmt: skip
-    digest = b"" if key is None else said or digest_of(request, await request.body())
+
+
+@asynccontextmanager
+async def _once(
+    request: Request, who: Principal, key: str | None, digest: bytes, status: int
+) -> AsyncIterator[IdempotentChange]:
+    now: datetime = request.app.state.clock.now()
     async with transaction(request.app.state.pool) as conn:
         if key is None:
             yield IdempotentChange(conn, now, status)
@@ -136,11 +174,11 @@ async def _claim(conn: Connection, place: _Place, digest: bytes, now: datetime) 
         if row is None:
             continue  # it was old, and dropped by the statement before
         if row["body_sha256"] != digest:
-            raise ProblemError(
-                422, "idempotency-key-reused", "This Idempotency-Key was used for another request",
-                "The key came before with another body.", field="Idempotency-Key",
+            raise KeyReusedError(
+                "The key came before with another body.",
+                field="Idempotency-Key",
                 remedy="Use a new key for a new request, the same key only to repeat one unchanged.",
-            )  # fmt: skip
+            )
         return Response(row["body"], row["status"], {**row["headers"], "idempotent-replayed": "true"})
 
 

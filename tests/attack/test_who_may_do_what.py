@@ -37,6 +37,7 @@ ANSWERERS = frozenset({"manager", "office"})
 
 REFUSED = frozenset({400, 401, 403, 404, 410})
 _PLAN = {"title": {"sv": "Mitt", "en": "Mine"}, "milestones": []}
+_PLAN_TYPED = {"title.sv": "Mitt", "title.en": "Mine"}
 _DAYS = {"starts_on": "2027-03-01", "ends_on": "2027-06-01"}
 
 # What is asked for is the co-leader's own: their enrolment, their round. Lists of one's own things are open to whoever
@@ -67,6 +68,12 @@ MAY_READ: Mapping[str, frozenset[str]] = {
     "/enrolment/approvals/{enrolment_id}/decline": AROUND,
     "/enrolment/approvals/{enrolment_id}/answered": AROUND,
     "/enrolment/programmes": SIGNED_IN,
+    "/enrolment/programmes/new": OFFICE_ONLY,
+    "/enrolment/programmes/{programme_id}": SIGNED_IN,
+    "/enrolment/programmes/{programme_id}/versions/new": OFFICE_ONLY,
+    "/enrolment/programmes/{programme_id}/versions/{version}/edit": OFFICE_ONLY,
+    "/enrolment/programmes/{programme_id}/versions/{version}/publish": OFFICE_ONLY,
+    "/enrolment/programmes/{programme_id}/versions/{version}/retire": OFFICE_ONLY,
     "/enrolment/cohorts/{cohort_id}": frozenset({"office"}),
     "/enrolment/cohorts/{cohort_id}/close": frozenset({"office"}),
     "/enrolment/imports": frozenset({"office", "hr_integration"}),
@@ -147,6 +154,11 @@ MAY_WRITE: Mapping[str, tuple[frozenset[str], Any]] = {
     "POST /enrolment/me/{enrolment_id}/withdraw": (AROUND, None),
     "POST /enrolment/approvals/{enrolment_id}/{answer}": (ANSWERERS, None),
     "POST /enrolment/approvals/{enrolment_id}/milestones/{key}/attest": (ANSWERERS, None),
+    "POST /enrolment/programmes/new": (OFFICE_ONLY, _PLAN_TYPED),
+    "POST /enrolment/programmes/{programme_id}/versions/new": (OFFICE_ONLY, _PLAN_TYPED),
+    "POST /enrolment/programmes/{programme_id}/versions/{version}/edit": (OFFICE_ONLY, _PLAN_TYPED),
+    "POST /enrolment/programmes/{programme_id}/versions/{version}/publish": (OFFICE_ONLY, {}),
+    "POST /enrolment/programmes/{programme_id}/versions/{version}/retire": (OFFICE_ONLY, {}),
     "POST /enrolment/cohorts/{cohort_id}/capacity": (OFFICE_ONLY, {"capacity": "500"}),
     "POST /enrolment/cohorts/{cohort_id}/{step}": (OFFICE_ONLY, None),
     "POST /enrolment/imports/{import_id}/cancel": (frozenset({"office", "hr_integration"}), None),

@@ -7,6 +7,7 @@ from services.enrolment.cohorts import store
 from services.enrolment.cohorts.domain import shown
 from services.enrolment.endpoints.requests import After
 from services.enrolment.programmes import store as catalogue
+from services.enrolment.programmes.ready_made import ready_made
 from shared.events.vocabulary import Role
 from shared.http.request import Who, pool
 from shared.web.render import render
@@ -31,4 +32,6 @@ async def programmes(request: Request, who: Who, after: After) -> HTMLResponse:
         ],
         next=page.next,
         is_office=who.has(Role.programme_office),
+        may_make=who.roles.get(Role.programme_office, ()) is None,
+        offered=list(ready_made().values()),
     )

@@ -58,20 +58,26 @@ async def edit(
     title: Title,
     milestones: Sequence[Milestone],
     *,
+    seen: str | None = None,
     now: datetime,
 ) -> Version:
-    """Replace a draft's content. Raises NotFoundError, NotADraftError, WrongPlanError."""
-    version = domain.edit(await _lock(conn, who, programme_id, number), title, milestones)
+    """Replace a draft's content; `seen` is the fingerprint of what whoever edits it has read.
+
+    Raises NotFoundError, NotADraftError, ChangedMeanwhileError, WrongPlanError.
+    """
+    version = domain.edit(await _lock(conn, who, programme_id, number), title, milestones, seen=seen)
     await store.update_version(conn, version, now)
     return version
 
 
-async def publish(conn: Connection, who: Principal, programme_id: UUID, number: int, *, now: datetime) -> Version:
-    """From now on the version never changes, and cohorts can run it.
+async def publish(
+    conn: Connection, who: Principal, programme_id: UUID, number: int, *, seen: str | None = None, now: datetime
+) -> Version:
+    """From now on the version never changes, and cohorts can run it; `seen` as in `edit`.
 
-    Raises NotFoundError, NotADraftError, WrongPlanError.
+    Raises NotFoundError, NotADraftError, ChangedMeanwhileError, WrongPlanError.
     """
-    version, events = domain.publish(await _lock(conn, who, programme_id, number))
+    version, events = domain.publish(await _lock(conn, who, programme_id, number), seen=seen)
     await store.update_version(conn, version, now)
     await outbox.add(conn, *events, now=now)
     return version

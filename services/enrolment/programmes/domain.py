@@ -1,5 +1,6 @@
 """The rules of programme versions: what a plan must hold, and what may happen to it when. Pure."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -57,6 +58,13 @@ class DraftExistsError(RuleError):
     title = "There is a draft already"
 
 
+class ChangedMeanwhileError(RuleError):
+    """Somebody else has changed the draft since whoever decides read it."""
+
+    type = "changed-meanwhile"
+    title = "It has changed meanwhile"
+
+
 _T = TypeVar("_T", bound=Hashable)
 
 
@@ -66,16 +74,24 @@ def draft(programme_id: UUID, version: int, title: Title, milestones: Sequence[M
     return Version(programme_id, version, VersionStatus.draft, title, tuple(milestones))
 
 
-def edit(version: Version, title: Title, milestones: Sequence[Milestone]) -> Version:
-    """The draft with other content. Raises NotADraftError, WrongPlanError."""
+def edit(version: Version, title: Title, milestones: Sequence[Milestone], *, seen: str | None = None) -> Version:
+    """The draft with other content; `seen` is the fingerprint of what was read before.
+
+    Raises NotADraftError, ChangedMeanwhileError, WrongPlanError.
+    """
     _must_be_draft(version, "changed")
+    _must_be_as_seen(version, seen)
     _check(milestones)
     return replace(version, title=title, milestones=tuple(milestones))
 
 
-def publish(version: Version) -> tuple[Version, list[Event]]:
-    """The version as it will stay. Raises NotADraftError, and WrongPlanError when it has no milestones."""
+def publish(version: Version, *, seen: str | None = None) -> tuple[Version, list[Event]]:
+    """The version as it will stay; `seen` is the fingerprint of what was read before.
+
+    Raises NotADraftError, ChangedMeanwhileError, and WrongPlanError when it has no milestones.
+    """
     _must_be_draft(version, "published")
+    _must_be_as_seen(version, seen)
     if not version.milestones:
         raise WrongPlanError(
             "A programme needs at least one milestone.", field="milestones", remedy="Add a milestone to the draft."
@@ -98,6 +114,12 @@ def retire(version: Version) -> tuple[Version, list[Event]]:
     return retired, [ProgrammeRetired(programme_id=version.programme_id, version=version.version)]
 
 
+def fingerprint(version: Version) -> str:
+    """Tells one content of a version from another."""
+    content = "\n".join(part.model_dump_json() for part in (version.title, *version.milestones))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def must_be_published(version: Version) -> None:
     """Raises NotPublishedError unless cohorts can be made on this version."""
     if version.status is not VersionStatus.published:
@@ -113,6 +135,13 @@ def _must_be_draft(version: Version, done: str) -> None:
         raise NotADraftError(
             f"Version {version.version} is {version.status}; only a draft can be {done}.",
             remedy="Make a new version.",
+        )
+
+
+def _must_be_as_seen(version: Version, seen: str | None) -> None:
+    if seen is not None and seen != fingerprint(version):
+        raise ChangedMeanwhileError(
+            f"Version {version.version} was changed by somebody else.", remedy="Read it again, then decide."
         )
 
 
