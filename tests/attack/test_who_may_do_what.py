@@ -39,6 +39,7 @@ REFUSED = frozenset({400, 401, 403, 404, 410})
 _PLAN = {"title": {"sv": "Mitt", "en": "Mine"}, "milestones": []}
 _PLAN_TYPED = {"title.sv": "Mitt", "title.en": "Mine"}
 _DAYS = {"starts_on": "2027-03-01", "ends_on": "2027-06-01"}
+_COHORT_TYPED = {"name": "Mine", "capacity": "5", **_DAYS}
 
 # What is asked for is the co-leader's own: their enrolment, their round. Lists of one's own things are open to whoever
 # is signed in, and hold nothing of others: `test_lists_of_ones_own_hold_nothing_of_others`.
@@ -74,6 +75,7 @@ MAY_READ: Mapping[str, frozenset[str]] = {
     "/enrolment/programmes/{programme_id}/versions/{version}/edit": OFFICE_ONLY,
     "/enrolment/programmes/{programme_id}/versions/{version}/publish": OFFICE_ONLY,
     "/enrolment/programmes/{programme_id}/versions/{version}/retire": OFFICE_ONLY,
+    "/enrolment/programmes/{programme_id}/cohorts/new": OFFICE_ONLY,
     "/enrolment/cohorts/{cohort_id}": frozenset({"office"}),
     "/enrolment/cohorts/{cohort_id}/close": frozenset({"office"}),
     "/enrolment/imports": frozenset({"office", "hr_integration"}),
@@ -159,6 +161,7 @@ MAY_WRITE: Mapping[str, tuple[frozenset[str], Any]] = {
     "POST /enrolment/programmes/{programme_id}/versions/{version}/edit": (OFFICE_ONLY, _PLAN_TYPED),
     "POST /enrolment/programmes/{programme_id}/versions/{version}/publish": (OFFICE_ONLY, {}),
     "POST /enrolment/programmes/{programme_id}/versions/{version}/retire": (OFFICE_ONLY, {}),
+    "POST /enrolment/programmes/{programme_id}/cohorts/new": (OFFICE_ONLY, _COHORT_TYPED),
     "POST /enrolment/cohorts/{cohort_id}/capacity": (OFFICE_ONLY, {"capacity": "500"}),
     "POST /enrolment/cohorts/{cohort_id}/{step}": (OFFICE_ONLY, None),
     "POST /enrolment/imports/{import_id}/cancel": (frozenset({"office", "hr_integration"}), None),

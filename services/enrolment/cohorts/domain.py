@@ -71,6 +71,13 @@ class CapacityTakenError(RuleError):
     title = "More places are taken than that"
 
 
+class CapacityChangedError(RuleError):
+    """Somebody else has changed the number of places since whoever decides read it."""
+
+    type = "capacity-changed"
+    title = "The number of places has changed meanwhile"
+
+
 # Which changes each state allows, by the words the API uses.
 _POSSIBLE: dict[CohortStatus, tuple[str, ...]] = {
     CohortStatus.planned: ("open", "capacity", "close"),
@@ -109,12 +116,18 @@ def close(cohort: Cohort) -> tuple[Cohort, list[Event]]:
     return changed, [_told(CohortClosed, changed)]
 
 
-def set_capacity(cohort: Cohort, capacity: int, places: Places) -> tuple[Cohort, list[Event]]:
-    """More or fewer places; a planned cohort is not public yet, so nothing is told of it.
+def set_capacity(
+    cohort: Cohort, capacity: int, places: Places, *, seen: int | None = None
+) -> tuple[Cohort, list[Event]]:
+    """More or fewer places; a planned cohort is not public yet, so nothing is told of it. `seen`: how many were read.
 
-    Raises CohortStateError, and CapacityTakenError when more than `capacity` places are taken.
+    Raises CohortStateError, CapacityChangedError, and CapacityTakenError when more than `capacity` places are taken.
     """
     _must_allow(cohort, "capacity")
+    if seen is not None and seen != cohort.capacity:
+        raise CapacityChangedError(
+            f"The cohort has {cohort.capacity} places now, not {seen}.", remedy="Read it again, then decide."
+        )
     if capacity < places.taken:
         raise CapacityTakenError(
             f"{places.taken} places are taken.", field="capacity", remedy=f"Choose {places.taken} or more."

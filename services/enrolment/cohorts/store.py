@@ -1,6 +1,6 @@
 """Every statement about cohorts. Whoever gives or frees a place holds the cohort's row lock."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
@@ -96,6 +96,33 @@ async def count_approval(conn: Connection, cohort_id: UUID) -> None:
 async def unit_exists(conn: Connection, unit_id: UUID) -> bool:
     """Whether the unit is known."""
     return bool(await conn.fetchval("select exists (select from units where id = $1)", unit_id))
+
+
+async def units_to_choose(
+    conn: Connection, *, within: Collection[UUID] | None, sought: str, chosen: UUID | None, limit: int
+) -> list[tuple[UUID, str]]:
+    """Units with their paths from the top, in the order of these: those whose path holds `sought`, and the chosen one.
+
+    within: the ids among which they lie; None: all units.
+    """
+    rows = await conn.fetch(
+        """
+        with recursive tree(id, path, is_gone) as (
+            select id, name, merged_into is not null from units where parent_id is null
+            union all
+            select u.id, tree.path || ' - ' || u.name, u.merged_into is not null
+            from tree join units u on u.parent_id = tree.id
+        )
+        select id, path from tree
+        where not is_gone and ($1::uuid[] is null or id = any($1)) and (strpos(lower(path), lower($2)) > 0 or id = $3)
+        order by path, id limit $4
+        """,
+        None if within is None else list(within),
+        sought,
+        chosen,
+        limit,
+    )
+    return [(row["id"], row["path"]) for row in rows]
 
 
 async def get(conn: Connection, cohort_id: UUID) -> ListedCohort | None:

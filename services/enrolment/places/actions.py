@@ -22,14 +22,16 @@ async def close(conn: Connection, who: Principal, cohort_id: UUID, *, now: datet
     return closed
 
 
-async def set_capacity(conn: Connection, who: Principal, cohort_id: UUID, capacity: int, *, now: datetime) -> Cohort:
-    """Change the number of places; new ones go to who waits, in order.
+async def set_capacity(
+    conn: Connection, who: Principal, cohort_id: UUID, capacity: int, *, seen: int | None = None, now: datetime
+) -> Cohort:
+    """Change the number of places; new ones go to who waits, in order. `seen`: how many whoever changes it has read.
 
-    Raises NotFoundError, CohortStateError, CapacityTakenError.
+    Raises NotFoundError, CohortStateError, CapacityChangedError, CapacityTakenError.
     """
     cohort = await cohorts.lock(conn, who, cohort_id)
     places = (await store.places(conn, [cohort_id]))[cohort_id]
-    changed, events = domain.set_capacity(cohort, capacity, places)
+    changed, events = domain.set_capacity(cohort, capacity, places, seen=seen)
     await cohorts.keep(conn, changed, events, now)
     await enrolments.fill_places(conn, changed, now=now)
     return changed
