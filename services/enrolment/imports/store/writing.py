@@ -23,9 +23,9 @@ async def _insert_joined(conn: Connection) -> None:
     await conn.execute(
         """
         insert into people (id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-                            manager_id, status, locale, time_zone, changed_at)
+                            manager_id, status, locale, time_zone, changed_at, said, said_at)
         select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-               manager_id, status, locale, time_zone, changed_at
+               manager_id, status, locale, time_zone, changed_at, said, said_at
         from people_after where joined
         """
     )
@@ -50,7 +50,7 @@ async def _update_known(conn: Connection) -> None:
         update people p
         set login = a.login, given_name = a.given_name, family_name = a.family_name, email = a.email, title = a.title,
             grade = a.grade, unit_id = a.unit_id, manager_id = a.manager_id, status = a.status, locale = a.locale,
-            time_zone = a.time_zone, changed_at = a.changed_at
+            time_zone = a.time_zone, changed_at = a.changed_at, said = a.said, said_at = a.said_at
         from people_after a
         where a.id = p.id and not a.joined
         """
