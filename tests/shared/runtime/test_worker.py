@@ -70,7 +70,7 @@ async def test_a_worker_lets_its_audit_log_go_after_the_days_it_is_kept_and_neve
             worker = asyncio.create_task(Worker(settings, pool, service=SERVICE, handlers=[], timers={}).run())
 
             async def are_left(expected: int = left) -> bool:
-                return expected == await pool.fetchval("select count(*) from audit_log where action = 'x.read'")
+                return bool(expected == await pool.fetchval("select count(*) from audit_log where action = 'x.read'"))
 
             try:
                 await asyncio.sleep(0.5)  # one that keeps everything is given the time to forget
