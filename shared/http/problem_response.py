@@ -45,7 +45,7 @@ class ProblemBody(BaseModel):
 
 
 def respond(request: Request, problem: ProblemError) -> Response:
-    """The problem as its client reads it: a page for browsers, JSON for everybody else."""
+    """The problem as a page for browsers, as JSON for everybody else."""
     if wants_page(request) and hasattr(request.app.state, "web"):
         return error_page(request, problem)
     content: dict[str, Any] = {

@@ -30,8 +30,8 @@ class Difference:
 
 
 async def is_alone(conn: Connection) -> bool:
-    """Whether this transaction is now the only one that compares and writes, until it ends. Does not wait: whoever
-    waits shall be able to give up.
+    """Whether this transaction is now the only one that compares and writes, until it ends. Does not wait, so that
+    its caller can give up.
     """
     alone: bool = await conn.fetchval("select pg_try_advisory_xact_lock($1)", _ONE_AT_A_TIME)
     return alone
