@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -115,6 +116,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if current == self._consumer.epoch:
             return
         async with self._idle:
+            await self._consumer.save_progress()  # in the life in which it was made
             async with transaction(self._pool) as conn:
                 known = await epochs.load_epoch(conn, "consumer")
                 if known != current:
@@ -159,6 +161,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             committing.cancel()
             await asyncio.wait([committing])
             await self._commit()
+            if not self._idle.locked():  # else a batch is under way, which may wait for the database for long
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(COMMIT_SECONDS):
+                        await self._save_progress()
+            self._consumer.forget_progress()
             self._subscriber = None
             with suppress(KafkaError):
                 await broker.stop()
@@ -222,6 +229,14 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
             await self._commit()
+            async with self._idle:
+                await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        try:
+            await self._consumer.save_progress()
+        except (*UNAVAILABLE, asyncpg.PostgresError) as error:  # on a schema newer than ours it waits, too
+            log.info("offsets not saved", error=type(error).__name__)
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, beside the work: only tools that show lag read it."""
@@ -263,6 +278,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._settled = False
         async with self._idle:
             log.info("partitions revoked", partitions=len(revoked))
+            await self._save_progress()
+            self._consumer.forget_progress()
             await self._commit()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
