@@ -24,6 +24,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from shared.messaging import epoch as epochs
 from shared.messaging.consumer import BATCHES_PER_FETCH, Consumer
+from shared.messaging.fetch_sessions import use_sessions
 from shared.messaging.handler import Record
 from shared.messaging.history import register_handlers, take_over_partitions
 from shared.messaging.offsets import applied_offsets
@@ -173,6 +174,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
         """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
         most = self._settings.batch_size * BATCHES_PER_FETCH
+        use_sessions(client)
         try:
             if self._tolerant:
                 taken, self._tolerant = await read_tolerantly(client, sorted(client.assignment()), most)
