@@ -237,8 +237,10 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _save_progress(self) -> None:
         try:
             await self._consumer.save_progress()
-        except (*UNAVAILABLE, asyncpg.PostgresError) as error:  # on a schema newer than ours it waits, too
+        except UNAVAILABLE as error:
             log.info("offsets not saved", error=type(error).__name__)
+        except asyncpg.PostgresError as error:  # on a schema newer than ours they wait, too
+            log.warning("offsets not saved", error=type(error).__name__)
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, beside the work: only tools that show lag read it."""
