@@ -112,7 +112,7 @@ async def apply(run: Run) -> str:
         run.watch.start()
         file = await _read(run)
         await _check(run, file)
-        active, has_known = await difference.count_people(run.conn, run.options.source)
+        active = await difference.count_active(run.conn, run.options.source)
         await _wait_for_others(run)
         leaving = await _set_out_leaving(run, file)
         new_units = await _compare(run, file, leaving)
@@ -124,8 +124,6 @@ async def apply(run: Run) -> str:
         return "refused"
     if not run.options.dry_run:
         await _write(run, new_units)
-        if has_known:
-            await difference.remember_said(run.conn, run.options.source)
     return "done"
 
 
@@ -354,6 +352,7 @@ async def _write(run: Run, new_units: Sequence[Unit]) -> None:
     if total:
         await _tell_of_teams(run)  # while everybody is still who they were
         await writing.write(run.conn)
+    await writing.remember_said(run.conn, run.options.source)
     announced = 0
     encoded: list[outbox.Row] = []
     async for chunk in writing.changes(run.conn, CHUNK):

@@ -65,10 +65,7 @@ class Importer:
             join units u on u.id = p.unit_id left join people m on m.id = p.manager_id
             """
         )
-        people = {row["employee_id"]: dict(row) for row in rows}
-        for person in people.values():
-            del person["said"], person["said_at"]  # what an import remembers for itself
-        return people
+        return {row["employee_id"]: dict(row) for row in rows}
 
     async def events(self) -> Counter[str]:
         """How many of each type are in the outbox, which is emptied: only what comes next counts next time."""

@@ -12,7 +12,7 @@ from shared.postgres.pool import Connection
 
 _AFTER = (
     "id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id, status, "
-    "locale, time_zone, changed_at, said, said_at, joined, before_unit_id, before_manager_id, before_status"
+    "locale, time_zone, changed_at, joined, before_unit_id, before_manager_id, before_status"
 )
 _ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
 
@@ -45,13 +45,10 @@ async def has_people_elsewhere(conn: Connection, source: str) -> bool:
     return found
 
 
-async def count_people(conn: Connection, source: str) -> tuple[int, bool]:
-    """How many of a source's people have not left, and whether anybody was ever known of it."""
-    row = await conn.fetchrow(
-        "select count(*) filter (where status <> 'inactive'), count(*) > 0 from people where source = $1", source
-    )
-    assert row is not None  # noqa: S101 - an aggregate without grouping has one row
-    return row[0], row[1]
+async def count_active(conn: Connection, source: str) -> int:
+    """How many of a source's people have not left."""
+    found: int = await conn.fetchval("select count(*) from people where source = $1 and status <> 'inactive'", source)
+    return found
 
 
 async def compare(conn: Connection, source: str, *, locale: str, time_zone: str, now: datetime) -> None:
@@ -72,7 +69,7 @@ async def compare(conn: Connection, source: str, *, locale: str, time_zone: str,
         f"""
         insert into people_after ({_AFTER})
         select w.id, $1, w.employee_id, w.login, w.given_name, w.family_name, w.email, w.title, w.grade, w.unit_id,
-               w.manager_id, w.status, w.locale, w.time_zone, $4, w.said, $4, p_id is null, p_unit_id, p_manager_id,
+               w.manager_id, w.status, w.locale, w.time_zone, $4, p_id is null, p_unit_id, p_manager_id,
                p_status
         from (
             select coalesce(p.id, f.person_id) as id, f.employee_id,
@@ -88,7 +85,7 @@ async def compare(conn: Connection, source: str, *, locale: str, time_zone: str,
                    coalesce(f.status, case p.status when 'on_leave' then 'on_leave' else 'active' end) as status,
                    coalesce(f.locale, p.locale, $2) as locale,
                    coalesce(f.time_zone, p.time_zone, $3) as time_zone,
-                   f.said, p.id as p_id, p.unit_id as p_unit_id, p.manager_id as p_manager_id, p.status as p_status,
+                   p.id as p_id, p.unit_id as p_unit_id, p.manager_id as p_manager_id, p.status as p_status,
                    (p.login, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id, p.manager_id, p.status,
                     p.locale, p.time_zone) as was
             from file_rows f
@@ -111,23 +108,10 @@ async def compare(conn: Connection, source: str, *, locale: str, time_zone: str,
         f"""
         insert into people_after ({_AFTER})
         select id, source, p.employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id,
-               'inactive', locale, time_zone, $1, null, null, false, unit_id, manager_id, status
+               'inactive', locale, time_zone, $1, false, unit_id, manager_id, status
         from people p join people_leaving on person_id = id
         """,  # noqa: S608 - a constant of this module
         now,
-    )
-
-
-async def remember_said(conn: Connection, source: str) -> None:
-    """Of people whom the file does not change, too, the prints of their rows: the same rows need no look next time."""
-    await conn.execute(
-        """
-        update people p set said = f.said, said_at = p.changed_at
-        from file_rows f
-        where p.source = $1 and p.employee_id = f.employee_id and f.use = 'here' and f.said is not null
-          and (p.said, p.said_at) is distinct from (f.said, p.changed_at)
-        """,
-        source,
     )
 
 
@@ -144,7 +128,7 @@ async def set_out_logins_passed_on(conn: Connection, now: datetime) -> int:
         f"""
         insert into people_after ({_AFTER})
         select p.id, p.source, p.employee_id, null, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id,
-               p.manager_id, p.status, p.locale, p.time_zone, $1, null, null, false, p.unit_id, p.manager_id, p.status
+               p.manager_id, p.status, p.locale, p.time_zone, $1, false, p.unit_id, p.manager_id, p.status
         from people p join people_after w on w.login = p.login and w.id <> p.id and w.status <> 'inactive'
         where p.status = 'inactive' and not exists (select from people_after a where a.id = p.id)
         """,  # noqa: S608 - a constant of this module

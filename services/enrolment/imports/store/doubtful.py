@@ -57,8 +57,9 @@ async def reporting(conn: Connection, source: str, paths: Sequence[tuple[str, ..
     )
     known = await conn.fetch(
         """
-        select p.employee_id, p.status, m.employee_id as manager, p.said
+        select p.employee_id, p.status, m.employee_id as manager, s.said
         from file_managers f join people p on p.id = f.person_id left join people m on m.id = p.manager_id
+        left join people_said s on s.person_id = p.id
         """
     )
     gone = await conn.fetch("select employee_id from file_managers where is_gone")

@@ -12,8 +12,8 @@ from shared.postgres.pool import Connection
 ROW_COLUMNS = (
     "line, employee_id, given_name, family_name, unit, email, title, grade, manager, status, locale, time_zone, login"
 )
-KNOWN = "p.said is not null and p.said_at = p.changed_at and p.status <> 'inactive'"
-"""Whether the print of a person `p` holds."""
+SAID = "people p join people_said s on s.person_id = p.id and s.said_at = p.changed_at and p.status <> 'inactive'"
+"""People whose prints hold."""
 
 
 class Use(StrEnum):
@@ -91,7 +91,7 @@ async def prints(conn: Connection, source: str) -> tuple[bytes, bytes]:
         f"""
         select string_agg(said, '' order by said),
                string_agg(case when login = employee_id then 'y'::bytea else 'n' end, '' order by said)
-        from people p where source = $1 and {KNOWN}
+        from {SAID} where source = $1
         """,  # noqa: S608 - a constant of this module
         source,
     )
@@ -102,7 +102,7 @@ async def prints_of_staged(conn: Connection, source: str) -> AsyncIterator[bytes
     """Of people about whom there is a row here: if another line says their print, both tell of them."""
     async for row in conn.cursor(
         f"""
-        select said from people p where source = $1 and {KNOWN} and employee_id in (select employee_id from file_rows)
+        select said from {SAID} where source = $1 and employee_id in (select employee_id from file_rows)
         """,  # noqa: S608 - a constant of this module
         source,
         prefetch=2_000,
@@ -115,7 +115,7 @@ async def prints_with_staged_emails(conn: Connection, source: str) -> list[bytes
     which for ASCII is as everybody has them.
     """
     odd = await conn.fetch(
-        f"select email, said from people p where source = $1 and {KNOWN} and email ~ '[^ -~]'",  # noqa: S608
+        f"select email, said from {SAID} where source = $1 and email ~ '[^ -~]'",  # noqa: S608
         source,
     )
     alike = await conn.fetch(
@@ -125,8 +125,8 @@ async def prints_with_staged_emails(conn: Connection, source: str) -> list[bytes
     keys = {row["email_key"] for row in alike}
     plain = await conn.fetch(
         f"""
-        select p.said from people p join file_rows f on f.email_key = lower(p.email collate "C")
-        where p.source = $1 and {KNOWN} and f.use = 'here' and f.employee_id <> p.employee_id
+        select s.said from {SAID} join file_rows f on f.email_key = lower(p.email collate "C")
+        where p.source = $1 and f.use = 'here' and f.employee_id <> p.employee_id
         """,  # noqa: S608 - a constant of this module
         source,
     )
@@ -137,8 +137,7 @@ async def prints_under_leaving(conn: Connection, source: str) -> list[bytes]:
     """Of people whose manager leaves."""
     rows = await conn.fetch(
         f"""
-        select p.said from people p join people_leaving l on l.person_id = p.manager_id
-        where p.source = $1 and {KNOWN}
+        select s.said from {SAID} join people_leaving l on l.person_id = p.manager_id where p.source = $1
         """,  # noqa: S608 - a constant of this module
         source,
     )
@@ -262,7 +261,7 @@ async def set_out_leaving(conn: Connection, source: str, unseen: bytes, size: in
     `unseen`: the prints that no line has, of `size` bytes each.
     """
     rows = await conn.fetch(
-        f"""
+        """
         with unseen as (
             select substr($2::bytea, nth * $3::int + 1, $3) as said
             from generate_series(0, length($2::bytea) / $3 - 1) nth
@@ -272,13 +271,14 @@ async def set_out_leaving(conn: Connection, source: str, unseen: bytes, size: in
             insert into people_leaving
             select p.id, p.employee_id, a.employee_id is not null
             from people p left join about a using (employee_id)
+            left join people_said s on s.person_id = p.id and s.said_at = p.changed_at
             where p.source = $1 and p.status <> 'inactive'
               and case when a.employee_id is not null then a.is_left
-                       else $4 and (({KNOWN}) is not true or p.said in (select said from unseen)) end
+                       else $4 and (s.said is null or s.said in (select said from unseen)) end
             returning is_named
         )
         select is_named, count(*) from gone group by is_named
-        """,  # noqa: S608 - a constant of this module
+        """,
         source,
         unseen,
         size,

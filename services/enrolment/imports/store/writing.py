@@ -23,9 +23,9 @@ async def _insert_joined(conn: Connection) -> None:
     await conn.execute(
         """
         insert into people (id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-                            manager_id, status, locale, time_zone, changed_at, said, said_at)
+                            manager_id, status, locale, time_zone, changed_at)
         select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id,
-               manager_id, status, locale, time_zone, changed_at, said, said_at
+               manager_id, status, locale, time_zone, changed_at
         from people_after where joined
         """
     )
@@ -50,10 +50,24 @@ async def _update_known(conn: Connection) -> None:
         update people p
         set login = a.login, given_name = a.given_name, family_name = a.family_name, email = a.email, title = a.title,
             grade = a.grade, unit_id = a.unit_id, manager_id = a.manager_id, status = a.status, locale = a.locale,
-            time_zone = a.time_zone, changed_at = a.changed_at, said = a.said, said_at = a.said_at
+            time_zone = a.time_zone, changed_at = a.changed_at
         from people_after a
         where a.id = p.id and not a.joined
         """
+    )
+
+
+async def remember_said(conn: Connection, source: str) -> None:
+    """Keep the prints of rows that people are as they say, whether or not the file changed them."""
+    await conn.execute(
+        """
+        insert into people_said as s (person_id, said, said_at)
+        select p.id, f.said, p.changed_at
+        from file_rows f join people p on p.source = $1 and p.employee_id = f.employee_id
+        where f.use = 'here' and f.said is not null
+        on conflict (person_id) do update set said = excluded.said, said_at = excluded.said_at
+        """,
+        source,
     )
 
 
