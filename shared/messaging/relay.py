@@ -83,6 +83,8 @@ class Relay:
                 set pid = excluded.pid, term = relay_leader.term + 1, beat_at = excluded.beat_at
                 """
             )
+            # A mark that a crash of Postgres takes away is published again, as after a crash before it (ADR 0014).
+            await conn.execute("set synchronous_commit = off")
             await conn.add_listener(HINT_CHANNEL, lambda *_: self._hint.set())
             self.leading = True
             log.info("relay leads")

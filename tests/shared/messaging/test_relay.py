@@ -129,6 +129,41 @@ async def test_a_relay_that_is_ended_marks_the_burst_that_the_broker_still_takes
     await pool.close()
 
 
+async def test_a_leaders_marks_do_not_wait_for_the_disk_and_everybody_elses_changes_do(
+    database: Databases,
+) -> None:
+    settings = make_settings(Settings, await database("enrolment"))
+    waits: dict[str, str] = {}
+
+    class Leading(Relay):
+        async def _lead(self, conn: Any, *, after_unclean_end: bool) -> None:
+            assert not after_unclean_end
+            waits["leader"] = await conn.fetchval("show synchronous_commit")
+
+    await Leading(settings, service="enrolment")._acquire_leadership()
+    async with await create_pool(settings, name="test") as pool:
+        waits["pool"] = await pool.fetchval("show synchronous_commit")
+    timers = await connect(settings, name="test")
+    waits["another"] = await timers.fetchval("show synchronous_commit")
+    await timers.close()
+    assert waits == {"leader": "off", "pool": "on", "another": "on"}
+
+
+async def test_how_often_the_outbox_is_vacuumed_does_not_depend_on_how_much_of_it_is_kept(database: Databases) -> None:
+    """Each look of the relay walks past what was marked since."""
+    async with await create_pool(make_settings(Settings, await database("enrolment")), name="test") as pool:
+        found = await pool.fetch(
+            """
+            select option_name, option_value::float from pg_options_to_table(
+                (select reloptions from pg_class where oid = 'outbox'::regclass))
+            """
+        )
+    options = dict(tuple(row) for row in found)
+    kept, marked = 10_000_000, 10_000
+    due = options["autovacuum_vacuum_threshold"] + options["autovacuum_vacuum_scale_factor"] * kept
+    assert due <= marked
+
+
 async def test_a_leader_that_waits_for_postgres_is_not_deposed_and_one_that_does_nothing_is(
     database: Databases,
 ) -> None:
