@@ -10,7 +10,7 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
-from bench import facts
+from bench import debezium_peer, facts
 from bench.measure import Options, Result, Stopwatch, in_turn, median, median_ratio, until
 from bench.servers import Servers
 from shared.events.envelope import kafka_headers
@@ -50,6 +50,8 @@ async def _run(servers: Servers, options: Options) -> Result:
         "by hand": lambda: _hand_made_batches(servers, records),
         "row by row": lambda: _row_by_row(servers, template, min(SAMPLE, len(records))),
     }
+    if (missing := debezium_peer.available()) is None:
+        sides["debezium"] = lambda: debezium_peer.backlog(servers, template)
     rounds = await in_turn(sides, options)
     await servers.drop(template)
     return Result(
@@ -62,7 +64,9 @@ async def _run(servers: Servers, options: Options) -> Result:
             "batches by hand": {
                 "rate": median(rounds, "by hand"), "ours_over_peer": median_ratio(rounds, "ours", "by hand")
             },
-            "debezium": "not measured here, beside relay_steady only",
+            "debezium": f"not measured: {missing}" if missing else {
+                "rate": median(rounds, "debezium"), "ours_over_peer": median_ratio(rounds, "ours", "debezium")
+            },
         },
         details={"backlog": len(records)},
     )  # fmt: skip

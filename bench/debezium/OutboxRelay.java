@@ -1,5 +1,6 @@
 // Debezium's engine over Medled's outbox, tuned: pgoutput, its EventRouter, batches of 8,192, looked for every 5 ms; an
-// idempotent producer with acks=all and batches of 512 KB. Arguments: database host, port, name; Kafka's address.
+// idempotent producer with acks=all and batches of 512 KB. Arguments: database host, port, name; Kafka's address. Says
+// after each batch how many it has published, and when (ms).
 
 import io.debezium.embedded.Connect;
 import io.debezium.engine.DebeziumEngine;
@@ -15,6 +16,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.connect.source.SourceRecord;
 
 public class OutboxRelay {
+    private static long published;
+
     public static void main(String[] args) throws Exception {
         KafkaProducer<byte[], byte[]> producer = producer(args[3]);
         DebeziumEngine<RecordChangeEvent<SourceRecord>> engine = DebeziumEngine
@@ -51,6 +54,8 @@ public class OutboxRelay {
             committer.markProcessed(event);
         }
         committer.markBatchFinished();
+        published += batch.size();
+        System.out.println("published " + published + " at " + System.currentTimeMillis());
     }
 
     private static byte[] bytes(Object value) {
