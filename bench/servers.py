@@ -73,7 +73,10 @@ class Servers:
 
 @contextmanager
 def running() -> Iterator[Servers]:
-    """Both servers in a temporary directory, ended with the block. Raises KafkaUnavailable where Java is missing."""
+    """Both servers in a temporary directory, ended with the block.
+
+    Raises KafkaUnavailableError where Java is missing.
+    """
     with tempfile.TemporaryDirectory(prefix="medled-bench-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)  # as root, Postgres runs as nobody and has to reach its data

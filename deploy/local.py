@@ -117,7 +117,7 @@ class _Plan:
         logs = options.data / "logs"
         self.options = options
         self.keys = _keys(options.data)
-        # Chosen first, lest another of the ports below be the one that consumers know the broker by.
+        # Chosen first, so that none of the ports below is the one that consumers know the broker by.
         broker_port = 0 if options.broker else _broker_port(options.data, say)
         self.ports = {service: Ports(api=free_port(), worker=free_port()) for service in SERVICES}
         self.ports["portal"] = Ports(api=options.port, worker=free_port())  # the one people know

@@ -1,5 +1,6 @@
 """What a deployment may set. Read once, when a process starts; frozen afterwards."""
 
+import ssl
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -36,11 +37,7 @@ class KafkaSettings(BaseSettings):
             "security_protocol": self.kafka_security_protocol,
         }
         if "SSL" in self.kafka_security_protocol:
-            from aiokafka.helpers import create_ssl_context
-
-            arguments["ssl_context"] = create_ssl_context(
-                cafile=str(self.kafka_ssl_cafile) if self.kafka_ssl_cafile else None
-            )
+            arguments["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
         if self.kafka_security_protocol.startswith("SASL"):
             arguments["sasl_mechanism"] = self.kafka_sasl_mechanism
             arguments["sasl_plain_username"] = self.kafka_sasl_username

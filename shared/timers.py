@@ -97,6 +97,16 @@ class Timers:
         handler = self._handlers[kind]
         return handler.at_once if isinstance(handler, OneAtATime) else 1
 
+    async def due(self) -> list[str]:
+        """The kinds of which any is due: one look for all. Raises when the database is away."""
+        return await self._pool.fetchval(  # type: ignore[no-any-return]
+            """
+            select coalesce(array_agg(kind), '{}') from unnest($1::text[]) as k(kind)
+            where exists (select from timers t where t.kind = k.kind and t.due_at <= $2)
+            """,
+            self.kinds, self._clock.now(),
+        )  # fmt: skip
+
     async def tick(self, *kinds: str) -> int:
         """Run what is due now, of these kinds or of all; returns how many ran. Raises when the database is away."""
         ran = 0

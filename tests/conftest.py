@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 from playwright.async_api import Browser, async_playwright
 
-from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
+from deploy.embedded.kafka import KafkaBroker, KafkaUnavailableError
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.tansu import TansuBroker
 from shared.messaging.topic_admin import ensure_topics
@@ -99,7 +99,7 @@ def _kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBro
     server = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     try:
         server.start()
-    except KafkaUnavailable as missing:
+    except KafkaUnavailableError as missing:
         skip(str(missing))
     yield server
     server.child.kill()

@@ -24,15 +24,15 @@ AS_IN_PRODUCTION = (  # what docker-compose.yml starts its broker with: Kafka's 
 )  # fmt: skip
 
 
-class KafkaUnavailable(StartFailedError):
+class KafkaUnavailableError(StartFailedError):
     """Apache Kafka cannot be run here; the message says what to install."""
 
 
 class KafkaBroker(Server):
     """One Apache Kafka node, broker and controller in one; ready in about 4 s, its data kept in `directory`.
 
-    Starting raises `KafkaUnavailable` without Java or jars. Wiped, it is a new cluster. `settings` are the broker's, by
-    its names, beside or instead of those here.
+    Starting raises `KafkaUnavailableError` without Java or jars. Wiped, it is a new cluster. `settings` are the
+    broker's, by its names, beside or instead of those here.
     """
 
     start_seconds = 60
@@ -100,15 +100,17 @@ num.io.threads=4
 
 
 def jars() -> Path:
-    """The directory of Kafka's jars, fetched with Maven the first time; raises `KafkaUnavailable`."""
+    """The directory of Kafka's jars, fetched with Maven the first time; raises `KafkaUnavailableError`."""
     if shutil.which("java") is None:
-        raise KafkaUnavailable("Apache Kafka needs Java 17 or newer: install a JRE (Debian: openjdk-17-jre-headless)")
+        raise KafkaUnavailableError(
+            "Apache Kafka needs Java 17 or newer: install a JRE (Debian: openjdk-17-jre-headless)"
+        )
     with _cache() as cache:
         lib = cache / "lib"
         if lib.exists():
             return lib
         if shutil.which("mvn") is None:
-            raise KafkaUnavailable("Apache Kafka's jars come by Maven: install it (Debian: maven)")
+            raise KafkaUnavailableError("Apache Kafka's jars come by Maven: install it (Debian: maven)")
         fetched = cache / "lib.new"
         shutil.rmtree(fetched, ignore_errors=True)
         result = subprocess.run(
@@ -122,7 +124,7 @@ def jars() -> Path:
             check=False,
         )
         if result.returncode != 0:
-            raise KafkaUnavailable(f"Maven could not fetch Apache Kafka's jars:\n{result.stdout[-2000:]}")
+            raise KafkaUnavailableError(f"Maven could not fetch Apache Kafka's jars:\n{result.stdout[-2000:]}")
         return fetched.rename(lib)
 
 

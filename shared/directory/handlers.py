@@ -1,6 +1,6 @@
 """A service's own copy of people, units, roles and sign-ins, kept from the three compacted topics.
 
-Enrolment owns these tables and needs no copy; of ended sessions, which the portal tells, it keeps one like everybody.
+Enrolment owns these tables and needs no copy. Of ended sessions, which the portal announces, it keeps one as well.
 Elsewhere a page, a mail or a permission is decided from here, without asking anybody.
 """
 
@@ -124,9 +124,9 @@ async def keep_ended_sessions(conn: Connection, events: Sequence[Received[Sessio
 
 
 async def end_sessions(conn: Connection, ended: Sequence[SessionEnded]) -> None:
-    """End these sessions here, and forget those that are over: of the machine's time, which sessions go by.
+    """End these sessions here, and forget those that are over by now, by the machine's clock, as sessions are.
 
-    None is remembered for longer than a session lasts, whatever is said of it.
+    None is remembered for longer than a session lasts, even if the event says so.
     """
     await conn.execute("delete from ended_sessions where until < clock_timestamp()")
     await conn.execute(

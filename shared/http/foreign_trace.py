@@ -18,7 +18,7 @@ _HEADERS = (b"traceparent", b"tracestate", b"baggage")
 
 
 def without_foreign_trace(scope: Scope, trusted: Sequence[Network]) -> Scope:
-    """The request as it is handled: of a client that is no trusted proxy, its trace context stands aside."""
+    """The request without the trace context of a client that is no trusted proxy; it is kept aside, to link to."""
     claimed = [name for name, _ in scope.get("headers", ()) if name in _HEADERS]
     if scope["type"] != "http" or not claimed or _is_trusted(scope, trusted):
         return scope

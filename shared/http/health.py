@@ -1,4 +1,4 @@
-"""Whether an API process lives, and whether it can serve .
+"""Whether an API process lives, and whether it can serve requests.
 
 Only the database and its migrations decide: with Kafka away the API goes on accepting. The broker and what
 waits for it are told beside it, for people.

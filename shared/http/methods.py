@@ -12,7 +12,7 @@ _IS_HEAD = "medled.head"
 class Methods:
     """Answers HEAD wherever GET is answered, and says in `Allow` everything that an address takes.
 
-    The framework makes one route of each method, knows of HEAD in none of them, and names in `Allow` the first it met.
+    The framework makes a route for each method, answers HEAD on none, and names only the first it finds in `Allow`.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -54,9 +54,9 @@ class SecurityHeaders:
 
 
 class SingleHost:
-    """Refuses a request that does not say once, and well-formed, whom it is for (RFC 9112 section 3.2).
+    """Refuses a request without exactly one well-formed `Host` (RFC 9112 section 3.2).
 
-    Proxies and services may pick different ones of two; then a page made for one host is kept or shown for another.
+    Of two, a proxy and a service may pick different ones; a page made for one host is then cached for the other.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -76,7 +76,7 @@ class SingleHost:
 class RelativeRedirects:
     """Makes the framework's redirects, which add or drop a slash, relative: it builds their origin from `Host`.
 
-    Behind a proxy that origin is another than the browser's, and it is whatever the client cared to send.
+    Behind a proxy that is not the origin that the browser sees, and any client can send what it likes there.
     """
 
     def __init__(self, app: ASGIApp) -> None:

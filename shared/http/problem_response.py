@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.errors import FieldFault, ProblemError
+from shared.postgres.failures import UNAVAILABLE
+from shared.security.authentication import optional_principal
 from shared.web.error_pages import error_page
 
 MEDIA_TYPE = "application/problem+json"
@@ -42,7 +45,7 @@ class ProblemBody(BaseModel):
 
 
 def respond(request: Request, problem: ProblemError) -> Response:
-    """The problem as its client reads it: a page for browsers, JSON for everybody else."""
+    """The problem as a page for browsers, as JSON for everybody else."""
     if wants_page(request) and hasattr(request.app.state, "web"):
         return error_page(request, problem)
     content: dict[str, Any] = {
@@ -83,6 +86,9 @@ async def on_problem(request: Request, exc: ProblemError) -> Response:
 
 async def on_http_exception(request: Request, exc: HTTPException) -> Response:
     """Handler for what the framework raises: unknown route, wrong method, body too large."""
+    if wants_page(request) and not hasattr(request.state, "who"):  # no route has asked: its page has their navigation
+        with suppress(ProblemError, *UNAVAILABLE):
+            await optional_principal(request)
     kind, title, detail, remedy = _FRAMEWORK.get(exc.status_code) or _unnamed(exc)
     return respond(request, ProblemError(exc.status_code, kind, title, detail, remedy=remedy, headers=exc.headers))
 

@@ -1,4 +1,4 @@
-"""What endpoints take: who asks, and a JSON body, read strictly: nothing is taken for what its sender did not write."""
+"""What endpoints take: who asks, and a JSON body, which is read strictly: no value is converted from another type."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar

@@ -12,7 +12,7 @@ SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 
 class BodyTimeout:
-    """Ends a request whose body takes longer than `seconds`, and one second more for every SLOWEST bytes that came."""
+    """Ends a request whose body takes longer than `seconds`, and the time that its bytes take at the slowest pace."""
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
         self.app = app

@@ -95,6 +95,9 @@ class CatchUpConsumer(Consumer):
             return await inbox.admit_again(conn, handler, events)
         return await inbox.admit(conn, handler, events, however_old=True)
 
+    def _can_wait(self, _: object) -> bool:
+        return False  # it ends when its progress says so
+
     async def _save_progress(self, conn: Connection, records: Sequence[Record], _: Counter[str]) -> None:
         furthest = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
         done = [(each, offset) for place, offset in furthest.items() for each in self._ranges[place]]

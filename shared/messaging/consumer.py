@@ -55,8 +55,25 @@ class _Batch:
         return next(each for each in self.records if (each.topic, each.partition, each.offset) == place)
 
 
+@dataclass(slots=True)
+class _Progress:
+    """Past what nobody here takes: the last record of each partition, and how many of each type."""
+
+    lasts: dict[tuple[str, int], Record] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, records: Sequence[Record], skipped: Counter[str]) -> None:
+        """These too, which come after those before them."""
+        self.lasts |= {(record.topic, record.partition): record for record in records}
+        self.skipped += skipped
+
+
 class Consumer:
-    """Handles batches of records for one service. Knows nothing of how they are fetched."""
+    """Handles batches of records for one service. Knows nothing of how they are fetched.
+
+    A batch that holds nothing for any handler needs no transaction: its offsets are saved with the next one's, or by
+    `save_progress`, which whoever fetches calls about once a second. Until then it would only be read again.
+    """
 
     def __init__(
         self, pool: Pool, clock: Clock, *, service: str, handlers: Sequence[Handler], park_timeout: timedelta,
@@ -72,6 +89,7 @@ class Consumer:
         self.handled = 0
         self._timeouts = 0  # of the batch at hand, while the database answered others
         self._committed: set[tuple[str, int, int]] = set()  # what of it is, when it is halved
+        self._unsaved = _Progress()
         self._pool = pool
         self._clock = clock
         self.batch_size = batch_size
@@ -88,6 +106,24 @@ class Consumer:
             for part, following in zip_longest(parts, parts[1:], fillvalue=()):
                 batch = await self._handle_while_decoding(part, batch, following)
         self.handled += len(records)
+
+    async def save_progress(self) -> None:
+        """Save what was passed over; not while a batch is handled. Raises when the database is away."""
+        if not self._unsaved.lasts:
+            return
+        try:
+            async with transaction(self._pool) as conn:
+                await self._save_progress(conn, (), Counter())
+        except Exception:
+            raise
+        except BaseException:  # cancelled, and nobody knows whether it was committed: saved twice it would count twice
+            self.forget_progress()
+            raise
+        self.forget_progress()
+
+    def forget_progress(self) -> None:
+        """What is not saved is no longer ours to save: somebody else reads it again."""
+        self._unsaved = _Progress()
 
     async def _handle_while_decoding(
         self, records: Sequence[Record], batch: _Batch | None, following: Sequence[Record]
@@ -181,6 +217,9 @@ class Consumer:
         self._committed.update(map(_position, records))
 
     async def _handle_all(self, records: Sequence[Record], given_up: Mapping[str, str], batch: _Batch) -> None:
+        if self._can_wait(batch):
+            self._unsaved.add(records, batch.skipped)
+            return
         async with transaction(self._pool) as conn:
             now = self._clock.now()
             for record, reason, detail in batch.undecodable:
@@ -197,6 +236,7 @@ class Consumer:
                 if answers:
                     await self._set_aside_events(conn, handler, answers, batch)
             await self._save_progress(conn, records, batch.skipped)
+        self._unsaved = _Progress()
         _log_dead_letters(batch.undecodable)
 
     async def _dead_letter_records(self, records: Sequence[Record], cause: str) -> None:
@@ -208,6 +248,7 @@ class Consumer:
                     conn, record, owner, reason="handler_failed", detail=cause, attempts=1, now=now
                 )
             await self._save_progress(conn, records, Counter())
+        self._unsaved = _Progress()
 
     async def _admit(self, conn: Connection, handler: Handler, events: Sequence[Received[Any]]) -> inbox.Admitted:
         return await inbox.admit(conn, handler, events)
@@ -215,9 +256,13 @@ class Consumer:
     def _handlers_for(self, record: Record, received: Received[Any]) -> Sequence[Handler]:
         return self.handlers.handlers_for(received.type, record.timestamp)
 
+    def _can_wait(self, batch: _Batch) -> bool:
+        return not (batch.events or batch.undecodable)
+
     async def _save_progress(self, conn: Connection, records: Sequence[Record], skipped: Counter[str]) -> None:
-        await _count_skipped(conn, self.service, skipped)
-        await remember_offsets(conn, self.service, self.generation, self.epoch, records)
+        await _count_skipped(conn, self.service, self._unsaved.skipped + skipped)
+        read = [*self._unsaved.lasts.values(), *records]
+        await remember_offsets(conn, self.service, self.generation, self.epoch, read)
 
     async def _decode(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch()

@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from shared.ids import new_id
 from shared.messaging.handler import Record
 from shared.messaging.outbox import MAX_PAYLOAD_BYTES
-from shared.postgres.pool import Connection
+from shared.postgres.pool import Connection, Pool
 from shared.postgres.transaction import will_publish
 
 
@@ -63,6 +63,15 @@ async def park(
         conn, record, owner, state="parked", reason="parent_unknown", detail=waiting_for, attempts=1, now=now,
         retry_at=now + timedelta(seconds=1), expires_at=now + timeout,
     )  # fmt: skip
+
+
+async def any_parked_due(pool: Pool, consumer: str, now: datetime) -> bool:
+    """Whether there is any for `claim_parked`, unless somebody else has it."""
+    found: bool = await pool.fetchval(
+        "select exists (select from set_aside where consumer = $1 and state = 'parked' and retry_at <= $2)",
+        consumer, now,
+    )  # fmt: skip
+    return found
 
 
 async def claim_parked(conn: Connection, consumer: str, now: datetime, only: UUID | None = None) -> SetAside | None:

@@ -1,8 +1,10 @@
 """Publishing: a change and its events commit together (ADR 0002); the relay takes them to Kafka."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
@@ -75,7 +77,38 @@ async def add_tombstones(
         will_publish()
 
 
-_Row = tuple[UUID, str, str, str, str, UUID | None, str, bytes | None, bool]
+Row = tuple[UUID, str, str, str, str, UUID | None, str, bytes | None, bool]
+"""An event ready to be stored: id, topic, key, subject, type, cause, headers, payload, and whether it is compacted."""
+_COLUMNS = ("id", "topic", "key", "subject", "type", "caused_by", "headers", "payload", "compacted")
+
+
+def encode(events: Iterable[Event], *, now: datetime) -> list[Row]:
+    """What `add_encoded` takes, of events without a cause. Takes time, and may run beside the database."""
+    origin = _Origin.of(None)
+    return [_row(event, None, origin, now) for event in events]
+
+
+async def add_encoded(conn: Connection, rows: Sequence[Row]) -> None:
+    """As `add`, by COPY: for many thousand events, of which it takes half the time."""
+    if not rows:
+        return
+    counted = Counter((row[1], row[3]) for row in rows)
+    bumped = await conn.fetch(
+        f"""
+        with counted as (select * from unnest($1::text[], $2::text[], $3::bigint[]) t(topic, subject, events))
+        {_BUMP}
+        """,  # noqa: S608 - a constant of this module
+        [topic for topic, _ in counted],
+        [subject for _, subject in counted],
+        list(counted.values()),
+    )
+    sequences = {(topic, subject): count(last - counted[topic, subject] + 1) for topic, subject, last in bumped}
+    await conn.copy_records_to_table(
+        "outbox",
+        records=[(*row[:6], f"{row[6]}\nce_sequence: {next(sequences[row[1], row[3]])}", *row[7:]) for row in rows],
+        columns=_COLUMNS,
+    )
+    will_publish()
 
 
 class _Origin(NamedTuple):
@@ -95,7 +128,7 @@ class _Origin(NamedTuple):
         return cls(cause.correlation_id, told, *traceparent_of(cause.context))
 
 
-def _row(event: Event, cause: Cause | None, origin: _Origin, now: datetime) -> _Row:
+def _row(event: Event, cause: Cause | None, origin: _Origin, now: datetime) -> Row:
     payload = event.encode()
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise EventTooLargeError(f"{event.type} {event.subject}: {len(payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
@@ -106,7 +139,7 @@ def _row(event: Event, cause: Cause | None, origin: _Origin, now: datetime) -> _
     return event_id, event.topic, key, subject, event.type, caused_by, headers, payload, event.compacted
 
 
-def _tombstone(event_type: type[Event], key: str, cause: Cause | None, origin: _Origin, now: datetime) -> _Row:
+def _tombstone(event_type: type[Event], key: str, cause: Cause | None, origin: _Origin, now: datetime) -> Row:
     event_id = new_id()
     headers = _headers(event_type, event_id, key, now, origin)
     return event_id, event_type.topic, key, key, event_type.type, cause.id if cause else None, headers, None, True
@@ -123,23 +156,27 @@ def _headers(
     )  # fmt: skip
 
 
-async def _insert(conn: Connection, rows: Sequence[_Row]) -> None:
-    # `bump` takes the aggregates' row locks, in one order against deadlocks, before any outbox row gets its number: so
-    # an aggregate's rows are numbered, sequenced and committed in one and the same order.
+# Takes the aggregates' row locks, in one order against deadlocks, before any outbox row gets its number: so an
+# aggregate's rows are numbered, sequenced and committed in one and the same order.
+_BUMP = """
+    insert into outbox_sequences as s (topic, subject, last)
+    select topic, subject, events from counted order by topic, subject
+    on conflict (topic, subject) do update set last = s.last + excluded.last
+    returning topic, subject, last
+"""
+
+
+async def _insert(conn: Connection, rows: Sequence[Row]) -> None:
     await conn.execute(
-        """
+        f"""
         with input as (
             select * from unnest(
                 $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::bytea[],
                 $9::bool[]
             ) with ordinality as t(id, topic, key, subject, type, caused_by, headers, payload, compacted, nth)
         ), counted as (
-            select topic, subject, count(*) as events from input group by topic, subject order by topic, subject
-        ), bump as (
-            insert into outbox_sequences as s (topic, subject, last) select topic, subject, events from counted
-            on conflict (topic, subject) do update set last = s.last + excluded.last
-            returning topic, subject, last
-        )
+            select topic, subject, count(*) as events from input group by topic, subject
+        ), bump as ({_BUMP})
         insert into outbox (id, topic, key, subject, type, caused_by, headers, payload, compacted)
         select i.id, i.topic, i.key, i.subject, i.type, i.caused_by,
                i.headers || e'\\nce_sequence: ' || (b.last - c.events + row_number() over (
@@ -147,7 +184,7 @@ async def _insert(conn: Connection, rows: Sequence[_Row]) -> None:
                i.payload, i.compacted
         from input i join bump b using (topic, subject) join counted c using (topic, subject)
         order by i.nth
-        """,
+        """,  # noqa: S608 - a constant of this module
         *([list(column) for column in zip(*rows, strict=True)]),
     )
 

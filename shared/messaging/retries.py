@@ -42,6 +42,8 @@ class Retries:
     async def tick(self, limit: int = 200) -> int:
         """Try what is due, at most `limit` records; returns how many. Raises when the database is away."""
         tried = 0
+        if not await dead_letters.any_parked_due(self._pool, self._consumer.service, self._clock.now()):
+            return tried
         while tried < limit and await self._retry_next():
             tried += 1
         return tried

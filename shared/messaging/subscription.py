@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -23,6 +24,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from shared.messaging import epoch as epochs
 from shared.messaging.consumer import BATCHES_PER_FETCH, Consumer
+from shared.messaging.fetch_sessions import use_sessions
 from shared.messaging.handler import Record
 from shared.messaging.history import register_handlers, take_over_partitions
 from shared.messaging.offsets import applied_offsets
@@ -115,6 +117,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if current == self._consumer.epoch:
             return
         async with self._idle:
+            await self._consumer.save_progress()  # in the life in which it was made
             async with transaction(self._pool) as conn:
                 known = await epochs.load_epoch(conn, "consumer")
                 if known != current:
@@ -159,6 +162,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             committing.cancel()
             await asyncio.wait([committing])
             await self._commit()
+            if not self._idle.locked():  # else a batch is under way, which may wait for the database for long
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(COMMIT_SECONDS):
+                        await self._save_progress()
+            self._consumer.forget_progress()
             self._subscriber = None
             with suppress(KafkaError):
                 await broker.stop()
@@ -166,6 +174,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _fetch(self, client: AIOKafkaConsumer) -> tuple[Record, ...]:
         """Instead of FastStream's, which after an empty fetch sleeps as long again, whatever arrives meanwhile."""
         most = self._settings.batch_size * BATCHES_PER_FETCH
+        use_sessions(client)
         try:
             if self._tolerant:
                 taken, self._tolerant = await read_tolerantly(client, sorted(client.assignment()), most)
@@ -222,6 +231,16 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
             await self._commit()
+            async with self._idle:
+                await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        try:
+            await self._consumer.save_progress()
+        except UNAVAILABLE as error:
+            log.info("offsets not saved", error=type(error).__name__)
+        except asyncpg.PostgresError as error:  # on a schema newer than ours they wait, too
+            log.warning("offsets not saved", error=type(error).__name__)
 
     async def _commit(self) -> None:
         """Tell Kafka how far we are, beside the work: only tools that show lag read it."""
@@ -263,6 +282,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._settled = False
         async with self._idle:
             log.info("partitions revoked", partitions=len(revoked))
+            await self._save_progress()
+            self._consumer.forget_progress()
             await self._commit()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:

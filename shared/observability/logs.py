@@ -31,7 +31,7 @@ _HIDDEN = "[hidden]"
 
 
 def instance() -> str:
-    """Which process this is among its like: the machine or container, and the process in it."""
+    """Which process this is: the machine or container it runs on, and its process id there."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

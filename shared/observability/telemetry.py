@@ -58,9 +58,9 @@ def setup(settings: Settings, service: str) -> Telemetry:
     provider.sampler = NoPersonalData(provider.sampler)
     readers = []
     otlp = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    if otlp:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    if otlp:  # imported here, since a process that exports nothing need not hold them in memory
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=_QUEUE))
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))

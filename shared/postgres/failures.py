@@ -34,7 +34,7 @@ class NewerSchemaError(ConnectionError):
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether an error is an outage; asyncpg calls an argument that does not fit an interface error too."""
+    """Whether an error is an outage; an InterfaceError of asyncpg about an argument that does not fit is none."""
     is_argument = isinstance(error, asyncpg.InterfaceError) and (
         isinstance(error, ValueError) or "the server expects" in str(error)
     )

@@ -64,6 +64,7 @@ class Worker:
         self.subscription = Subscription(settings, pool, self.consumer)
         self.catch_up = CatchUp(settings, pool, self.clock, self.consumer)
         self._timers = Timers(pool, self.clock, timers)
+        self._due = {kind: asyncio.Event() for kind in self._timers.kinds}
         self._settings = settings
         self._pool = pool
         self._service = service
@@ -83,8 +84,9 @@ class Worker:
                 self.relay.run,
                 self.subscription.run,
                 self.catch_up.run,
+                self._each(TICK_SECONDS, self._look_for_timers),
                 *[
-                    self._each(TICK_SECONDS, partial(self._timers.tick, kind))
+                    self._each(0, partial(self._run_timers, kind))
                     for kind in self._timers.kinds
                     for _ in range(self._timers.at_once(kind))
                 ],
@@ -94,6 +96,16 @@ class Worker:
                 *self._loops,
             ):
                 group.create_task(_endless(part))
+
+    async def _look_for_timers(self) -> None:
+        """One look for all kinds: nearly always none is due, and each would begin a transaction to find that out."""
+        for kind in await self._timers.due():
+            self._due[kind].set()
+
+    async def _run_timers(self, kind: str) -> None:
+        await self._due[kind].wait()
+        self._due[kind].clear()
+        await self._timers.tick(kind)
 
     async def _until_migrated(self) -> None:
         """On an older schema handlers would fail record by record, and each would become a dead letter."""

@@ -13,21 +13,24 @@ from shared.security.principal import Principal
 
 
 async def require(conn: Connection, who: Principal, *roles: Role, unit: UUID | None = None) -> None:
-    """Let pass who holds one of `roles` everywhere, or for `unit` or a unit above it.
+    """Let pass who `holds` one of `roles` for `unit`. Raises ProblemError 403."""
+    if not await holds(conn, who, *roles, unit=unit):
+        raise ProblemError(
+            403, "forbidden", "You may not do this", "This needs a role that you do not hold here.",
+            remedy=f"Ask for the role {' or '.join(role.value for role in roles)}.",
+        )  # fmt: skip
+
+
+async def holds(conn: Connection, who: Principal, *roles: Role, unit: UUID | None = None) -> bool:
+    """Whether somebody holds one of `roles` everywhere, or for `unit` or a unit above it.
 
     Without `unit` the matter concerns the whole organisation, and a role held for some units is not enough.
-    Raises ProblemError 403.
     """
     held = [who.roles[role] for role in roles if role in who.roles]
     if any(units is None for units in held):
-        return
+        return True
     scope = frozenset[UUID]().union(*(units for units in held if units))
-    if unit is not None and scope and await is_under(conn, unit, scope):
-        return
-    raise ProblemError(
-        403, "forbidden", "You may not do this", "This needs a role that you do not hold here.",
-        remedy=f"Ask for the role {' or '.join(role.value for role in roles)}.",
-    )  # fmt: skip
+    return unit is not None and bool(scope) and await is_under(conn, unit, scope)
 
 
 async def units_of(conn: Connection, who: Principal, *roles: Role) -> frozenset[UUID] | None:

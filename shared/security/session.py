@@ -8,6 +8,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from shared.settings import Settings
 COOKIE = "medled_session"
 _PENDING_COOKIE = "medled_arrival"
 _PENDING_SECONDS = 120
+_LONGEST_KEPT = 2048  # characters of a cookie that is remembered once it was read; ours have some 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,12 @@ def sign_claims(settings: Settings, purpose: str, claims: dict[str, Any], *, sec
 
 def verify_claims(settings: Settings, purpose: str, sealed: str) -> dict[str, Any] | None:
     """What was sealed; None when it was tampered with, has ended or was for something else."""
+    return _verify(_key(settings, purpose), sealed)
+
+
+def _verify(key: OctKey, sealed: str) -> dict[str, Any] | None:
     try:
-        claims = jwt.decode(sealed, _key(settings, purpose), algorithms=["HS256"]).claims
+        claims = jwt.decode(sealed, key, algorithms=["HS256"]).claims
         jwt.JWTClaimsRegistry(exp={"essential": True}).validate(claims)
     except (JoseError, ValueError, TypeError):
         return None
@@ -61,7 +67,10 @@ def verify_claims(settings: Settings, purpose: str, sealed: str) -> dict[str, An
 
 
 def _key(settings: Settings, purpose: str) -> OctKey:
-    secret = settings.session_secret.get_secret_value()
+    return _key_of(settings.session_secret.get_secret_value(), purpose)
+
+
+def _key_of(secret: str, purpose: str) -> OctKey:
     return OctKey.import_key(hashlib.sha256(f"medled:{purpose}:{secret}".encode()).digest())
 
 
@@ -97,16 +106,36 @@ def read_session(request: Request) -> Session | None:
     """Who is signed in, if anybody is."""
     sealed = request.cookies.get(COOKIE)
     settings: Settings = request.app.state.settings
-    claims = verify_claims(settings, "session", sealed) if sealed else None
-    if claims is None or claims.get("iss") != settings.oidc_issuer:
+    if not sealed:
         return None
+    read = _session_in if len(sealed) <= _LONGEST_KEPT else _session_in.__wrapped__
+    try:
+        session, until = read(settings.session_secret.get_secret_value(), settings.oidc_issuer, sealed)
+    except _NoSessionError:
+        return None
+    return session if time.time() < until else None
+
+
+class _NoSessionError(Exception):
+    """It may be one in a moment, for a clock that goes behind the signer's: so this is not remembered."""
+
+
+@lru_cache(maxsize=1024)
+def _session_in(secret: str, issuer: str, sealed: str) -> tuple[Session, float]:
+    """What a cookie says, and until when; the same each time, so it is worked out once.
+
+    Whether it still counts is no part of it: that is asked of the database for every request.
+    """
+    claims = _verify(_key_of(secret, "session"), sealed)
+    if claims is None or claims.get("iss") != issuer:
+        raise _NoSessionError
     try:
         return Session(
             UUID(claims["sid"]), UUID(claims["person"]), claims["iss"], claims["sub"], str(claims["name"]),
             datetime.fromtimestamp(claims["began"], UTC),
-        )  # fmt: skip
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None  # of 0.1.0, which knew neither the person nor how to end it
+        ), float(claims["exp"])  # fmt: skip
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _NoSessionError from error  # of 0.1.0, which knew neither the person nor how to end it
 
 
 @dataclass(frozen=True, slots=True)

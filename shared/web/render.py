@@ -42,9 +42,9 @@ _view: ContextVar[_View] = ContextVar("view")
 class Web:
     """A process's templates and texts: those of the given folders (`templates/`, `texts.toml`) over the shared ones."""
 
-    def __init__(self, rooms: Sequence[Path] = ()) -> None:
-        folders = [room / "templates" for room in rooms] + [HERE / "templates"]
-        texts = [CODES, *(room / "texts.toml" for room in [HERE, *rooms])]
+    def __init__(self, page_folders: Sequence[Path] = ()) -> None:
+        folders = [folder / "templates" for folder in page_folders] + [HERE / "templates"]
+        texts = [CODES, *(folder / "texts.toml" for folder in [HERE, *page_folders])]
         self.texts = Texts.load(path for path in texts if path.is_file())
         self.environment = Environment(
             loader=FileSystemLoader([folder for folder in folders if folder.is_dir()]),

@@ -19,8 +19,8 @@ import pytest
 from deploy.embedded.process import free_port
 from services.enrolment.imports import actions, importing, logins, reporting_lines
 from services.enrolment.imports.actions import IMPORT
-from services.enrolment.imports.checking import Checked, Known, check
 from services.enrolment.imports.decoding import decode
+from services.enrolment.imports.domain import Known
 from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import Record, Sheet, open_sheet
@@ -34,7 +34,9 @@ from shared.postgres.transaction import transaction
 from shared.security.principal import Principal
 from shared.settings import Settings
 from shared.timers import Timers
+from tests.enrolment.imports import reading
 from tests.enrolment.imports.conftest import NOW, Importer
+from tests.enrolment.imports.reading import Checked
 from tests.support.databases import Databases
 from tests.support.settings import make_settings
 
@@ -60,8 +62,7 @@ def people(source: str, count: int = 3) -> str:
 
 
 def read(content: bytes, known: dict[str, Known] | None = None) -> Checked:
-    sheet = open_sheet(decode(content).lines, MappingFile())
-    return check(sheet.records(), sheet.header, known or {}, separator=" - ", mapping=MappingFile())
+    return reading.read(content, known, mapping=MappingFile())
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_file_of_faults_takes_little_memory_beside_its_lines(rows: str) -> Non
     sheet = open_sheet(lines, MappingFile())
     tracemalloc.start()
     try:
-        found = check(sheet.records(), sheet.header, {}, separator=" - ", mapping=MappingFile())
+        found = reading.check(sheet, {}, MappingFile(), " - ")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

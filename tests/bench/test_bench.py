@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import BENCHES
-from deploy.embedded.kafka import KafkaUnavailable, jars
+from deploy.embedded.kafka import KafkaUnavailableError, jars
 from tests.support.skipping import skip
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_benchmark_measures_ours_beside_its_limit(name: str, tmp_path: Path) -> None:
     try:
         jars()
-    except KafkaUnavailable as missing:
+    except KafkaUnavailableError as missing:
         skip(str(missing))
     command = [sys.executable, "-m", "bench", name, "--quick", "--rounds", "1", "--results", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

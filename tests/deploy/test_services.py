@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from deploy.services import SERVICES, find_service
+from shared.events.topics import load_topics
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +29,22 @@ def test_a_service_is_declared_without_secrets_or_settings(name: str, monkeypatc
     assert [each.table for each in service.migrations][-1] == f"schema_migrations_{name}"
     assert service.handlers
     assert service.api.openapi()["paths"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_all_that_a_process_of_it_takes(name: str) -> None:
+    """Beside what `tests/deploy/test_compose.py` asks for."""
+    folder = ROOT / "services" / name
+    assert (folder / "__main__.py").is_file()
+    assert list((folder / "migrations").glob("*.sql"))
+    assert f"medled.{name}.dead-letters.v1" in load_topics()
+    [script] = (ROOT / "deploy" / "postgres").glob("*.sh")
+    [made] = re.findall("for service in (.*); do", script.read_text(encoding="utf-8"))
+    assert name in made.split()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    assert f"services.{name}" in {each for contract in contracts for each in contract.get("containers", ())}
 
 
 def test_the_kernel_reaches_no_service_and_nothing_that_starts_it_by_name_or_path() -> None:

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import ProducerFenced
 from aiokafka.protocol.produce import ProduceRequest
 
-from deploy.embedded.kafka import KafkaBroker, KafkaUnavailable
+from deploy.embedded.kafka import KafkaBroker, KafkaUnavailableError
 from shared.messaging.record_batches import burst_of
 from shared.messaging.relay_producer import RelayProducer
 from shared.messaging.topic_admin import ensure_topics
@@ -50,7 +50,7 @@ def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]
     )
     try:
         server.start()
-    except KafkaUnavailable as missing:
+    except KafkaUnavailableError as missing:
         skip(str(missing))
     yield server
     server.child.kill()
@@ -61,7 +61,7 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
     server = KafkaBroker(tmp_path_factory.mktemp("kafka"), settings={"log.cleaner.backoff.ms": 300})
     try:
         server.start()
-    except KafkaUnavailable as missing:
+    except KafkaUnavailableError as missing:
         skip(str(missing))
     yield server
     server.child.kill()

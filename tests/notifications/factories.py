@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 
 from services.notifications.channels.domain import DeliveryAttempt
 from services.notifications.channels.mail.compose import Composer
-from services.notifications.channels.store import Mail
+from services.notifications.channels.store.queue import Mail
 from services.notifications.kinds.every import KINDS
 from services.notifications.kinds.kind import Channel
 from shared.events import Event, Group, InvitationIssued

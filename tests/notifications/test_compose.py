@@ -10,7 +10,7 @@ import pytest
 
 from services.notifications.addresses import AddressError, envelope_address
 from services.notifications.channels.mail.compose import one_line, texts
-from services.notifications.channels.store import Mail
+from services.notifications.channels.store.queue import Mail
 from services.notifications.kinds.every import KINDS, WORTH_TELLING
 from services.notifications.kinds.kind import Kind
 from shared.security.invitation_tokens import token_for

@@ -50,6 +50,18 @@ async def test_what_is_due_runs_once_and_the_rest_waits(pool: Pool) -> None:
     assert await ran(pool) == ["a", "b"]
 
 
+async def test_one_look_tells_which_kinds_have_anything_due(pool: Pool) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    async with transaction(pool) as conn:
+        await schedule_many(conn, KIND, [("a", PAST, {}), ("b", PAST, {})])
+        await schedule(conn, "test.later", "a", later)
+        await schedule(conn, "test.of_others", "a", PAST)
+    timers = Timers(pool, Clock(), {KIND: remember, "test.later": remember, "test.never": remember})
+    assert await timers.due() == [KIND]
+    await timers.tick(KIND)
+    assert await timers.due() == []
+
+
 async def test_scheduling_a_key_again_replaces_it_and_a_cancelled_one_never_runs(pool: Pool) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     async with transaction(pool) as conn:

@@ -117,14 +117,14 @@ async def lock(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member]
     """One enrolment, locked, and its person. Raises NotFoundError."""
     found = await store.lock(conn, [enrolment_id])
     if not found:
-        raise NotFoundError("There is no enrolment with this id.")
+        raise authority.unknown()
     return found[0], await _member(conn, found[0].person_id)
 
 
 async def _lock_with_cohort(conn: Connection, enrolment_id: UUID) -> tuple[Enrolment, Member, Cohort]:
     seen = await store.get(conn, enrolment_id)
     if seen is None:
-        raise NotFoundError("There is no enrolment with this id.")
+        raise authority.unknown()
     cohort = (await cohorts.lock(conn, [seen.cohort_id]))[seen.cohort_id]
     enrolment, member = await lock(conn, enrolment_id)
     return enrolment, member, cohort

@@ -17,7 +17,7 @@ from shared.security.principal import Principal
 
 
 async def one(conn: Connection, who: Principal, enrolment_id: UUID, *, now: datetime) -> ListedEnrolment:
-    """One enrolment, for the co-leader, the manager and the programme office. Raises NotFoundError, NotAllowedError."""
+    """One enrolment, for the co-leader, the manager and the programme office. Raises NotFoundError."""
     listed = await shown(conn, enrolment_id)
     await authority.must_be_concerned(conn, who, listed.member)
     if not authority.is_self(who, listed.member):
@@ -29,7 +29,7 @@ async def shown(conn: Connection, enrolment_id: UUID) -> ListedEnrolment:
     """The enrolment as it stands, for the one who has just changed it. Raises NotFoundError."""
     found = await store.shown(conn, [enrolment_id])
     if enrolment_id not in found:
-        raise NotFoundError("There is no enrolment with this id.")
+        raise authority.unknown()
     return found[enrolment_id]
 
 

@@ -4,114 +4,178 @@ Two principles. An error costs the row, never the person: who is already known s
 value, which stays as it was.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from services.enrolment.imports.columns import Header
-from services.enrolment.imports.issues import Issues
+from services.enrolment.imports.logins import folded
 from services.enrolment.imports.mapping import MappingFile
+from services.enrolment.imports.prints import Printer, Prints
 from services.enrolment.imports.records import Record
 from services.enrolment.imports.rows import Row, RowReader
 from services.enrolment.imports.sentences import Phrase, Sentence
+from services.enrolment.imports.store.staging import Staged, Use
 from shared.events import PersonStatus
 
 _AT_A_TIME = 500  # records
+_MOST_STAGED = 4_000  # rows handed on at once
 _MOST_LINES_TOLD = 5
 
 
-class Known(NamedTuple):
-    """What is known of a person of this source before the import."""
+class Unnamed(NamedTuple):
+    """A line without an employee id to trust: its address, and what stands where the id should be."""
 
-    status: PersonStatus
+    line: int
     email: str | None
-    manager: str | None  # the manager's employee id
-    login: str | None
-    fingerprint: bytes = b""  # of all that the file's columns say
+    perhaps: str | None
 
 
-@dataclass(slots=True)
-class Checked:
-    """The outcome.
+class Checker:
+    """Reads records and keeps of them only what is wrong, whose row cannot be used, and the paths of units.
 
-    rows: usable ones, by employee id, whose people are or become active. left: people the file says have left.
-    kept: known people whose row cannot be used. unidentified: lines of which nobody can say whom they are about,
-    broken rows that begin with no known id among them.
+    unnamed: lines of which it remains to be seen whom they are about. without_login: how many of those of whom nothing
+    new is said have no login in the file, and their employee id for one.
     """
 
-    rows: dict[str, Row] = field(default_factory=dict)
-    left: set[str] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)
-    unidentified: list[int] = field(default_factory=list)
-    issues: Issues = field(default_factory=Issues)
-    total: int = 0
+    def __init__(self, header: Header, separator: str, mapping: MappingFile, prints: Prints) -> None:
+        self.reader = RowReader(header, separator, tuple(mapping.statuses.items()))
+        self.units: dict[tuple[str, ...], int] = {}
+        self.unnamed: list[Unnamed] = []
+        self.total = 0
+        self.without_login = 0
+        self.prints = prints
+        self._print = Printer(header, separator, mapping.statuses)
+        self._login_place = header.places.get("login")
 
+    def staged(self, records: Iterable[Record]) -> Iterator[list[Staged]]:
+        """What is to be compared, some thousand rows at a time: all but the rows that say what is known already."""
+        rows: list[Staged] = []
+        passing = iter(records)
+        while some := list(islice(passing, _AT_A_TIME)):
+            self.total += len(some)
+            rows += self._read(*self._unknown(some))
+            if len(rows) >= _MOST_STAGED:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
 
-def check(
-    records: Iterable[Record], header: Header, known: Mapping[str, Known], *, separator: str, mapping: MappingFile
-) -> Checked:
-    """Every record of the file, judged; `known` are this source's people by employee id."""
-    reader = RowReader(header, separator, tuple(mapping.statuses.items()))
-    result = Checked(issues=reader.issues)
-    found: dict[str, Row] = {}
-    repeated: dict[str, list[Row]] = {}
-    faulty: set[str] = set()
-    unnamed: list[tuple[int, str | None]] = []
-    passing = iter(records)
-    while some := list(islice(passing, _AT_A_TIME)):
-        result.total += len(some)
-        rows = reader.read(some)
-        new = {row.employee_id: row for row in rows if row is not None}
-        if len(new) == len(rows) and found.keys().isdisjoint(new):
-            found.update(new)
-            continue
-        for record, row in zip(some, rows, strict=True):
+    def again(self, records: Iterable[Record], lines: Collection[int]) -> Iterator[list[Staged]]:
+        """Of these lines, which say what is known already, the rows all the same."""
+        passing = (record for record in records if record.line in lines)
+        while some := list(islice(passing, _AT_A_TIME)):
+            prints = [self._print(record.fields) for record in some]
+            self.without_login -= sum(map(self._counts_without_login, some, map(self.prints.find, prints)))
+            yield self._read(some, prints)
+
+    def _unknown(self, records: Sequence[Record]) -> tuple[list[Record], list[bytes | None]]:
+        left: list[Record] = []
+        prints: list[bytes | None] = []
+        for record in records:
+            print_ = self._print(record.fields) if record.fault is None else None
+            nth = self.prints.take(print_, record.line) if print_ is not None else None
+            if nth is None:
+                left.append(record)
+                prints.append(print_)
+            else:
+                self.without_login += self._counts_without_login(record, nth)
+        return left, prints
+
+    def _counts_without_login(self, record: Record, nth: int | None) -> bool:
+        has_none = self._login_place is None or not record.fields[self._login_place].strip()
+        return has_none and nth is not None and self.prints.has_own_id_as_login(nth)
+
+    def _read(self, records: Sequence[Record], prints: Sequence[bytes | None]) -> list[Staged]:
+        staged: list[Staged] = []
+        self.reader.told.clear()
+        for record, row, print_ in zip(records, self.reader.read(records), prints, strict=True):
             if row is not None:
-                first = found.setdefault(row.employee_id, row)
-                if first is not row:
-                    repeated.setdefault(row.employee_id, [first]).append(row)
+                staged.append(self._staged(row, None if row.line in self.reader.told else print_))
                 continue
-            employee_id = reader.peek(record, "employee_id")
+            employee_id = self.reader.peek(record, "employee_id")
             if employee_id:
-                faulty.add(employee_id)
+                staged.append(Staged(record.line, employee_id, Use.faulty))
             # A broken row's first value may be half an id, or the whole line behind a stray quotation mark.
-            if not employee_id or (record.fault is not None and employee_id not in known):
-                unnamed.append((record.line, reader.peek(record, "email")))
-    _settle_duplicates(found, repeated, faulty, reader)
-    _sort_out(found, result)
-    result.kept |= faulty & known.keys()
-    _identify(unnamed, known, result)
-    _settle_emails(result, reader)
-    return result
+            if not employee_id or record.fault is not None:
+                self.unnamed.append(Unnamed(record.line, self.reader.peek(record, "email"), employee_id))
+        return staged
+
+    def _staged(self, row: Row, print_: bytes | None) -> Staged:
+        line, who, given, family, path, email, title, grade, manager, status, locale, time_zone, login = row
+        unit = self.units.setdefault(path, len(self.units))
+        if status is PersonStatus.inactive:
+            return Staged(
+                line, who, Use.left, given, family, unit, email, title, grade, manager, status, locale, time_zone, login
+            )
+        return Staged(
+            line, who, Use.here, given, family, unit, email, title, grade, manager, status, locale, time_zone, login,
+            email.lower() if email else None, folded(login) if login else None, print_,
+        )  # fmt: skip
 
 
-def _settle_duplicates(
-    found: dict[str, Row], repeated: Mapping[str, list[Row]], faulty: set[str], reader: RowReader
-) -> None:
-    """One row per person: the same row again is only told; rows that contradict each other cost each other."""
-    for employee_id in [who for who in found if who in repeated or who in faulty]:
-        rows = repeated.get(employee_id) or [found[employee_id]]
-        first, *more = rows
+def settle_duplicates(rows: Sequence[Row], faulty: Collection[str], reader: RowReader) -> tuple[set[int], set[str]]:
+    """One row per person: the same row again is only told; rows that contradict each other, or one that cannot be
+    used, cost each other.
+
+    `rows` are all of the people about whom there are several lines, in the order of the file. Returns the lines that
+    only say the same again, and who is contradicted.
+    """
+    of: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row.employee_id].append(row)
+    again: set[int] = set()
+    contradicted: set[str] = set()
+    for employee_id, same in of.items():
+        first, *more = same
         contradicting = employee_id in faulty or any(row._replace(line=first.line) != first for row in more)
-        for row in more if not contradicting else rows:
+        for row in more if not contradicting else same:
             sentence = Sentence(
                 f"duplicate_employee_id.{'other' if contradicting else 'same'}",
-                {"employee_id": employee_id, "lines": _other_lines(rows, row)},
+                {"employee_id": employee_id, "lines": _other_lines(same, row)},
             )
             reader.report("error" if contradicting else "warning", row.line, "employee_id", employee_id, sentence)
         if contradicting:
-            faulty.add(employee_id)
-            del found[employee_id]
+            contradicted.add(employee_id)
+        else:
+            again |= {row.line for row in more}
+    return again, contradicted
 
 
-def _sort_out(found: dict[str, Row], result: Checked) -> None:
-    """Who is there, and who has left."""
-    result.left = {who for who, row in found.items() if row.status is PersonStatus.inactive}
-    for who in result.left:
-        del found[who]
-    result.rows = found
+def identify(
+    unnamed: Iterable[Unnamed], known: Collection[str], holders: Mapping[str, str], faulty: Collection[int]
+) -> tuple[list[Staged], list[int]]:
+    """Whom lines without an employee id are about: whoever has the address. Of the other faulty ones nobody can say.
+
+    known: those whose employee id a broken row begins with. holders: the employee ids of those who have an address.
+    """
+    kept: list[Staged] = []
+    unidentified: list[int] = []
+    for line, email, perhaps in unnamed:
+        if perhaps in known:
+            continue
+        who = holders.get(email.lower()) if email else None
+        if who is not None:
+            kept.append(Staged(line, who, Use.faulty))
+        elif line in faulty:
+            unidentified.append(line)
+    return kept, unidentified
+
+
+def settle_emails(rows: Iterable[Row], reader: RowReader) -> None:
+    """Tell of each of these, all who have an address that others in the file have, in the order of the file.
+
+    Whose mail it is nobody can say, so who had it keeps it and nobody else gets it. Mail holds links that act for one
+    person; a shared or mistyped address would hand them to somebody else.
+    """
+    holders: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        holders[(row.email or "").lower()].append(row)
+    for same in holders.values():
+        for row in same:
+            sentence = Sentence("duplicate_email", {"email": row.email or "", "lines": _other_lines(same, row)})
+            reader.report("warning", row.line, "email", row.employee_id, sentence)
 
 
 def _other_lines(rows: Sequence[Row], row: Row) -> str | Phrase:
@@ -120,34 +184,3 @@ def _other_lines(rows: Sequence[Row], row: Row) -> str | Phrase:
     more = len(rows) - 1 - len(others)
     some = ", ".join(map(str, others)) or Phrase("a_refused_line")
     return Phrase("and_more", {"some": ", ".join(map(str, others)), "more": more}) if more else some
-
-
-def _identify(unnamed: Sequence[tuple[int, str | None]], known: Mapping[str, Known], result: Checked) -> None:
-    """Rows without an employee id: by their address if somebody has it; else it stays unknown whom they are about."""
-    by_email = {person.email.lower(): who for who, person in known.items() if person.email}
-    for line, email in unnamed:
-        who = by_email.get(email.lower()) if email else None
-        if who is not None:
-            result.kept.add(who)
-        elif line in result.issues.faulty:
-            result.unidentified.append(line)
-
-
-def _settle_emails(result: Checked, reader: RowReader) -> None:
-    """The same address twice: whose mail it is nobody can say, so who had it keeps it and nobody else gets it.
-
-    Mail holds links that act for one person; a shared or mistyped address would hand them to somebody else.
-    """
-    addresses = [row.email.lower() for row in result.rows.values() if row.email]
-    if len(set(addresses)) == len(addresses):
-        return
-    counted = Counter(addresses)
-    holders: dict[str, list[Row]] = defaultdict(list)
-    for row in result.rows.values():
-        if row.email and counted[email := row.email.lower()] > 1:
-            holders[email].append(row)
-    for rows in holders.values():
-        for row in rows:
-            sentence = Sentence("duplicate_email", {"email": row.email or "", "lines": _other_lines(rows, row)})
-            reader.report("warning", row.line, "email", row.employee_id, sentence)
-            result.rows[row.employee_id] = row._replace(email=None)

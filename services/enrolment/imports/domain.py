@@ -1,12 +1,21 @@
-"""The rules of an import: who leaves and how many at once, when who joins is known already, what is much of a team."""
+"""The rules of an import: how many may leave at once, when who joins is known already, what is much of a team."""
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from services.enrolment.imports.refusal import FileRefusedError
 from shared.events import PersonStatus
+
+
+class Known(NamedTuple):
+    """What is known of a person of this source before the import."""
+
+    status: PersonStatus
+    email: str | None
+    manager: str | None  # the manager's employee id
+    login: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,3 @@ class Overlap:
         if self.alike < _A_HANDFUL or self.alike * 2 < self.joining:
             return
         raise FileRefusedError("known_elsewhere", alike=self.alike, joining=self.joining, source=self.source)
-
-
-def leaving(
-    known: Mapping[str, PersonStatus], present: Iterable[str], left: Iterable[str], kept: Iterable[str], *, full: bool
-) -> set[str]:
-    """The employee ids that go from here to gone: named as left, or absent from a file that is meant to be full."""
-    active = {who for who, status in known.items() if status is not PersonStatus.inactive}
-    return active & set(left) if not full else active - set(present) - set(kept)

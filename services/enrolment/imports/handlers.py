@@ -77,7 +77,7 @@ class _Importer:
             with tracer().start_as_current_span(IMPORT, context=due.context):
                 await self._attempt(conn, import_id, turn.source, now)
             if is_heavy:
-                release_free_memory()  # a large file and all that was known of its people: hundreds of megabytes
+                release_free_memory()  # a large file and its lines
 
     async def _attempt(self, conn: Connection, import_id: UUID, source: str, now: datetime) -> None:
         attempt = await turns.begin(self._pool, import_id, now, counted=import_id not in self._uncounted)

@@ -1,34 +1,34 @@
 """One import, phase by phase, in the caller's transaction."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from operator import itemgetter
-from typing import Any
+from typing import TypeVar, cast
 from uuid import UUID
 
 from services.enrolment.imports import logins, report, reporting_lines
-from services.enrolment.imports.checking import Checked, Known, check
+from services.enrolment.imports.checking import Checker, identify, settle_duplicates, settle_emails
 from services.enrolment.imports.columns import FieldName
 from services.enrolment.imports.decoding import Decoded, decode
-from services.enrolment.imports.domain import Cap, leaving
+from services.enrolment.imports.domain import Cap
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
+from services.enrolment.imports.prints import SIZE, Prints
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.report import Report
-from services.enrolment.imports.rows import Row
-from services.enrolment.imports.store import difference, known, ledger, teams, writing
+from services.enrolment.imports.store import difference, doubtful, ledger, staging, teams, writing
+from services.enrolment.imports.store.staging import Staged
 from services.enrolment.imports.suggesting import LoginColumn
 from services.enrolment.imports.watch import Watch
 from services.enrolment.people import store as people_store
 from services.enrolment.people.domain import Unit, events_of, grow_units, unit_state_of
-from shared.events import Bucket, PersonStatus, TeamsChanged
-from shared.ids import new_id, random_id
+from shared.events import Bucket, TeamsChanged
+from shared.ids import new_id
 from shared.messaging import outbox
 from shared.postgres.pool import Connection, Pool
 
+T = TypeVar("T")
 CHUNK = 2_000  # people announced in one statement
 MOST_UNITS_TOLD = 20
 TIME_LIMIT = timedelta(minutes=20)  # to read and check a file, unless the deployment says otherwise
@@ -71,23 +71,36 @@ class Run:
         self.watch.look()
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """This source's people before the import, by employee id."""
+@dataclass(slots=True)
+class File:
+    """The file of an import, as far as it was read: `sheet` is read to its end by `_check`.
 
-    ids: Mapping[str, UUID]
-    known: dict[str, Known]
+    unidentified: lines of which nobody can say whom they are about, broken rows that begin with no known id among them.
+    staged: how many rows are in the database. looked_again: lines that say what is known already and are compared all
+    the same, since other lines concern them.
+    """
+
+    sheet: Sheet
+    mapping: MappingFile
+    checker: Checker
+    unidentified: list[int] = field(default_factory=list)
+    staged: int = 0
+    looked_again: set[int] = field(default_factory=set)
 
     @property
-    def statuses(self) -> dict[str, PersonStatus]:
-        return {who: person.status for who, person in self.known.items()}
+    def columns(self) -> Mapping[FieldName, str]:
+        header = self.sheet.header
+        return {name: header.name_of(name) for name in header.places}
 
     @property
-    def active(self) -> int:
-        return sum(person.status is not PersonStatus.inactive for person in self.known.values())
+    def paths(self) -> list[tuple[str, ...]]:
+        """The units that rows name, by their numbers."""
+        return list(self.checker.units)
 
-
-Columns = Mapping[FieldName, str]
+    @property
+    def unchanged(self) -> int:
+        """How many people the file says nothing new of, and nothing else in it concerns."""
+        return self.checker.prints.seen - len(self.looked_again)
 
 
 async def apply(run: Run) -> str:
@@ -97,15 +110,14 @@ async def apply(run: Run) -> str:
     """
     try:
         run.watch.start()
-        sheet, mapping = await _read(run)
-        columns = _column_names(sheet)
-        before = Before(*await known.known_people(run.conn, run.options.source, known.comparable(columns)))
-        checked = await _check(run, sheet, mapping, before)
-        leavers = _leavers(run, checked, before)
+        file = await _read(run)
+        await _check(run, file)
+        active = await difference.count_active(run.conn, run.options.source)
         await _wait_for_others(run)
-        new_units = await _compare(run, columns, checked, leavers, before)
+        leaving = await _set_out_leaving(run, file)
+        new_units = await _compare(run, file, leaving)
         await _judge_overlap(run)
-        Cap.parse(run.options.max_deactivations).judge(len(leavers), before.active)
+        Cap.parse(run.options.max_deactivations).judge(leaving, active)
         await _look_at_teams(run, new_units)
     except FileRefusedError as problem:
         run.report.refusal = report.refusal(problem)
@@ -115,69 +127,110 @@ async def apply(run: Run) -> str:
     return "done"
 
 
-async def _check(run: Run, sheet: Sheet, mapping: MappingFile, before: Before) -> Checked:
-    """The rows that can be trusted. What was read is let go on the way."""
-    await run.progress("checking", 15)
-    guess = LoginColumn(sheet.header)
-    records = guess.over(sheet.records(run.watch.look))
-    checked = await asyncio.to_thread(
-        check, records, sheet.header, before.known, separator=run.options.unit_separator, mapping=mapping
-    )
-    run.watch.stop()
-    run.counts |= {
-        "rows": checked.total,
-        "rows_with_errors": len(checked.issues.faulty),
-        "kept_as_they_were": len(checked.kept),
-        "left_before": len(checked.left - before.known.keys()),
-    }
-    run.report.tell(checked.issues)
-    run.report.suggested_login_column = guess.name()
-    if not checked.rows and not checked.left:
-        raise FileRefusedError("no_usable_row")
-    return checked
-
-
-async def _read(run: Run) -> tuple[Sheet, MappingFile]:
+async def _read(run: Run) -> File:
     await run.progress("reading", 0)
     told = run.options.mapping
     mapping = await asyncio.to_thread(parse_mapping, told) if told else MappingFile()
-    content = await ledger.import_content(run.conn, run.id)
-    decoded = await asyncio.to_thread(decode, content or b"", mapping.encoding)
-    del content
-    run.watch.look()
+    decoded = await _decoded(run, mapping)
     sheet = await asyncio.to_thread(open_sheet, decoded.lines, mapping)
-    run.report.file = _file_read(decoded, sheet)
-    return sheet, mapping
-
-
-def _file_read(decoded: Decoded, sheet: Sheet) -> report.FileRead:
-    return report.FileRead(
+    await staging.begin(run.conn)
+    prints = Prints(*await staging.prints(run.conn, run.options.source))
+    file = File(sheet, mapping, Checker(sheet.header, run.options.unit_separator, mapping, prints))
+    run.report.file = report.FileRead(
         encoding=decoded.encoding,
         encoding_guessed=decoded.guessed,
         delimiter=sheet.delimiter,
-        columns={str(name): title for name, title in _column_names(sheet).items()},
+        columns={str(name): title for name, title in file.columns.items()},
         unused_columns=list(sheet.header.unused),
     )
+    return file
 
 
-def _column_names(sheet: Sheet) -> Columns:
-    return {name: sheet.header.name_of(name) for name in sheet.header.places}
+async def _decoded(run: Run, mapping: MappingFile) -> Decoded:
+    content = await ledger.import_content(run.conn, run.id)
+    run.watch.look()
+    return await asyncio.to_thread(decode, content, mapping.encoding)
 
 
-def _leavers(run: Run, checked: Checked, before: Before) -> set[str]:
-    """The employee ids of those who leave."""
-    who_leaves = partial(leaving, before.statuses, checked.rows, checked.left, checked.kept)
-    if not run.options.full:
-        return who_leaves(full=False)
-    full = who_leaves(full=True)
-    if not checked.unidentified:
-        return full
-    named = who_leaves(full=False)
-    lines = ", ".join(str(line) for line in checked.unidentified[:10])
-    run.report.withheld_deactivations = len(full - named)
-    if full == named:
-        return named
-    run.report.note("nobody_deactivated", people=len(full - named), lines=lines)
+async def _check(run: Run, file: File) -> None:
+    """Stage the rows that can be trusted, but for those that say what is known."""
+    await run.progress("checking", 15)
+    checker, source = file.checker, run.options.source
+    guess = LoginColumn(file.sheet.header)
+    await _stage(run, file, checker.staged(guess.over(file.sheet.records(run.watch.look))))
+    if checker.prints.seen and file.staged:
+        await _look_again(run, file, [each async for each in staging.prints_of_staged(run.conn, source)])
+        await _look_again(run, file, await staging.prints_with_staged_emails(run.conn, source))
+    await _settle_within(run, file)
+    run.watch.stop()
+    counted = await staging.count(run.conn, source)
+    run.counts |= {
+        "rows": checker.total,
+        "rows_with_errors": len(checker.reader.issues.faulty),
+        "kept_as_they_were": counted.kept,
+        "left_before": counted.left_before,
+    }
+    run.report.tell(checker.reader.issues)
+    run.report.suggested_login_column = guess.name()
+    if not (counted.here or counted.left or file.unchanged):
+        raise FileRefusedError("no_usable_row")
+
+
+async def _stage(run: Run, file: File, chunks: Iterator[list[Staged]]) -> None:
+    """Copy rows to the database, while the next ones are read."""
+    rows: list[Staged] | None = []
+    while rows is not None:
+        rows = await _beside(staging.add(run.conn, rows), asyncio.to_thread(next, chunks, None))
+        file.staged += len(rows or ())
+    await staging.analyze(run.conn)
+
+
+async def _look_again(run: Run, file: File, prints: Iterable[bytes]) -> bool:
+    """Stage the lines that say these, too; whether there are any that were not yet."""
+    said = {file.checker.prints.line_of(each) for each in prints}
+    lines = said - file.looked_again - {0}
+    if not lines:
+        return False
+    decoded = await _decoded(run, file.mapping)  # the lines were let go when they were read
+    sheet = await asyncio.to_thread(open_sheet, decoded.lines, file.mapping)
+    await _stage(run, file, file.checker.again(sheet.records(run.watch.look), lines))
+    file.looked_again |= lines
+    return True
+
+
+async def _settle_within(run: Run, file: File) -> None:
+    """One row per person, one person per address, and who may be meant by rows that do not say it."""
+    conn, reader = run.conn, file.checker.reader
+    again, contradicted = settle_duplicates(*await staging.repeated(conn, file.paths), reader)
+    if again:
+        await staging.drop_lines(conn, again)
+    if contradicted:
+        await staging.make_faulty(conn, contradicted)
+    if file.checker.unnamed:
+        await _identify(run, file)
+    settle_emails(await staging.sharing_an_email(conn, file.paths), reader)
+
+
+async def _identify(run: Run, file: File) -> None:
+    """Rows without an employee id: by their address if somebody has it; else it stays unknown whom they are about."""
+    source, unnamed = run.options.source, file.checker.unnamed
+    known = await staging.known_among(run.conn, source, {each.perhaps for each in unnamed if each.perhaps})
+    holders = await staging.who_has_email(run.conn, source, {each.email.lower() for each in unnamed if each.email})
+    kept, file.unidentified = identify(unnamed, known, holders, file.checker.reader.issues.faulty)
+    await staging.add(run.conn, kept)
+
+
+async def _set_out_leaving(run: Run, file: File) -> int:
+    """Set out those who leave; how many they are."""
+    unseen = file.checker.prints.unseen()
+    leaving, named = await staging.set_out_leaving(run.conn, run.options.source, unseen, SIZE, full=run.options.full)
+    if not run.options.full or not file.unidentified:
+        return leaving
+    run.report.withheld_deactivations = leaving - named
+    if leaving > named:
+        lines = ", ".join(str(line) for line in file.unidentified[:10])
+        run.report.note("nobody_deactivated", people=leaving - named, lines=lines)
+        await staging.keep_those_not_named(run.conn)
     return named
 
 
@@ -189,115 +242,78 @@ async def _wait_for_others(run: Run) -> None:
         run.watch.look()
 
 
-async def _compare(run: Run, columns: Columns, checked: Checked, leavers: set[str], before: Before) -> list[Unit]:
+async def _compare(run: Run, file: File, leaving: int) -> list[Unit]:
     """Set the file against what is known; returns the units it brings."""
-    units = await people_store.units(run.conn)
-    paths, new_units = grow_units(units, {row.unit for row in checked.rows.values()}, new_id)
-    managers, settled = await _resolve(run, columns, checked, leavers, before)
-    ids = {**before.ids, **{who: random_id() for who in checked.rows if who not in before.ids}}
-    new = await asyncio.to_thread(_anything_new, checked.rows, columns, before, settled, managers, paths)
-    wanted = (
-        difference.Wanted(
-            ids[who], who, row.login or who, settled[who], row.given_name, row.family_name, row.email, row.title,
-            row.grade, paths[row.unit], who in managers, ids[manager] if (manager := managers.get(who)) else None,
-            row.status, row.locale, row.time_zone,
-        )
-        for who, row in new
-    )  # fmt: skip
-    await difference.stage(run.conn, wanted)
-    people = len(checked.rows) + len(leavers)
-    checked.rows.clear()  # the database has them now
-    new.clear()
     options = run.options
+    if "manager" in file.columns and (file.staged or leaving):
+        await _settle_managers(run, file)
+    await _settle_logins(run, file)
+    run.counts["warnings"] = file.checker.reader.issues.warnings
+    run.report.tell(file.checker.reader.issues)
+    units = await people_store.units(run.conn)
+    used = await staging.used_units(run.conn)
+    named = {path: nth for path, nth in file.checker.units.items() if nth in used}
+    ids, new_units = grow_units(units, named, new_id)
+    await staging.add_units(run.conn, [(nth, ids[path]) for path, nth in named.items()])
     await difference.compare(
         run.conn, options.source, locale=options.default_locale, time_zone=options.default_time_zone, now=run.now
     )
-    await difference.set_out_leaving(run.conn, [ids[who] for who in leavers], run.now)
     freed = await difference.set_out_logins_passed_on(run.conn, run.now)
-    await _tell_difference(run, people + freed, [*units, *new_units], ids)
+    counted = await staging.count(run.conn, options.source)
+    await _tell_difference(run, counted.here + file.unchanged + leaving + freed, [*units, *new_units])
     run.counts["new_units"] = len(new_units)
     names = report.unit_names([*units, *new_units], options.unit_separator)
     run.report.new_units = sorted(names[unit.id] for unit in new_units)[: report.MOST_LISTED]
     return new_units
 
 
-def _anything_new(
-    rows: Mapping[str, Row], columns: Columns, before: Before, logins_: Mapping[str, str | None],
-    managers: Mapping[str, str | None], paths: Mapping[tuple[str, ...], UUID],
-) -> list[tuple[str, Row]]:  # fmt: skip
-    """Those of whom the file says anything that is not so already: in most files few. Only imports write people, of a
-    source one at a time, so whoever was known when the file was read is still who they were, but for logins of some
-    who had left.
-    """
-    names = known.comparable(columns)
-    places = [Row._fields.index(name) for name in names if name != "manager"]
-    told = itemgetter(*places, 0, 0)  # of fewer than two places it would give no tuple
-    unit_ids = {path: str(unit_id) for path, unit_id in paths.items()}
-
-    def is_known(who: str, row: Row) -> bool:
-        person = before.known.get(who)
-        if person is None or person.status is PersonStatus.inactive:
-            return False
-        *values, _, _ = told(row)
-        if "manager" in names:
-            values.insert(0, managers[who] or "" if who in managers else None)
-        return None not in values and person.fingerprint == known.fingerprint(
-            logins_[who], row.given_name, row.family_name, unit_ids[row.unit], row.status or person.status, *values
-        )
-
-    return [(who, row) for who, row in rows.items() if not is_known(who, row)]
-
-
-async def _resolve(
-    run: Run, columns: Columns, checked: Checked, leavers: set[str], before: Before
-) -> tuple[dict[str, str | None], dict[str, str | None]]:
-    """The manager's employee id and the login of every row; what could not be had is told."""
-    gone = leavers | checked.left
-    managers, about_lines = await asyncio.to_thread(
-        reporting_lines.resolve, checked.rows, before.known, gone, columns.get("manager")
-    )
+async def _settle_managers(run: Run, file: File) -> None:
+    """Every row's manager is somebody who stays, and in no circle; what could not be had is told."""
+    conn, source, column = run.conn, run.options.source, file.columns["manager"]
+    await _look_again(run, file, await staging.prints_under_leaving(conn, source))
+    found = await doubtful.reporting(conn, source, file.paths)
+    circle = await asyncio.to_thread(reporting_lines.in_circles, found.rows, found.known, found.gone)
+    if await _look_again(run, file, [found.prints[who] for who in circle if who in found.prints]):
+        found = await doubtful.reporting(conn, source, file.paths)
+    managers, issues = await asyncio.to_thread(reporting_lines.resolve, found.rows, found.known, found.gone, column)
     run.watch.look()
-    await _forget_logins_passed_on(run, before)
-    elsewhere: set[str] = set()
-    if await difference.has_people_elsewhere(run.conn, run.options.source):
-        asked = [logins.folded(row.login or who) for who, row in checked.rows.items()]
-        elsewhere = await difference.logins_elsewhere(run.conn, run.options.source, asked)
-    settled, about_logins = await asyncio.to_thread(
-        logins.settle, checked.rows, before.known, gone, elsewhere, columns.get("login")
-    )
+    lost = [who for who, manager in managers.items() if manager is None and found.rows[who].manager]
+    if lost:
+        await staging.take_away_managers(conn, lost)
+    file.checker.reader.issues.take(issues)
+
+
+async def _settle_logins(run: Run, file: File) -> None:
+    """Every login is one person's; what could not be had is told, and who has the employee id for one is counted."""
+    conn, source = run.conn, run.options.source
+    odd = set() if not file.staged else {logins.folded(login) for login in await doubtful.odd_logins(conn)}
+    if file.staged and await doubtful.is_any_login_contested(conn, source, odd):
+        rows, known, held = await doubtful.contested_logins(conn, source, odd, file.paths)
+        settled, issues = await asyncio.to_thread(logins.settle, rows, known, (), held, file.columns.get("login"))
+        told = {who for who, login in settled.items() if login != logins.asked_by(rows[who], known.get(who))}
+        await staging.settle_logins(conn, settled, told)
+        file.checker.reader.issues.take(issues)
     run.watch.look()
-    run.counts["without_login"] = sum(settled[who] == who for who, row in checked.rows.items() if row.login is None)
+    run.counts["without_login"] = file.checker.without_login + await doubtful.count_without_login(conn, source)
     run.report.tell_of_logins(run.counts["without_login"])
-    checked.issues.take(about_lines)
-    checked.issues.take(about_logins)
-    run.counts["warnings"] = checked.issues.warnings
-    run.report.tell(checked.issues)
-    return managers, settled
 
 
-async def _forget_logins_passed_on(run: Run, before: Before) -> None:
-    """Another source's import may have given away the logins of people who left this one, since they were read."""
-    kept = await difference.logins_of_those_who_left(run.conn, run.options.source)
-    for who, person in before.known.items():
-        if person.status is PersonStatus.inactive and person.login is not None and who not in kept:
-            before.known[who] = person._replace(login=None)
-
-
-async def _tell_difference(run: Run, people: int, units: Sequence[Unit], ids: Mapping[str, UUID]) -> None:
+async def _tell_difference(run: Run, people: int, units: Sequence[Unit]) -> None:
     changing = await difference.count_changes(run.conn)
     run.counts |= asdict(await difference.count_difference(run.conn)) | {"unchanged": people - changing}
     names = report.unit_names(units, run.options.unit_separator)
     sample = await difference.sample_difference(run.conn, report.MOST_LISTED)
-    shown = {person.manager_id for _, *both in sample for person in both if person is not None}
-    run.report.difference = report.difference(
-        sample, names, {person_id: who for who, person_id in ids.items() if person_id in shown}
-    )
+    shown = {person.manager_id for _, *both in sample for person in both if person is not None and person.manager_id}
+    employee_ids = await difference.employee_ids(run.conn, run.options.source, list(shown))
+    run.report.difference = report.difference(sample, names, employee_ids)
 
 
 async def _judge_overlap(run: Run) -> None:
     """Refuse another source's file: it would deactivate nobody, but bring everybody a second time, without a login."""
+    if run.options.allow_overlap or not await difference.has_people_elsewhere(run.conn, run.options.source):
+        return
     overlap = await difference.largest_overlap(run.conn, run.options.source)
-    if overlap is not None and not run.options.allow_overlap:
+    if overlap is not None:
         overlap.judge()
 
 
@@ -336,9 +352,23 @@ async def _write(run: Run, new_units: Sequence[Unit]) -> None:
     if total:
         await _tell_of_teams(run)  # while everybody is still who they were
         await writing.write(run.conn)
+    await writing.remember_said(run.conn, run.options.source)
     announced = 0
+    encoded: list[outbox.Row] = []
     async for chunk in writing.changes(run.conn, CHUNK):
         await run.progress("announcing", 65 + 35 * announced // total)
-        pairs: list[tuple[Any, None]] = [(event, None) for change in chunk for event in events_of(change)]
-        await outbox.add_caused(run.conn, pairs, now=run.now)
+        events = [event for change in chunk for event in events_of(change)]
+        encoded = await _beside(  # the last chunk's are written while those of this one are made
+            outbox.add_encoded(run.conn, encoded), asyncio.to_thread(outbox.encode, events, now=run.now)
+        )
         announced += len(chunk)
+    await outbox.add_encoded(run.conn, encoded)
+
+
+async def _beside(database: Awaitable[None], work: Awaitable[T]) -> T:
+    """Wait for both, whatever becomes of either: nothing else can be asked of a connection that is at work."""
+    stored, made = await asyncio.gather(database, work, return_exceptions=True)
+    for ended in (made, stored):
+        if isinstance(ended, BaseException):
+            raise ended
+    return cast(T, made)

@@ -4,7 +4,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Known
+from services.enrolment.imports.domain import Known
 from services.enrolment.imports.issues import Issue, Issues
 from services.enrolment.imports.rows import Row
 from services.enrolment.imports.sentences import Sentence
@@ -17,6 +17,13 @@ _ALLOWED = frozenset(map(chr, range(0x20, 0x7F))) | (_LATIN - set("×÷İıĸ"))
 def folded(login: str) -> str:
     """What is the same in every login that people and identity providers take for this one."""
     return login.lower() if login.isascii() else unicodedata.normalize("NFKC", login).casefold()
+
+
+def asked_by(row: Row, person: Known | None) -> str | None:
+    """What the file says, else what the person has, else, of somebody new, the employee id."""
+    if row.login or person is None:
+        return row.login or row.employee_id
+    return person.login
 
 
 def settle(
@@ -37,7 +44,7 @@ def settle(
     for who, row in rows.items():
         person = known.get(who)
         had = before[who] = person.login if person is not None else None
-        login = row.login or had or (who if person is None else None)
+        login = asked_by(row, person)
         if login is not None and login != had and (wrong := _wrong_in(login)):
             issues.add(
                 Issue("warning", row.line, column, who, Sentence("bad_login", {"login": login, "character": wrong}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from services.enrolment.imports.checking import Known
+from services.enrolment.imports.domain import Known
 from services.enrolment.imports.issues import Issue, Issues
 from services.enrolment.imports.rows import Row
 from services.enrolment.imports.sentences import Sentence
@@ -32,14 +32,28 @@ def resolve(
         problem = _problem(who, manager, known, leaving)
         if problem is not None:
             issues.add(Issue("warning", row.line, column, who, problem))
-    others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
-    for circle in _circles({**others, **managers}):
+    for circle in _circles(_lines_of(managers, known, staying)):
         for place, who in enumerate(circle):
             if who in managers:
                 managers[who] = None
                 circular = Sentence("manager_circle", {"path": _path(circle, place)})
                 issues.add(Issue("warning", rows[who].line, column, who, circular))
     return managers, issues
+
+
+def in_circles(rows: Mapping[str, Row], known: Mapping[str, Known], leaving: Collection[str]) -> set[str]:
+    """Everybody who would be in a circle if all had the managers that their rows ask for."""
+    asked = {who: row.manager for who, row in rows.items() if row.manager is not None}
+    staying = rows.keys() | {who for who, person in known.items() if person.status != "inactive" and who not in leaving}
+    return {who for circle in _circles(_lines_of(asked, known, staying)) for who in circle}
+
+
+def _lines_of(
+    managers: Mapping[str, str | None], known: Mapping[str, Known], staying: Collection[str]
+) -> dict[str, str | None]:
+    """`managers`, and those of everybody else who stays."""
+    others = {who: person.manager for who, person in known.items() if who in staying and who not in managers}
+    return {**others, **managers}
 
 
 def _problem(who: str, manager: str, known: Mapping[str, Known], leaving: Collection[str]) -> Sentence | None:

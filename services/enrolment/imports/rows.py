@@ -48,10 +48,14 @@ _FIELDS = cast(tuple[FieldName, ...], Row._fields[1:])
 
 
 class RowReader:
-    """Turns records into rows and collects what is wrong with them."""
+    """Turns records into rows and collects what is wrong with them.
+
+    told: the lines of which something was told, for whoever empties it.
+    """
 
     def __init__(self, header: Header, separator: str, statuses: tuple[tuple[str, str], ...]) -> None:
         self.header, self.issues = header, Issues()
+        self.told: set[int] = set()
         self.issues.add(*_repeated_columns(header))
         self._names = tuple(name.strip() for name in header.names)
         self._seen: dict[FieldName, dict[str, object]] = {name: {} for name in _FIELDS if name not in _OWN}
@@ -177,6 +181,7 @@ class RowReader:
         self, severity: Severity, line: int, name: FieldName | None, who: str | None, sentence: Sentence
     ) -> None:
         """Tell something about a line, and the column of a field if the file has it."""
+        self.told.add(line)
         column = self.header.name_of(name) if name is not None and name in self.header.places else None
         self.issues.add(Issue(severity, line, column, who, sentence))
 

@@ -15,7 +15,7 @@ class ImportTooSlowError(Exception):
 
 @dataclass(slots=True)
 class Watch:
-    """Is told that the import shall end, and tells whoever looks. Time runs from `start` to `stop`."""
+    """Is told that the import must end, and tells whoever looks. Time runs from `start` to `stop`."""
 
     limit: timedelta
     is_cancelled: bool = False
@@ -29,7 +29,7 @@ class Watch:
         self._until = None
 
     def look(self) -> None:
-        """Raises ImportCancelledError or ImportTooSlowError when the import shall not go on."""
+        """Raises ImportCancelledError or ImportTooSlowError when the import must not go on."""
         if self.is_cancelled:
             raise ImportCancelledError
         if self._until is not None and time.monotonic() > self._until:

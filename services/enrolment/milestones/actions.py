@@ -41,7 +41,7 @@ async def change(
 
 async def _must_be_entitled(conn: Connection, who: Principal, member: Member, what: EnrolmentAction) -> None:
     if what is EnrolmentAction.reach:
-        authority.must_be_self(who, member)
+        await authority.must_be_self(conn, who, member)
     elif what is EnrolmentAction.attest:
         await authority.must_be_manager(conn, who, member)
     else:

@@ -12,7 +12,7 @@ router = APIRouter(prefix="/enrolment/v1/cohorts", tags=["cohorts"])
 
 
 class CapacityIn(RequestBody):
-    """The number of places there shall be."""
+    """How many places the cohort is to have."""
 
     capacity: int = Field(ge=1, le=100_000)
 

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from services.notifications.channels import actions, queries
 from services.notifications.channels.domain import Reason, Status
-from services.notifications.channels.store import Delivery, MailServerState
+from services.notifications.channels.store.delivery_log import Delivery
+from services.notifications.channels.store.mail_server import MailServerState
 from services.notifications.kinds.every import KINDS
 from services.notifications.kinds.kind import Channel
 from shared.http.idempotency import change

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from services.notifications.channels import store
 from services.notifications.channels.domain import Status
-from services.notifications.channels.store import Delivery, MailServerState
+from services.notifications.channels.store import delivery_log, mail_server
+from services.notifications.channels.store.delivery_log import Delivery
+from services.notifications.channels.store.mail_server import MailServerState
 from services.notifications.kinds.kind import Kind
 from shared.errors import ProblemError
 from shared.events.vocabulary import Role
@@ -39,7 +40,7 @@ async def log_page(
     """A page of the log for who may read it."""
     before = decode_cursor(cursor, UUID)[0] if cursor else None
     await _may_read(conn, who)
-    page = await store.deliveries(conn, status=status, kind=kind, before=before, limit=limit)
+    page = await delivery_log.deliveries(conn, status=status, kind=kind, before=before, limit=limit)
     await _note(conn, who, page.items, now)
     return page.of(lambda one: _shown(one, who))
 
@@ -47,7 +48,7 @@ async def log_page(
 async def one(conn: Connection, who: Principal, delivery_id: UUID, *, now: datetime) -> Delivery:
     """One delivery of the log. Raises ProblemError 403, 404."""
     await _may_read(conn, who)
-    found = existing(await store.delivery(conn, delivery_id))
+    found = existing(await delivery_log.delivery(conn, delivery_id))
     await _note(conn, who, [found], now)
     return _shown(found, who)
 
@@ -55,8 +56,8 @@ async def one(conn: Connection, who: Principal, delivery_id: UUID, *, now: datet
 async def summary(conn: Connection, who: Principal) -> LogSummary:
     """The log in figures for who may read it. Raises ProblemError 403."""
     await _may_read(conn, who)
-    counts = await store.count_by_status(conn)
-    return LogSummary({status: counts.get(status, 0) for status in Status}, await store.mail_server(conn))
+    counts = await delivery_log.count_by_status(conn)
+    return LogSummary({status: counts.get(status, 0) for status in Status}, await mail_server.mail_server_state(conn))
 
 
 def existing(delivery: Delivery | None) -> Delivery:

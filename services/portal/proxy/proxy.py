@@ -58,7 +58,7 @@ class Proxy:
         self._app = app
         self._upstreams = {name: httpx.URL(url) for name, url in upstreams.items()}
         # The bare transport: no cookie jar shared between people, no redirects followed, no headers added, no logs.
-        # Idle connections end well before the services end them, lest a request meets a closing one.
+        # Idle connections end well before the services end them, so that no request meets a closing one.
         # Without a bound on those in use: requests that arrive slowly hold one each, and would hold what others need.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=30)
         self._transport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)

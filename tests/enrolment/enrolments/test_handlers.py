@@ -62,7 +62,7 @@ async def test_a_new_manager_is_told_of_requests_that_wait_and_of_no_others(worl
     [told] = await world.events(EnrolmentApproverChanged)
     [asked_for] = [each for each in await world.events(EnrolmentRequested) if str(each.enrolment_id) == waiting]
     assert (str(told.enrolment_id), told.manager_id, told.approve_before) == (waiting, new, asked_for.approve_before)
-    await refused(world.client("old").post(f"{URL}/{waiting}/approve"), 403, "forbidden")
+    await refused(world.client("old").post(f"{URL}/{waiting}/approve"), 404, "not-found")
     await ok(world.client("new").post(f"{URL}/{waiting}/approve"))
 
 

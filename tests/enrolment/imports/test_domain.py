@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.enrolment.imports import logins, reporting_lines
-from services.enrolment.imports.checking import Known
-from services.enrolment.imports.domain import Cap, leaving
+from services.enrolment.imports.domain import Cap, Known
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.rows import Row
 from shared.events import PersonStatus
@@ -57,12 +56,6 @@ def test_the_cap_lets_through_what_it_allows_and_names_the_numbers_of_what_it_re
 
 def test_nobody_leaves_an_organisation_that_is_still_empty() -> None:
     Cap.parse("0%").judge(0, 0)
-
-
-def test_absent_people_leave_only_when_the_file_is_full() -> None:
-    before = {"a": ACTIVE, "b": ON_LEAVE, "c": INACTIVE, "d": ACTIVE, "e": ACTIVE}
-    assert leaving(before, present=["a"], left=["d"], kept=["e"], full=True) == {"b", "d"}
-    assert leaving(before, present=["a"], left=["d", "c", "unheard of"], kept=["e"], full=False) == {"d"}
 
 
 def test_a_manager_may_stand_anywhere_in_the_file_or_be_known_already() -> None:

@@ -4,13 +4,15 @@ import codecs
 
 import pytest
 
-from services.enrolment.imports.checking import Checked, Known, check
 from services.enrolment.imports.decoding import decode
+from services.enrolment.imports.domain import Known
 from services.enrolment.imports.mapping import MappingFile, parse_mapping
 from services.enrolment.imports.records import open_sheet
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.suggesting import LoginColumn
 from shared.events import PersonStatus
+from tests.enrolment.imports import reading
+from tests.enrolment.imports.reading import Checked
 
 HEADER = "Employee ID,Legal First Name,Legal Last Name,Work Email,Supervisory Organization,Manager Employee ID"
 ASA = "1,Åsa,Öberg,asa@example.org,Vård - Äldre,2"
@@ -23,8 +25,7 @@ def read(
 ) -> Checked:
     told = parse_mapping(mapping) if mapping else MappingFile()
     content = content.encode() if isinstance(content, str) else content
-    sheet = open_sheet(decode(content, told.encoding).lines, told)
-    return check(sheet.records(), sheet.header, known or {}, separator=separator, mapping=told)
+    return reading.read(content, known, mapping=told, separator=separator)
 
 
 def people(*names: str) -> dict[str, Known]:

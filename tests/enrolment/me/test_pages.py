@@ -295,3 +295,14 @@ async def test_an_unknown_outcome_in_the_address_is_not_shown(world: World) -> N
     seen = await page(anna, "/enrolment/me?refused=%3Cscript%3E&done=nonsense")
     assert "script" not in seen
     assert "nonsense" not in seen
+
+
+async def test_an_address_that_leads_nowhere_keeps_the_readers_way_around(world: World) -> None:
+    anna, _, _ = await team(world)
+    lost = await anna.get("/enrolment/nowhere", headers={"accept": "text/html"})
+    assert (lost.status_code, "Page not found" in lost.text) == (404, True)
+    assert 'href="/enrolment/"' in lost.text
+    assert "Anna Test" in lost.text
+    async with httpx.AsyncClient(transport=anna._transport, base_url=anna.base_url) as visitor:
+        lost = await visitor.get("/enrolment/nowhere", headers={"accept": "text/html"})
+    assert (lost.status_code, 'href="/enrolment/"' in lost.text) == (404, False)

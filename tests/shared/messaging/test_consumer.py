@@ -105,6 +105,7 @@ async def test_types_of_others_are_skipped_and_counted(pool: Pool, clock: Hands)
     it = consumer(pool, clock, counting())
     await it.handle([record_of(declined), record_of(declined)])
     await it.handle([record_of(declined)])
+    await it.save_progress()
     assert await pool.fetchval("select records from inbox_skipped where type = $1", declined.type) == 3
     assert await pool.fetchval("select count(*) from set_aside") == 0
 

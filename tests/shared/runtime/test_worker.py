@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 
 from deploy.embedded.process import free_port
 from services.portal.service import SERVICE
 from shared.clock import Clock
+from shared.ids import new_id
 from shared.postgres.pool import Connection, create_pool
 from shared.runtime.worker import Worker
 from shared.settings import Settings
@@ -51,4 +52,33 @@ async def test_a_worker_begins_once_its_database_is_migrated_and_says_what_it_wa
     finally:
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
+        await pool.close()
+
+
+async def test_a_worker_lets_its_audit_log_go_after_the_days_it_is_kept_and_never_unless_told(
+    database: Databases,
+) -> None:
+    pool = await create_pool(make_settings(Settings, await database("portal")), name="test")
+    try:
+        for days in (29, 31, 400):
+            await pool.execute(
+                "insert into audit_log (id, at, principal, action, subject) values ($1, $2, 'person:x', 'x.read', $1)",
+                new_id(), datetime.now(UTC) - timedelta(days=days),
+            )  # fmt: skip
+        for kept, left in ((None, 3), (365, 2), (30, 1)):
+            settings = make_settings(Settings, "postgresql://unused", audit_retention_days=kept, port=free_port())
+            worker = asyncio.create_task(Worker(settings, pool, service=SERVICE, handlers=[], timers={}).run())
+
+            async def are_left(expected: int = left) -> bool:
+                return bool(expected == await pool.fetchval("select count(*) from audit_log where action = 'x.read'"))
+
+            try:
+                await asyncio.sleep(0.5)  # one that keeps everything is given the time to forget
+                await until(are_left)
+            finally:
+                worker.cancel()
+                await asyncio.gather(worker, return_exceptions=True)
+        told = await pool.fetch("select principal, action from audit_log where action <> 'x.read'")
+        assert [tuple(row) for row in told] == [("medled:retention", "audit.forgotten")] * 2
+    finally:
         await pool.close()

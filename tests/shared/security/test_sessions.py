@@ -1,5 +1,6 @@
 """Who is asking, by the session that signing in set; and what must not pass for one."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -58,6 +59,17 @@ async def test_a_session_that_is_forged_foreign_ended_or_for_something_else_is_n
         headers = {"cookie": f"{COOKIE}={cookie}"}
         assert (await client.get("/feedback/v1/whoami", headers=headers)).status_code == 401
         assert (await client.get("/feedback/page", headers=headers)).json() == "nobody"
+
+
+async def test_a_session_that_was_read_before_ends_at_its_time(app: FastAPI, client: httpx.AsyncClient) -> None:
+    await add_person(app.state.pool, "anna")
+    settings = app.state.settings
+    genuine = verify_claims(settings, "session", session_of(settings, "anna")) or {}
+    cookie = sign_claims(settings, "session", genuine, seconds=4)
+    headers = {"cookie": f"{COOKIE}={cookie}", "sec-fetch-site": "same-origin"}
+    assert (await client.get("/feedback/v1/whoami", headers=headers)).status_code == 200
+    await asyncio.sleep(4.1)
+    assert (await client.get("/feedback/v1/whoami", headers=headers)).status_code == 401
 
 
 async def test_a_session_ends_when_somebody_signs_out_and_no_other_does(

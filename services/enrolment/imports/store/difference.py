@@ -1,9 +1,8 @@
-"""What the file says, set against what is known. All in temporary tables of one transaction."""
+"""What the file says, set against what is known, in temporary tables of one transaction. Stands on `staging`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 from uuid import UUID
 
 from services.enrolment.imports.domain import Overlap
@@ -11,27 +10,11 @@ from services.enrolment.people.domain import Person
 from services.enrolment.people.store import PERSON_COLUMNS, person_of
 from shared.postgres.pool import Connection
 
+_AFTER = (
+    "id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id, status, "
+    "locale, time_zone, changed_at, joined, before_unit_id, before_manager_id, before_status"
+)
 _ONE_AT_A_TIME = 0x6D65_646C_0001  # advisory lock: two imports would each compare with what the other replaces
-
-
-class Wanted(NamedTuple):
-    """What the file says of one person, resolved to ids. None: as it was. An empty text: none."""
-
-    person_id: UUID
-    employee_id: str
-    asked_login: str  # the file's, or the employee id
-    login: str | None  # final: None is none
-    given_name: str
-    family_name: str
-    email: str | None
-    title: str | None
-    grade: str | None
-    unit_id: UUID
-    manager_told: bool
-    manager_id: UUID | None
-    status: str | None
-    locale: str | None
-    time_zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +30,11 @@ class Difference:
 
 
 async def is_alone(conn: Connection) -> bool:
-    """Whether this transaction is now the only one that compares and writes, until it ends. Does not wait: whoever
-    waits shall be able to give up.
+    """Whether this transaction is now the only one that compares and writes, until it ends. Does not wait, so that
+    its caller can give up.
     """
     alone: bool = await conn.fetchval("select pg_try_advisory_xact_lock($1)", _ONE_AT_A_TIME)
     return alone
-
-
-async def logins_of_those_who_left(conn: Connection, source: str) -> set[str]:
-    """The employee ids of this source's people who have left and still have a login."""
-    rows = await conn.fetch(
-        "select employee_id from people where source = $1 and status = 'inactive' and login is not null", source
-    )
-    return {row["employee_id"] for row in rows}
 
 
 async def has_people_elsewhere(conn: Connection, source: str) -> bool:
@@ -70,111 +45,109 @@ async def has_people_elsewhere(conn: Connection, source: str) -> bool:
     return found
 
 
-async def logins_elsewhere(conn: Connection, source: str, logins: Sequence[str]) -> set[str]:
-    """Logins of people of other sources who have not left: those that one of `logins`, all folded, may be.
-
-    Only ASCII is compared here, where small letters are the same to everybody; any other login is given as it is.
-    """
-    rows = await conn.fetch(
-        """
-        select login from people
-        where source <> $1 and status <> 'inactive' and (lower(login collate "C") = any($2) or login ~ '[^ -~]')
-        """,
-        source,
-        logins,
-    )
-    return {row["login"] for row in rows}
-
-
-async def stage(conn: Connection, wanted: Iterable[Wanted]) -> None:
-    """Copy what the file says into a table of this transaction.
-
-    People of whom it says nothing new may be left out: nothing that is asked of these tables is about them.
-    """
-    # One table holds what the file says, the other the people it changes as they will be.
-    await conn.execute(
-        """
-        drop table if exists people_wanted, people_after;
-        create temporary table people_wanted (
-            person_id uuid, employee_id text, asked_login text, login text, given_name text, family_name text,
-            email text, title text, grade text, unit_id uuid, manager_told boolean, manager_id uuid, status text,
-            locale text, time_zone text
-        ) on commit drop;
-        create temporary table people_after (
-            like people, joined boolean not null, before_unit_id uuid, before_manager_id uuid, before_status text
-        ) on commit drop;
-        """
-    )
-    await conn.copy_records_to_table("people_wanted", records=wanted, columns=Wanted._fields)
-    await conn.execute("analyze people_wanted")
+async def count_active(conn: Connection, source: str) -> int:
+    """How many of a source's people have not left."""
+    found: int = await conn.fetchval("select count(*) from people where source = $1 and status <> 'inactive'", source)
+    return found
 
 
 async def compare(conn: Connection, source: str, *, locale: str, time_zone: str, now: datetime) -> None:
-    """Set out, among those staged, whoever is new or differs. `locale` and `time_zone` are for the new ones without."""
+    """Set out, among those staged, whoever is new or differs, and those who leave: inactive, all else as it was.
+
+    `locale` and `time_zone` are for the new ones without.
+    """
+    # The people whom an import changes, as they will be.
     await conn.execute(
         """
-        insert into people_after
+        drop table if exists people_after;
+        create temporary table people_after (
+            like people, joined boolean not null, before_unit_id uuid, before_manager_id uuid, before_status text
+        ) on commit drop
+        """
+    )
+    await conn.execute(
+        f"""
+        insert into people_after ({_AFTER})
         select w.id, $1, w.employee_id, w.login, w.given_name, w.family_name, w.email, w.title, w.grade, w.unit_id,
-               w.manager_id, w.status, w.locale, w.time_zone, $4, p.id is null, p.unit_id, p.manager_id, p.status
+               w.manager_id, w.status, w.locale, w.time_zone, $4, p_id is null, p_unit_id, p_manager_id,
+               p_status
         from (
-            select w.person_id as id, w.employee_id, w.login, w.given_name, w.family_name,
-                   case when w.email is null then p.email else nullif(w.email, '') end as email,
-                   case when w.title is null then p.title else nullif(w.title, '') end as title,
-                   case when w.grade is null then p.grade else nullif(w.grade, '') end as grade,
-                   w.unit_id,
-                   case when w.manager_told then w.manager_id else p.manager_id end as manager_id,
-                   coalesce(w.status, case p.status when 'on_leave' then 'on_leave' else 'active' end) as status,
-                   coalesce(w.locale, p.locale, $2) as locale,
-                   coalesce(w.time_zone, p.time_zone, $3) as time_zone
-            from people_wanted w left join people p on p.id = w.person_id
-        ) w left join people p on p.id = w.id
-        where p.id is null
+            select coalesce(p.id, f.person_id) as id, f.employee_id,
+                   case when f.settled then f.settled_login
+                        else coalesce(f.login, p.login, case when p.id is null then f.employee_id end) end as login,
+                   f.given_name, f.family_name,
+                   case when f.email is null then p.email else nullif(f.email, '') end as email,
+                   case when f.title is null then p.title else nullif(f.title, '') end as title,
+                   case when f.grade is null then p.grade else nullif(f.grade, '') end as grade,
+                   u.unit_id,
+                   case when f.manager is null then p.manager_id
+                        when f.manager <> '' then coalesce(m.id, h.person_id) end as manager_id,
+                   coalesce(f.status, case p.status when 'on_leave' then 'on_leave' else 'active' end) as status,
+                   coalesce(f.locale, p.locale, $2) as locale,
+                   coalesce(f.time_zone, p.time_zone, $3) as time_zone,
+                   p.id as p_id, p.unit_id as p_unit_id, p.manager_id as p_manager_id, p.status as p_status,
+                   (p.login, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id, p.manager_id, p.status,
+                    p.locale, p.time_zone) as was
+            from file_rows f
+            join file_units u using (unit)
+            left join people p on p.source = $1 and p.employee_id = f.employee_id
+            left join people m on m.source = $1 and m.employee_id = f.manager
+            left join file_rows h on h.use = 'here' and h.employee_id = f.manager
+            where f.use = 'here'
+        ) w
+        where p_id is null
            or (w.login, w.given_name, w.family_name, w.email, w.title, w.grade, w.unit_id, w.manager_id, w.status,
-               w.locale, w.time_zone)
-              is distinct from
-              (p.login, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id, p.manager_id, p.status,
-               p.locale, p.time_zone)
-        """,
+               w.locale, w.time_zone) is distinct from was
+        """,  # noqa: S608 - a constant of this module
         source,
         locale,
         time_zone,
         now,
     )
-
-
-async def set_out_leaving(conn: Connection, person_ids: Sequence[UUID], now: datetime) -> None:
-    """Add those who leave to the people who change: inactive, all else as it was."""
     await conn.execute(
-        """
-        insert into people_after
-        select id, source, employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id,
-               'inactive', locale, time_zone, $2, false, unit_id, manager_id, status
-        from people where id = any($1::uuid[])
-        """,
-        person_ids,
+        f"""
+        insert into people_after ({_AFTER})
+        select id, source, p.employee_id, login, given_name, family_name, email, title, grade, unit_id, manager_id,
+               'inactive', locale, time_zone, $1, false, unit_id, manager_id, status
+        from people p join people_leaving on person_id = id
+        """,  # noqa: S608 - a constant of this module
         now,
     )
 
 
 async def set_out_logins_passed_on(conn: Connection, now: datetime) -> int:
-    """Whoever has left, and whose login one of those staged has now, has none; how many change for that alone."""
+    """Whoever has left, and whose login somebody has now, has none; how many change for that alone."""
     await conn.execute(
         """
         update people_after a set login = null
-        from people_wanted w where a.status = 'inactive' and w.login = a.login and w.person_id <> a.id
+        from people_after w
+        where a.status = 'inactive' and w.status <> 'inactive' and w.login = a.login and w.id <> a.id
         """
     )
     done = await conn.execute(
-        """
-        insert into people_after
+        f"""
+        insert into people_after ({_AFTER})
         select p.id, p.source, p.employee_id, null, p.given_name, p.family_name, p.email, p.title, p.grade, p.unit_id,
                p.manager_id, p.status, p.locale, p.time_zone, $1, false, p.unit_id, p.manager_id, p.status
-        from people p join people_wanted w on w.login = p.login and w.person_id <> p.id
+        from people p join people_after w on w.login = p.login and w.id <> p.id and w.status <> 'inactive'
         where p.status = 'inactive' and not exists (select from people_after a where a.id = p.id)
-        """,
+        """,  # noqa: S608 - a constant of this module
         now,
     )
     return int(done.rpartition(" ")[2])
+
+
+async def employee_ids(conn: Connection, source: str, person_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Of these people of the source, known or new."""
+    rows = await conn.fetch(
+        """
+        select id, employee_id from people where source = $1 and id = any($2::uuid[])
+        union select id, employee_id from people_after where id = any($2::uuid[])
+        """,
+        source,
+        person_ids,
+    )
+    return {row["id"]: row["employee_id"] for row in rows}
 
 
 async def count_difference(conn: Connection) -> Difference:
@@ -208,8 +181,9 @@ async def largest_overlap(conn: Connection, source: str) -> Overlap | None:
     row = await conn.fetchrow(
         """
         with joining as (
-            select w.person_id, w.employee_id, w.asked_login, lower(nullif(w.email, '')) as email
-            from people_wanted w join people_after a on a.id = w.person_id
+            select a.id as person_id, a.employee_id, coalesce(f.login, f.employee_id) as asked_login,
+                   lower(a.email) as email
+            from people_after a join file_rows f on f.use = 'here' and f.employee_id = a.employee_id
             where a.joined
         ), elsewhere as (
             select source, employee_id, login, lower(email) as email

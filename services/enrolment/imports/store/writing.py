@@ -57,6 +57,20 @@ async def _update_known(conn: Connection) -> None:
     )
 
 
+async def remember_said(conn: Connection, source: str) -> None:
+    """Keep the prints of rows that people are as they say, whether or not the file changed them."""
+    await conn.execute(
+        """
+        insert into people_said as s (person_id, said, said_at)
+        select p.id, f.said, p.changed_at
+        from file_rows f join people p on p.source = $1 and p.employee_id = f.employee_id
+        where f.use = 'here' and f.said is not null
+        on conflict (person_id) do update set said = excluded.said, said_at = excluded.said_at
+        """,
+        source,
+    )
+
+
 async def changes(conn: Connection, chunk: int) -> AsyncIterator[list[PersonTransition]]:
     """Everybody who changed, in chunks, while the transaction lasts.
 

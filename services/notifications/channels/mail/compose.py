@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
 from services.notifications.addresses import envelope_address
 from services.notifications.channels.mail.smtp import Envelope
-from services.notifications.channels.store import Mail
+from services.notifications.channels.store.queue import Mail
 from services.notifications.settings import NotificationsSettings
 from shared.clock import DEFAULT_ZONE
 from shared.security.invitation_tokens import link, token_for

@@ -20,7 +20,6 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind
 
 from services.notifications.addresses import AddressError
-from services.notifications.channels import store
 from services.notifications.channels.domain import (
     Accepted,
     NotTried,
@@ -36,7 +35,8 @@ from services.notifications.channels.domain import (
 from services.notifications.channels.mail.circuit_breaker import CircuitBreaker
 from services.notifications.channels.mail.compose import Composer
 from services.notifications.channels.mail.smtp import MailConnection, ServerSettings, ServerUnavailableError
-from services.notifications.channels.store import Mail
+from services.notifications.channels.store import mail_server, queue
+from services.notifications.channels.store.queue import Mail
 from services.notifications.settings import NotificationsSettings
 from shared.clock import Clock
 from shared.messaging import outbox
@@ -169,9 +169,9 @@ class MailSender:
         lapsed: list[Mail] = []
         try:
             async with self._pool.acquire() as conn:
-                due = await store.claim_due(conn, room, lease, now=self._clock.now())
+                due = await queue.claim_due(conn, room, lease, now=self._clock.now())
                 if len(due) < room and time.monotonic() - self._looked_for_lapsed_at > _LAPSED_EVERY_SECONDS:
-                    lapsed = await store.claim_lapsed(conn, room - len(due), lease, ours=self._in_hand)
+                    lapsed = await queue.claim_lapsed(conn, room - len(due), lease, ours=self._in_hand)
                     self._looked_for_lapsed_at = time.monotonic()
         except UNAVAILABLE as error:
             log.warning("mail queue unreachable", error=type(error).__name__)
@@ -279,9 +279,9 @@ class MailSender:
         news = self._server_news
         try:
             async with transaction(self._pool) as conn:
-                settled = await store.settle(conn, [(one.mail.attempt, v) for one, v in verdicts], now=now)
+                settled = await queue.settle(conn, [(one.mail.attempt, v) for one, v in verdicts], now=now)
                 if news is not None:
-                    await store.note_mail_server(conn, reachable=news[0], reason=news[1], now=now)
+                    await mail_server.note_mail_server(conn, reachable=news[0], reason=news[1], now=now)
                 facts = [
                     (event, _cause(one))
                     for one, verdict in verdicts

@@ -1,0 +1,17 @@
+-- migrate:up
+
+-- What the last file said of a person, as a fingerprint of the row (see imports/prints.py): a row that says it again is not
+-- looked at further. It holds for as long as nothing else has changed the person: `said_at` is the `changed_at` that it was
+-- kept with. A table of its own, since workers of 0.1.x copy the columns of people as they know them.
+create table people_said (
+    person_id uuid primary key references people (id) on delete cascade,
+    said      bytea not null,
+    said_at   timestamptz not null
+);
+
+-- A file is read piece by piece. What is compressed would be unpacked from its beginning for each.
+alter table imports alter column content set storage external;
+
+-- migrate:down
+alter table imports alter column content set storage extended;
+drop table people_said;
