@@ -15,7 +15,7 @@ def worth_being(organisation: Organisation) -> dict[str, str]:
     busy = {*cast.applicants, *cast.later_applicants}
     peer = next(person for person in organisation.peers_of(co_leader) if person not in busy)
     return {
-        OFFICE: "programme office: programmes and cohorts",
+        OFFICE: "programme office: makes programmes and cohorts",
         co_leader.login: "co-leader: milestones, results",
         manager.login: "manager: requests to approve",
         peer.login: "colleague: may ask for a place",

@@ -1,11 +1,32 @@
-"""Forms of pages, filled in and sent as a browser does without scripts."""
+"""Pages as their readers see them, and their forms, filled in and sent as a browser does without scripts."""
 
+import html
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import httpx
 
 PAGE = {"accept": "text/html"}
+
+
+def words(response: httpx.Response) -> str:
+    """The words of a page, without its markup."""
+    body = response.text[response.text.index("<main") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+async def page(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
+    """The words of the page at this address."""
+    response = await client.get(path, headers=PAGE)
+    assert response.status_code == status, response.text
+    return words(response)
+
+
+async def follow(client: httpx.AsyncClient, response: httpx.Response) -> str:
+    """The page that a form which was taken leads to."""
+    assert response.status_code == 303, words(response)
+    return await page(client, response.headers["location"])
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
+import httpx
 import pytest
 
 from services.enrolment.cohorts import pages
 from shared.ids import new_id
-from tests.enrolment.forms import PAGE, Form, form_at, form_in
-from tests.enrolment.programmes.test_pages import drafted, follow, page, words
+from tests.enrolment.forms import PAGE, Form, follow, form_at, form_in, page, words
 from tests.enrolment.world import GROUP, TITLE, World, ok
 
 COHORTS = "/enrolment/v1/cohorts"
@@ -16,6 +16,11 @@ API = "/enrolment/v1/programmes"
 
 def planning(programme: str) -> str:
     return f"/enrolment/programmes/{programme}/cohorts/new"
+
+
+async def drafted(office: httpx.AsyncClient) -> str:
+    plan = {"title": TITLE, "milestones": [GROUP]}
+    return str((await ok(office.post(API, json=plan), 201))["programme_id"])
 
 
 async def published(world: World) -> str:

@@ -1,6 +1,5 @@
 """A programme is written, published and versioned on pages, without a script and without the API."""
 
-import html
 import re
 
 import httpx
@@ -9,29 +8,12 @@ import pytest
 from shared.events import ProgrammePublished, ProgrammeRetired
 from shared.events.vocabulary import Practice
 from shared.ids import new_id
-from tests.enrolment.forms import PAGE, Form, form_at, form_in
+from tests.enrolment.forms import PAGE, Form, follow, form_at, form_in, page, words
 from tests.enrolment.world import GROUP, MEETING, TITLE, World, ok
 
 PROGRAMMES = "/enrolment/programmes"
 API = "/enrolment/v1/programmes"
 READY = f"{PROGRAMMES}/new?start=leading_without_a_title"
-
-
-def words(response: httpx.Response) -> str:
-    body = response.text[response.text.index("<main") :]
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
-
-
-async def page(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
-    response = await client.get(path, headers=PAGE)
-    assert response.status_code == status, response.text
-    return words(response)
-
-
-async def follow(client: httpx.AsyncClient, response: httpx.Response) -> str:
-    """The page that a form which was taken leads to."""
-    assert response.status_code == 303, words(response)
-    return await page(client, response.headers["location"])
 
 
 def a_meeting(form: Form) -> Form:
