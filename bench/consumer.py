@@ -7,6 +7,7 @@ tells Kafka once a second beside its work.
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import asyncpg
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
 
 from bench import facts
 from bench.measure import Options, Result, Stopwatch, in_turn, median, median_ratio
@@ -29,7 +33,7 @@ from shared.messaging.subscription import COMMIT_SECONDS
 from shared.postgres.pool import Connection, Pool, create_pool
 from shared.settings import Settings
 
-EVENTS, SAMPLE = 100_000, 1_000
+EVENTS, SAMPLE, PLAIN = 100_000, 1_000, 300
 GOAL = 0.8
 TOPIC = EnrolmentRequested.topic
 TYPES: tuple[type[Event], ...] = (EnrolmentRequested, EnrolmentApproved, EnrolmentActivated, MilestoneReached)
@@ -62,6 +66,7 @@ async def _run(servers: Servers, options: Options) -> Result:
         "ours": lambda: _measure(servers, template, _ours, total),
         "limit": lambda: _measure(servers, template, _limit, total),
         "one by one": lambda: _measure(servers, template, _one_by_one, sample),
+        "faststream": lambda: _plain_faststream(servers, template, min(PLAIN, total)),
     }
     rounds = await in_turn(sides, options)
     await servers.drop(template)
@@ -71,7 +76,10 @@ async def _run(servers: Servers, options: Options) -> Result:
         peers={
             "one transaction per message": {
                 "rate": median(rounds, "one by one"), "ours_over_peer": median_ratio(rounds, "ours", "one by one")
-            }
+            },
+            "a plain FastStream handler": {
+                "rate": median(rounds, "faststream"), "ours_over_peer": median_ratio(rounds, "ours", "faststream")
+            },
         },
         details={"events": total},
     )  # fmt: skip
@@ -105,6 +113,36 @@ async def _measure(servers: Servers, template: str, side: Side, total: int) -> f
     await client.stop()
     await servers.drop(database)
     return total / seconds
+
+
+async def _plain_faststream(servers: Servers, template: str, total: int) -> float:
+    """A FastStream handler as its documents show it: for each message a row, then its acknowledgement; no inbox."""
+    database = await servers.clone(template)
+    broker = KafkaBroker(servers.kafka.bootstrap, logger=None)
+    handled: list[float] = []
+    enough = asyncio.Event()
+    async with await create_pool(servers.settings(Settings, database), name="bench") as pool:
+
+        @broker.subscriber(
+            TOPIC, group_id=f"bench-{new_id()}", auto_offset_reset="earliest", ack_policy=AckPolicy.NACK_ON_ERROR
+        )
+        async def step(body: dict[str, Any], message: KafkaMessage) -> None:
+            told = message.headers
+            await pool.execute(
+                "insert into steps values ($1, $2, $3, $4, $5, $6, $7)",
+                told["ce_id"], body["enrolment_id"], body["person_id"], body["cohort_id"], body["unit_id"],
+                told["ce_type"], datetime.fromisoformat(told["ce_time"]),
+            )  # fmt: skip
+            handled.append(time.perf_counter())
+            if len(handled) >= total:
+                enough.set()
+
+        async with broker:
+            await broker.start()
+            async with asyncio.timeout(120):
+                await enough.wait()
+    await servers.drop(database)
+    return (total - 1) / (handled[total - 1] - handled[0])
 
 
 async def _feed(client: AIOKafkaConsumer, handle: Handle, most: int, total: int, *, commit: bool) -> None:
