@@ -1,7 +1,7 @@
 """Fetches that tell the broker only what has changed (KIP-227), for aiokafka, which tells it everything each time.
 
-A worker reads some fifty partitions, and what it waits for comes in one of them. Without a session every record costs
-broker and worker the names and offsets of all the others, there and back: a tenth of what a request costs the house.
+A worker reads up to 54 partitions, and what it waits for comes in one of them. Without a session every record costs
+broker and worker the names and offsets of all the others, there and back.
 """
 
 from copy import copy
