@@ -22,6 +22,7 @@ from services.enrolment.places import api as places
 from services.enrolment.places import pages as place_pages
 from services.enrolment.programmes import api as programmes
 from services.enrolment.programmes import pages as programme_pages
+from services.enrolment.register import pages as register_pages
 from services.enrolment.settings import EnrolmentSettings
 from services.enrolment.sign_ins import api as sign_ins
 from services.enrolment.sign_ins import handlers as sign_in_handlers
@@ -60,6 +61,7 @@ SERVICE = DeclaredService(
             programme_pages.router,
             cohort_pages.router,
             place_pages.router,
+            register_pages.router,
             sending_pages.router,
             import_pages.router,
         ],

@@ -30,6 +30,7 @@ ENTRIES = (
         "approvals", "/enrolment/approvals", (Role.programme_office,), managers=True, waiting="/enrolment/v1/waiting"
     ),
     NavigationEntry("programmes", "/enrolment/programmes", (Role.programme_office,), also=("/enrolment/cohorts",)),
+    NavigationEntry("people", "/enrolment/people", (Role.hr_integration, Role.programme_office)),
     NavigationEntry("imports", "/enrolment/imports", (Role.hr_integration, Role.programme_office), everywhere=True),
     NavigationEntry("feedback", "/feedback/"),
     NavigationEntry("organisation", "/organisation"),

@@ -78,6 +78,8 @@ MAY_READ: Mapping[str, frozenset[str]] = {
     "/enrolment/programmes/{programme_id}/cohorts/new": OFFICE_ONLY,
     "/enrolment/cohorts/{cohort_id}": frozenset({"office"}),
     "/enrolment/cohorts/{cohort_id}/close": frozenset({"office"}),
+    "/enrolment/people": frozenset({"office", "hr_integration"}),
+    "/enrolment/people/{person_id}": AROUND | {"hr_integration"},
     "/enrolment/imports": frozenset({"office", "hr_integration"}),
     "/enrolment/imports/{import_id}": frozenset({"office", "hr_integration"}),
     "/enrolment/imports/{import_id}/cancel": frozenset({"office", "hr_integration"}),

@@ -73,6 +73,7 @@ def _head(content: bytes, mapping: MappingFile) -> Head | None:
 
 async def options_for_next(conn: Connection, source: str) -> ImportOptions:
     """How the source's next file is to be read: as its last one that was imported well, but for how much it changes."""
-    last = await kept_files.last_options(conn, source)
+    found = await ledger.last_done(conn, source)
+    last = found.options if found is not None else {}
     names = ("mapping", "unit_separator", "default_locale", "default_time_zone")
     return ImportOptions.model_validate({"source": source, **{name: last[name] for name in names if name in last}})

@@ -12,7 +12,7 @@ from services.enrolment.imports.issues import MOST_KEPT, Issue, Issues
 from services.enrolment.imports.refusal import FileRefusedError
 from services.enrolment.imports.sentences import Phrase, Sentence, Value
 from services.enrolment.imports.store.teams import Team
-from services.enrolment.people.domain import Person, Unit
+from services.enrolment.people.domain import Person, Unit, path_of
 
 MOST_LISTED = 50  # people of each kind
 MOST_ISSUES = MOST_KEPT
@@ -152,12 +152,7 @@ def fault_of_ours() -> Refusal:
 def unit_names(units: Iterable[Unit], separator: str) -> dict[UUID, str]:
     """Each unit's path as the HR platform writes it."""
     by_id = {unit.id: unit for unit in units}
-    return {unit_id: _path(unit, by_id, separator) for unit_id, unit in by_id.items()}
-
-
-def _path(unit: Unit, by_id: Mapping[UUID, Unit], separator: str) -> str:
-    parent = by_id.get(unit.parent_id) if unit.parent_id else None
-    return unit.name if parent is None else f"{_path(parent, by_id, separator)}{separator}{unit.name}"
+    return {unit_id: separator.join(path_of(unit, by_id)) for unit_id, unit in by_id.items()}
 
 
 def difference(

@@ -1,6 +1,6 @@
 """People and units: how paths grow into a tree, and which change is which event."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -52,6 +52,15 @@ def grow_units(
         if parent is not None:
             found[path] = parent
     return found, created
+
+
+def path_of(unit: Unit, by_id: Mapping[UUID, Unit]) -> list[str]:
+    """The names of the units above it, from the top, and its own."""
+    names = [unit.name]
+    while unit.parent_id is not None and unit.parent_id in by_id:
+        unit = by_id[unit.parent_id]
+        names.append(unit.name)
+    return names[::-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Every SQL statement about people and units but for those of an import."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,14 +37,65 @@ async def find_person(conn: Connection, person_id: UUID) -> Person | None:
     return person_of(tuple(row)) if row is not None else None
 
 
-async def list_people(conn: Connection, after: UUID | None, limit: int) -> Page[Person]:
+async def list_people(conn: Connection, units: Collection[UUID] | None, after: UUID | None, limit: int) -> Page[Person]:
+    """The people of `units`; None: of all."""
     return await fetch_page(
         conn,
-        f"select {_PERSON} from people where $1::uuid is null or id > $1 order by id limit $2",  # noqa: S608
+        f"""
+        select {_PERSON} from people
+        where ($1::uuid is null or id > $1) and ($2::uuid[] is null or unit_id = any($2)) order by id limit $3
+        """,  # noqa: S608
         after,
+        None if units is None else list(units),
         limit=limit,
         item=lambda row: person_of(tuple(row)),
     )
+
+
+async def search(
+    conn: Connection,
+    words: Sequence[str],
+    units: Collection[UUID] | None,
+    after: tuple[str, str, UUID] | None,
+    limit: int,
+) -> Page[Person]:
+    """The people of `units` (None: of all) in whose name or employee id every word stands, by name."""
+    patterns = [f"%{_literally(word.lower())}%" for word in words]
+    return await fetch_page(
+        conn,
+        f"""
+        select {_PERSON}, lower(family_name) as by_family, lower(given_name) as by_given from people
+        where lower(given_name || ' ' || family_name || ' ' || employee_id) like all ($1::text[])
+          and ($2::uuid[] is null or unit_id = any($2))
+          and ($3::text is null or (lower(family_name), lower(given_name), id) > ($3, $4::text, $5::uuid))
+        order by by_family, by_given, id limit $6
+        """,  # noqa: S608
+        patterns,
+        None if units is None else list(units),
+        *(after or (None, None, None)),
+        limit=limit,
+        item=lambda row: person_of(tuple(row)[: len(PERSON_COLUMNS)]),
+        by=("by_family", "by_given", "id"),
+    )
+
+
+def _literally(text: str) -> str:
+    """As `like` has to be told to mean just this."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+async def source_of(conn: Connection, person_id: UUID) -> tuple[str, datetime] | None:
+    """Which HR platform the person is from, and when it last changed anything of them."""
+    row = await conn.fetchrow("select source, changed_at from people where id = $1", person_id)
+    return None if row is None else (row["source"], row["changed_at"])
+
+
+async def former_logins(conn: Connection, person_id: UUID) -> list[tuple[str, datetime]]:
+    """The logins that HR gave the person before, each with when that ended, the latest first."""
+    rows = await conn.fetch(
+        "select login, until from former_logins where person_id = $1 order by until desc", person_id
+    )
+    return [tuple(row) for row in rows]
 
 
 async def person_named(conn: Connection, employee_id_or_login: str) -> list[Person]:

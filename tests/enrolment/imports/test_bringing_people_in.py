@@ -115,6 +115,13 @@ async def test_hr_sends_a_file_chooses_columns_sees_what_would_change_and_import
         await expect(page.get_by_text(said.holds)).to_be_visible()
         if live:
             await is_usable(page)
+        await page.goto(f"{origin}/enrolment/people?q=åsa")
+        if live:
+            await is_usable(page)
+        await page.get_by_role("link", name="Åsa Berg").click()
+        await expect(page.get_by_role("link", name="people.csv").first).to_be_visible()
+        if live:
+            await is_usable(page)
         await context.close()
         people = await world.pool.fetch("select given_name, family_name from people where source = 'heroma' order by 1")
     assert [tuple(row) for row in people] == [("Bo", "Ek"), ("Åsa", "Berg")]

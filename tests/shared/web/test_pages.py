@@ -106,9 +106,9 @@ async def test_the_navigation_shows_what_leads_somewhere_for_the_reader(client: 
 @pytest.mark.parametrize(("roles", "shown"), [
     ({}, set()),
     ({Role.operator: None}, {"deliveries"}),
-    ({Role.programme_office: None}, {"approvals", "programmes", "imports", "deliveries"}),
-    ({Role.hr_integration: None}, {"imports"}),
-    ({Role.programme_office: frozenset({new_id()})}, {"approvals", "programmes"}),
+    ({Role.programme_office: None}, {"approvals", "programmes", "people", "imports", "deliveries"}),
+    ({Role.hr_integration: None}, {"people", "imports"}),
+    ({Role.programme_office: frozenset({new_id()})}, {"approvals", "programmes", "people"}),
 ])  # fmt: skip
 def test_what_concerns_the_whole_organisation_is_shown_to_who_holds_a_role_everywhere(
     roles: Roles, shown: set[str]

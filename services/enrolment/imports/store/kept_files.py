@@ -1,4 +1,4 @@
-"""Files that are kept for an import that follows, and what earlier imports of a source say about the next one."""
+"""Files that are kept for an import that follows, and where files came from."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -68,16 +68,3 @@ async def sources(conn: Connection) -> list[str]:
     """Every source that a file came from, the latest first."""
     rows = await conn.fetch("select source from imports group by source order by max(created_at) desc")
     return [row["source"] for row in rows]
-
-
-async def last_options(conn: Connection, source: str) -> Mapping[str, Any]:
-    """How this source's last file was imported that was not refused, and changed something; empty for the first."""
-    options: Mapping[str, Any] | None = await conn.fetchval(
-        """
-        select options from imports
-        where source = $1 and status = 'done' and not (options ->> 'dry_run')::boolean
-        order by created_at desc, id desc limit 1
-        """,
-        source,
-    )
-    return options or {}

@@ -84,6 +84,32 @@ async def list_imports(conn: Connection, before: UUID | None, limit: int) -> Pag
     )
 
 
+async def that_changed(conn: Connection, source: str, changed_at: datetime) -> Import | None:
+    """The import of this source that changed people at that time; None when it is not known."""
+    row = await conn.fetchrow(
+        f"""
+        select {_IMPORT} from imports
+        where source = $1 and finished_at = $2 and status = 'done' and not (options ->> 'dry_run')::boolean
+        """,  # noqa: S608
+        source,
+        changed_at,
+    )
+    return Import(*row) if row is not None else None
+
+
+async def last_done(conn: Connection, source: str) -> Import | None:
+    """The source's last import that was no dry run and was not refused."""
+    row = await conn.fetchrow(
+        f"""
+        select {_IMPORT} from imports
+        where source = $1 and status = 'done' and not (options ->> 'dry_run')::boolean
+        order by created_at desc, id desc limit 1
+        """,  # noqa: S608
+        source,
+    )
+    return Import(*row) if row is not None else None
+
+
 async def import_content(conn: Connection, import_id: UUID) -> bytes:
     """The file; empty when the import has ended. Fetched piece by piece: the driver has what it is sent three times."""
     content = io.BytesIO()

@@ -1,0 +1,1 @@
+"""The register of people, for whoever may look somebody up."""
