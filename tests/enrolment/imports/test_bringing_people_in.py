@@ -61,10 +61,12 @@ async def working(world: World) -> AsyncIterator[None]:
             await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
 
     task = asyncio.create_task(work())
-    yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def ended(page: Page, said: Said, *, live: bool) -> None:
