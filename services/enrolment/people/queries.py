@@ -31,7 +31,7 @@ async def search(
     if wanted := unit.casefold().strip():
         every = await store.units(conn)
         by_id = {each.id: each for each in every}
-        named = {each.id for each in every if wanted in " ".join(path_of(each, by_id)).casefold()}
+        named = frozenset(each.id for each in every if wanted in " ".join(path_of(each, by_id)).casefold())
         units = named if units is None else named & units
     page = await store.search(conn, text.split(), units, after, limit)
     return await _recorded(conn, who, page, now)
