@@ -30,8 +30,8 @@ SILENCE_SECONDS = 2.0
 class TransactionPerBurst(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declares no types
     """How 0.1.1 published, the library's wait between two transactions shortened from 20 ms to 2 as it did."""
 
-    def __init__(self, settings: Settings, *, service: str, confirm_leadership: Callable[[], Awaitable[None]]) -> None:
-        del confirm_leadership
+    def __init__(self, settings: Settings, *, service: str, **confirm: Callable[[], Awaitable[None]]) -> None:
+        del confirm
         sender.BACKOFF_OVERRIDE = 0.002
         super().__init__(**settings.kafka_client(), transactional_id=f"medled-{service}-relay", max_batch_size=950_000)
 

@@ -51,9 +51,14 @@ class EpochWatcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumer: AIOKafkaConsumer | None = None
+        self._asking = asyncio.Lock()
 
     async def current(self) -> UUID:
         """The epoch of the broker as it is now; a new broker gets its topics and its epoch here."""
+        async with self._asking:
+            return await self._current()
+
+    async def _current(self) -> UUID:
         try:
             found = await self._first_epoch()
             if found is None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, KafkaTimeoutError, ProducerFenced
 
 from shared.messaging import epoch as epochs
 from shared.messaging.record_batches import Burst, Row, burst_of
@@ -128,13 +128,25 @@ class Relay:
             except UNAVAILABLE as error:
                 raise ProducerFenced("another relay may lead by now") from error
 
+    async def _confirm_broker(self, life: UUID) -> None:
+        """Raises KafkaError when the broker is another one by now, or does not say."""
+        try:
+            current = await self._watcher.current()
+        except TimeoutError as error:
+            raise KafkaTimeoutError("the broker does not say which life it is in") from error
+        if current != life:
+            raise KafkaError("the broker is new")
+
     async def _publish_until_broken(self, conn: Direct) -> None:
         """Publish until the broker refuses or is another: its fences are gone with what it lost."""
         try:
             life = await self._refill_a_new_broker(conn)
             await self._heartbeat(conn)  # whoever starts a producer fences all others, and only the leader may
-            confirm_leadership = partial(self._confirm_leadership, conn)
-            producer = RelayProducer(self._settings, service=self._service, confirm_leadership=confirm_leadership)
+            producer = RelayProducer(
+                self._settings, service=self._service,
+                confirm_leadership=partial(self._confirm_leadership, conn),
+                confirm_broker=partial(self._confirm_broker, life),
+            )  # fmt: skip
             try:
                 await producer.start()
                 await self._publish_while_it_lives(conn, producer, life)

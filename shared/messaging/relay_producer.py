@@ -8,8 +8,8 @@ rows so old that by their time Kafka would forget the epoch at once go in a tran
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ DELIVERY_SECONDS = 10.0
 # A partition forgets an epoch a day (producer.id.expiration.ms) after the time of the last record or marker with it,
 # Kafka a transactional id after a week (transactional.id.expiration.ms). Both are renewed long before.
 RENEW_SECONDS = 3600.0
-RENEWAL_SECONDS = 60.0  # for one renewal: a topic that somebody has deleted would be waited for without end
+RENEWAL_SECONDS = 60.0  # for one fence: a topic that somebody has deleted would be waited for without end
 CLOSE_SECONDS = 2.0  # for what a connection has under way when it is to be closed
 
 # Goes on while the machine sleeps, where there is such a clock.
@@ -42,16 +42,23 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
 
     `confirm_leadership` is awaited before each request and raises a KafkaError that is not retriable once somebody else
     may lead: it stops a relay that thaws after the broker has forgotten what it was to refuse, and is all there is
-    without `kafka_transactions`.
+    without `kafka_transactions`. `confirm_broker` is awaited before the first request over each connection and raises
+    one when the broker has begun another life: what came there with an epoch of the life before would be above
+    every new one's, whose transactions would then never end.
     """
 
-    def __init__(self, settings: Settings, *, service: str, confirm_leadership: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, settings: Settings, *, service: str,
+        confirm_leadership: Callable[[], Awaitable[None]], confirm_broker: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
         options: dict[str, Any] = {
             **settings.kafka_client(), "acks": "all", "request_timeout_ms": int(DELIVERY_SECONDS * 1000),
             "max_batch_size": 950_000, "max_request_size": 1_000_000,
         }  # fmt: skip
         super().__init__(**options, enable_idempotence=settings.kafka_transactions)
         self._confirm_leadership = confirm_leadership
+        self._confirm_broker = confirm_broker
+        self._confirmed: dict[tuple[int, Any], Any] = {}  # by client and node: the connection that leads to this life
         self._fence: AIOKafkaProducer | None = None
         if settings.kafka_transactions:
             self._fence = AIOKafkaProducer(**options, transactional_id=f"medled-{service}-relay")
@@ -65,7 +72,8 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
     async def start(self) -> None:
         """Connect, and take the next epoch; raises KafkaError."""
         if self._fence is not None:
-            await self._fence.start()
+            async with _in_time("no epoch was given"):
+                await self._fence.start()
             given = self._fence._txn_manager
             self._txn_manager.set_pid_and_epoch(given.producer_id, given.producer_epoch)
         await super().start()
@@ -95,11 +103,7 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
     async def renew(self) -> None:
         """To be called every now and then: puts the fence up again before Kafka forgets it; raises KafkaError."""
         if self._fenced and uptime() - self._renewed > RENEW_SECONDS:
-            try:
-                async with asyncio.timeout(RENEWAL_SECONDS):
-                    await self._mark(self._fenced)
-            except TimeoutError as error:
-                raise KafkaTimeoutError("the fence could not be put up again") from error
+            await self._mark(self._fenced)
             self._renewed = uptime()
 
     async def fence(self, topics: Iterable[str]) -> None:
@@ -111,8 +115,9 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
 
     async def _mark(self, places: Collection[TopicPartition]) -> None:
         if self._fence is not None:
-            await self._transaction_without_records(self._fence, places)
-            await self._wait_for_markers(places)
+            async with _in_time("the fence could not be put up"):
+                await self._transaction_without_records(self._fence, places)
+                await self._wait_for_markers(places)
 
     async def _wait_for_markers(self, places: Collection[TopicPartition]) -> None:
         """Wait until the transaction before has ended in all its partitions, of which these are some.
@@ -143,7 +148,20 @@ class RelayProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka declare
             looked_with = await client._get_conn(node_id)
             if looked_with is None:
                 raise NodeNotReadyError(f"no connection to broker {node_id}")
+            if self._confirmed.get((id(client), node_id)) is not looked_with:
+                await self._confirm_broker()
+                self._confirmed[id(client), node_id] = looked_with
             await self._confirm_leadership()
+
+
+@asynccontextmanager
+async def _in_time(what: str) -> AsyncIterator[None]:
+    """Raise KafkaTimeoutError after a while: the library asks without end, and tells nobody."""
+    try:
+        async with asyncio.timeout(RENEWAL_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise KafkaTimeoutError(what) from error
 
 
 async def _abort(producer: AIOKafkaProducer) -> None:

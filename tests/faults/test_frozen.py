@@ -129,7 +129,7 @@ async def test_a_predecessor_is_refused_while_rows_are_under_way_that_are_too_ol
     async with AsyncExitStack() as stack:
 
         async def started() -> RelayProducer:
-            producer = RelayProducer(settings, service="old-rows", confirm_leadership=leads)
+            producer = RelayProducer(settings, service="old-rows", confirm_leadership=leads, confirm_broker=leads)
             stack.push_async_callback(producer.stop)
             await producer.start()
             return producer

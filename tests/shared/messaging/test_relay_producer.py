@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaTimeoutError, NodeNotReadyError, ProducerFenced
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError, ProducerFenced
 
+from deploy.embedded.kafka import KafkaBroker
 from shared.ids import new_id
+from shared.messaging.epoch import EpochWatcher
 from shared.messaging.record_batches import Burst, burst_of
 from shared.messaging.relay_producer import RelayProducer
-from shared.settings import KafkaSettings
+from shared.messaging.topic_admin import ensure_topics
+from shared.settings import KafkaSettings, Settings
 from tests.support.log_ends import ends_of
 from tests.support.outbox_rows import TOPIC, rows
+from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.kafka
 DAY = 86_400
@@ -33,8 +37,13 @@ async def producers(kafka: str) -> AsyncIterator[Any]:
     service = f"test-{new_id()}"
     async with AsyncExitStack() as stack:
 
-        async def started(confirm_leadership: Callable[[], Awaitable[None]] = leads) -> RelayProducer:
-            producer = RelayProducer(settings, service=service, confirm_leadership=confirm_leadership)
+        async def started(
+            confirm_leadership: Callable[[], Awaitable[None]] = leads,
+            confirm_broker: Callable[[], Awaitable[None]] = leads,
+        ) -> RelayProducer:
+            producer = RelayProducer(
+                settings, service=service, confirm_leadership=confirm_leadership, confirm_broker=confirm_broker
+            )
             stack.push_async_callback(producer.stop)
             await producer.start()
             return producer
@@ -188,3 +197,27 @@ async def committed_ends(kafka: str) -> dict[int, int]:
         return {place.partition: end for place, end in (await consumer.end_offsets(places)).items()}
     finally:
         await consumer.stop()
+
+
+async def test_what_was_meant_for_a_broker_s_former_life_never_reaches_the_next_whose_fence_it_would_hold_up(
+    kafka_server: KafkaBroker, producers: Any
+) -> None:
+    watcher = EpochWatcher(make_settings(Settings, "", kafka_bootstrap=kafka_server.bootstrap))
+    life = await watcher.current()
+
+    async def is_the_same() -> None:
+        if await watcher.current() != life:
+            raise KafkaError("the broker is new")
+
+    for _ in range(3):
+        old = await producers(confirm_broker=is_the_same)  # each with an epoch above that of the first in a new life
+    await old.publish(await burst_of(old, rows()))
+    kafka_server.wipe()  # not from a thread, which its child would die with
+    await ensure_topics(kafka_server.bootstrap)
+    with pytest.raises(KafkaError):
+        await old.publish(await burst_of(old, rows()))
+    assert set((await ends_of(kafka_server.bootstrap, TOPIC)).values()) == {0}
+    new = await producers()
+    async with asyncio.timeout(20):
+        await new.publish(await burst_of(new, rows()))
+    await watcher.close()
