@@ -26,9 +26,14 @@ def unknown() -> NotFoundError:
     return NotFoundError("There is no enrolment with this id that concerns you.", remedy="Choose one from the list.")
 
 
+async def is_concerned(conn: Connection, who: Principal, member: Member) -> bool:
+    """Whether this is the co-leader, their manager or the programme office; a machine is neither of the first two."""
+    return is_self(who, member) or is_manager(who, member) or await _is_office(conn, who, member)
+
+
 async def must_be_concerned(conn: Connection, who: Principal, member: Member) -> None:
     """The co-leader, their manager or the programme office. Raises NotFoundError."""
-    if not (is_self(who, member) or is_manager(who, member) or await _is_office(conn, who, member)):
+    if not await is_concerned(conn, who, member):
         raise unknown()
 
 

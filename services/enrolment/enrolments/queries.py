@@ -41,20 +41,12 @@ async def mine(conn: Connection, who: Principal, *, after: UUID | None, limit: i
 
 
 async def of_person(
-    conn: Connection,
-    who: Principal,
-    person_id: UUID,
-    *,
-    unit_id: UUID,
-    manager_id: UUID | None,
-    limit: int,
-    now: datetime,
+    conn: Connection, who: Principal, person_id: UUID, *, limit: int, now: datetime
 ) -> list[ListedEnrolment] | None:
     """A person's, the newest first, for themselves, their manager and the programme office; None: not for `who`."""
-    if who.person_id not in (person_id, manager_id):
-        units = await units_of(conn, who, Role.programme_office)
-        if units is not None and unit_id not in units:
-            return None
+    member = (await store.members(conn, [person_id])).get(person_id)
+    if member is None or not await authority.is_concerned(conn, who, member):
+        return None
     page = await store.of_person(conn, person_id, after=None, limit=limit)
     return (await _recorded(conn, who, page, now)).items
 

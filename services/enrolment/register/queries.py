@@ -51,9 +51,7 @@ async def known_person(conn: Connection, who: Principal, person_id: UUID, *, now
         path_of(by_id[person.unit_id], by_id),
         await _manager(conn, who, person, now),
         await _origin(conn, who, person),
-        await enrolments.of_person(
-            conn, who, person.id, unit_id=person.unit_id, manager_id=person.manager_id, limit=_MOST_ENROLMENTS, now=now
-        ),
+        await enrolments.of_person(conn, who, person.id, limit=_MOST_ENROLMENTS, now=now),
     )
 
 

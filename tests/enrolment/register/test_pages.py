@@ -118,3 +118,19 @@ async def test_a_page_holds_no_more_than_the_role_is_for(world: World) -> None:
     assert "Enrolments" not in told, "these are for the programme office, the manager and oneself"
     assert (await world.client("hr-person").get(f"{PAGE}/{boss}")).status_code == 403
     assert await ok(world.client("hr-person").get(f"/enrolment/v1/people/{anna}"))
+
+
+async def test_a_machine_sees_no_enrolments_whether_or_not_the_person_has_a_manager(world: World) -> None:
+    cohort = await world.cohort(await world.office())
+    headers = {"authorization": f"Bearer {await world.machine('hr', Role.hr_integration)}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(world.app), base_url="http://127.0.0.1:8080", headers=headers
+    ) as machine:
+        for login, manager in (("alone", None), ("led", await world.person("chief"))):
+            person = await world.person(login, manager=manager)
+            await ok(world.client(login).post("/enrolment/v1/enrolments", json={"cohort_id": cohort}), 201)
+            told = await words(machine, f"{PAGE}/{person}")
+            assert f"{login} Test" in told
+            assert "Spring" not in told
+            assert "Grade" not in told, "HR's grade of somebody is for nobody here"
+    assert await on_record(world, "enrolment.read") == {}
