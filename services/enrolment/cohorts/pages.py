@@ -104,8 +104,8 @@ async def _form(
         if within == frozenset():
             await require(conn, who, Role.programme_office)
         versions = await catalogue.versions(conn, programme_id)
-        units = await store.units_to_choose(
-            conn, within=within, sought=form.sought, chosen=cohort_form.unit(form.unit_id), limit=MOST_UNITS + 1
+        units, found = await store.units_to_choose(
+            conn, within=within, sought=form.sought, chosen=cohort_form.unit(form.unit_id), limit=MOST_UNITS
         )
     if not versions:
         raise NotFoundError("There is no programme with this id.", remedy="Choose one from the list.")
@@ -113,5 +113,5 @@ async def _form(
     return render(
         request, who, "plan_cohort.html", status=status, newest=versions[-1], published=published, form=form,
         faults=faults or {}, refused=refused, form_key=new_id(), may_everybody=within is None,
-        units=[(str(unit), path) for unit, path in units[:MOST_UNITS]], more=len(units) > MOST_UNITS,
+        units=[(str(unit), path) for unit, path in units], more=found > len(units),
     )  # fmt: skip

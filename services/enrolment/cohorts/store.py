@@ -100,10 +100,11 @@ async def unit_exists(conn: Connection, unit_id: UUID) -> bool:
 
 async def units_to_choose(
     conn: Connection, *, within: Collection[UUID] | None, sought: str, chosen: UUID | None, limit: int
-) -> list[tuple[UUID, str]]:
-    """Units with their paths from the top, in the order of these: those whose path holds `sought`, and the chosen one.
+) -> tuple[list[tuple[UUID, str]], int]:
+    """Units with their paths from the top, in the order of these, and how many there would be without a limit.
 
-    within: the ids among which they lie; None: all units.
+    They are those whose path holds `sought`, and the chosen one, which no limit cuts off: a form that lost it would
+    choose something else. within: the ids among which they lie; None: all units.
     """
     rows = await conn.fetch(
         """
@@ -113,16 +114,19 @@ async def units_to_choose(
             select u.id, tree.path || ' - ' || u.name, u.merged_into is not null
             from tree join units u on u.parent_id = tree.id
         )
-        select id, path from tree
-        where not is_gone and ($1::uuid[] is null or id = any($1)) and (strpos(lower(path), lower($2)) > 0 or id = $3)
-        order by path, id limit $4
+        select id, path, found from (
+            select id, path, count(*) over () as found from tree
+            where not is_gone and ($1::uuid[] is null or id = any($1))
+              and (strpos(lower(path), lower($2)) > 0 or id = $3)
+            order by id is distinct from $3, path, id limit $4
+        ) offered order by path, id
         """,
         None if within is None else list(within),
         sought,
         chosen,
         limit,
     )
-    return [(row["id"], row["path"]) for row in rows]
+    return [(row["id"], row["path"]) for row in rows], rows[0]["found"] if rows else 0
 
 
 async def get(conn: Connection, cohort_id: UUID) -> ListedCohort | None:

@@ -140,6 +140,23 @@ async def test_in_a_large_organisation_a_unit_is_searched_for(world: World, monk
     assert UUID(cohort["unit_id"]) == ward
 
 
+async def test_a_unit_that_was_chosen_stays_chosen_however_many_come_before_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST_UNITS", 2)
+    programme = await published(world)
+    office = world.client("office")
+    form = await form_at(office, planning(programme))
+    assert f'value="{world.south}"' not in (await office.get(planning(programme), headers=PAGE)).text
+    form = form_in(await spring(form).fill(sought="south").press(office, "seek"))
+    again = await form.fill(unit_id=str(world.south), sought="").press(office, "seek")
+    assert form_in(again)["unit_id"] == str(world.south)
+    assert "The list shows only 2 of the units" in words(again)
+    assert (await form_in(again).press(office, "save")).status_code == 303
+    [cohort] = (await ok(office.get(COHORTS)))["items"]
+    assert UUID(cohort["unit_id"]) == world.south, "and does not become everybody"
+
+
 async def test_a_programme_without_a_published_version_says_what_to_do_first(world: World) -> None:
     office = await world.office()
     programme = await drafted(office)
