@@ -107,7 +107,7 @@ def rearrange(form: PlanForm, do: str) -> tuple[PlanForm, str | None]:
         if len(rows) < MOST_MILESTONES:
             rows.append(Row())
         return replace(form, rows=tuple(rows)), f"milestones.{len(rows) - 1}.title.sv"
-    if not nth.isdecimal() or int(nth) >= len(rows):
+    if not re.fullmatch(r"[0-9]{1,3}", nth) or int(nth) >= len(rows):
         return form, None
     row, place = rows.pop(int(nth)), int(nth)
     if what in ("up", "down"):
