@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from services.enrolment.programmes import domain, store
-from services.enrolment.programmes.domain import Version, VersionStatus
+from services.enrolment.programmes.domain import Version
 from shared.errors import NotFoundError
 from shared.events import Milestone, Title
 from shared.events.vocabulary import Role
@@ -34,18 +34,18 @@ async def new_version(
     title: Title,
     milestones: Sequence[Milestone],
     *,
+    seen: str | None = None,
     now: datetime,
 ) -> Version:
-    """The next version of a programme, as a draft. Raises NotFoundError, DraftExistsError, WrongPlanError."""
+    """The next version of a programme, as a draft; `seen` is the fingerprint of the newest that its writer has read.
+
+    Raises NotFoundError, DraftExistsError, ChangedMeanwhileError, WrongPlanError.
+    """
     await require(conn, who, Role.programme_office)
     existing = await store.lock_versions(conn, programme_id)
     if not existing:
         raise _unknown()
-    if existing[-1].status is VersionStatus.draft:
-        raise domain.DraftExistsError(
-            f"Version {existing[-1].version} is a draft.", remedy="Edit that one, or publish it first."
-        )
-    version = domain.draft(programme_id, existing[-1].version + 1, title, milestones)
+    version = domain.following(existing[-1], title, milestones, seen=seen)
     await store.insert_version(conn, version, now)
     return version
 

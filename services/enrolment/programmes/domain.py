@@ -59,7 +59,7 @@ class DraftExistsError(RuleError):
 
 
 class ChangedMeanwhileError(RuleError):
-    """Somebody else has changed the draft since whoever decides read it."""
+    """Somebody else has changed the draft, or published a version, since whoever decides read it."""
 
     type = "changed-meanwhile"
     title = "It has changed meanwhile"
@@ -72,6 +72,17 @@ def draft(programme_id: UUID, version: int, title: Title, milestones: Sequence[M
     """A new draft. Raises WrongPlanError; a draft may still lack milestones."""
     _check(milestones)
     return Version(programme_id, version, VersionStatus.draft, title, tuple(milestones))
+
+
+def following(newest: Version, title: Title, milestones: Sequence[Milestone], *, seen: str | None = None) -> Version:
+    """The draft of the version after the newest; `seen` is the fingerprint of the newest that was read before.
+
+    Raises DraftExistsError, ChangedMeanwhileError, WrongPlanError.
+    """
+    if newest.status is VersionStatus.draft:
+        raise DraftExistsError(f"Version {newest.version} is a draft.", remedy="Edit that one, or publish it first.")
+    _must_be_as_seen(newest, seen)
+    return draft(newest.programme_id, newest.version + 1, title, milestones)
 
 
 def edit(version: Version, title: Title, milestones: Sequence[Milestone], *, seen: str | None = None) -> Version:
@@ -141,7 +152,8 @@ def _must_be_draft(version: Version, done: str) -> None:
 def _must_be_as_seen(version: Version, seen: str | None) -> None:
     if seen is not None and seen != fingerprint(version):
         raise ChangedMeanwhileError(
-            f"Version {version.version} was changed by somebody else.", remedy="Read it again, then decide."
+            f"Version {version.version} is not what was read before: somebody else has changed the programme.",
+            remedy="Read it again, then decide.",
         )
 
 

@@ -35,7 +35,10 @@ Number = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the vers
 
 @dataclass(frozen=True, slots=True)
 class _Goal:
-    """Where a form goes: `action` takes it, `back` leads out of it; `seen` is the draft that it replaces, if any."""
+    """Where a form goes: `action` takes it, `back` leads out of it.
+
+    `seen` is the fingerprint of what it begins as: the draft that it replaces, or the version that it follows.
+    """
 
     heading: str
     action: str
@@ -48,7 +51,12 @@ class _Goal:
         page = f"{PROGRAMMES}/{newest.programme_id}"
         if newest.status is VersionStatus.draft:
             return cls("plan.edit", f"{page}/versions/{newest.version}/edit", page, fingerprint(newest))
-        return cls("plan.next", f"{page}/versions/new", page)
+        return cls("plan.next", f"{page}/versions/new", page, fingerprint(newest))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a draft is replaced by what the form holds."""
+        return self.heading == "plan.edit"
 
 
 _NEW = _Goal("plan.new", f"{PROGRAMMES}/new", PROGRAMMES)
@@ -90,7 +98,7 @@ async def write_next(request: Request, who: Who, programme_id: ProgrammeId) -> R
     async with pool(request).acquire() as conn:
         newest = (await _versions(conn, programme_id))[-1]
     goal = _Goal.of(newest)
-    if goal.seen:
+    if goal.replaces:
         return RedirectResponse(goal.action, 303)
     return _form(request, who, goal, plan_form.filled(newest.title, newest.milestones))
 
@@ -189,7 +197,7 @@ async def _take(request: Request, who: Principal, programme_id: UUID | None, num
         if programme_id is None:
             kept = await actions.create(conn, who, *what, now=now)
         elif number is None:
-            kept = await actions.new_version(conn, who, programme_id, *what, now=now)
+            kept = await actions.new_version(conn, who, programme_id, *what, seen=seen, now=now)
         else:
             kept = await actions.edit(conn, who, programme_id, number, *what, seen=seen, now=now)
         return f"{PROGRAMMES}/{kept.programme_id}?done=draft_kept"

@@ -206,7 +206,7 @@ async def test_of_two_who_edit_one_draft_the_second_is_told_and_loses_nothing(wo
     assert (await annas.press(anna, "save")).status_code == 303
     told = await bos.press(bo, "save")
     assert told.status_code == 409
-    assert "Somebody else has changed the draft since you opened it" in words(told)
+    assert "Somebody else has changed the programme since you opened it" in words(told)
     [version] = await versions(anna, programme)
     assert version["title"] == TITLE | {"en": "Anna's"}
     assert form_in(told)["title.en"] == "Bo's"
@@ -216,7 +216,7 @@ async def test_of_two_who_edit_one_draft_the_second_is_told_and_loses_nothing(wo
 
     publishing = await form_at(anna, f"{PROGRAMMES}/{programme}/versions/1/publish", "publish")
     assert (await (await form_at(bo, edit)).fill(title__en="Later").press(bo, "save")).status_code == 303
-    assert "Somebody else has changed the draft" in await follow(anna, await publishing.press(anna))
+    assert "Somebody else has changed the programme" in await follow(anna, await publishing.press(anna))
     assert await world.events(ProgrammePublished) == [], "nothing is published that nobody has read"
 
 
@@ -236,6 +236,28 @@ async def test_who_edits_a_draft_that_is_published_meanwhile_can_keep_it_as_a_ne
     told = await late.press(bo, "save")
     assert "There is already a draft" in words(told)
     assert form_in(told).action.endswith("/versions/2/edit")
+
+
+async def test_who_writes_a_next_version_is_told_of_one_that_was_published_meanwhile(world: World) -> None:
+    anna, bo = await world.office("anna"), await world.office("bo")
+    programme = await drafted(anna)
+    await ok(anna.post(f"{API}/{programme}/versions/1/publish"))
+    bos = (await form_at(bo, f"{PROGRAMMES}/{programme}/versions/new")).fill(title__en="Bo's")
+    theirs = {"title": TITLE | {"en": "Anna's"}, "milestones": [MEETING]}
+    await ok(anna.post(f"{API}/{programme}/versions", json=theirs), 201)
+    await ok(anna.post(f"{API}/{programme}/versions/2/publish"))
+    bos = form_in(await bos.press(bo, "add"))
+    told = await form_in(await bos.press(bo, "remove.2")).press(bo, "save")
+    assert told.status_code == 409
+    assert "Somebody else has changed the programme since you opened it" in words(told)
+    assert "Read the newest version" in words(told)
+    assert "replaces the draft" not in words(told)
+    assert [each["version"] for each in await versions(anna, programme)] == [1, 2], "nothing of theirs is lost unread"
+    assert form_in(told)["title.en"] == "Bo's"
+    assert (await form_in(told).press(bo, "save")).status_code == 303, "who has been told may decide"
+    assert [each["title"]["en"] for each in await versions(anna, programme)] == [  # type: ignore[index]
+        "Leading meetings", "Anna's", "Bo's",
+    ]  # fmt: skip
 
 
 async def test_a_version_retires_after_a_question(world: World) -> None:
