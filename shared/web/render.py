@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -126,7 +127,7 @@ def render(
         signed_in_name=who.name if who else session.name if session else None,
         now=state.clock.now(),
         navigation=navigation.entries_for(who),
-        current=navigation.current(request.url.path),
+        current=None if status == HTTPStatus.NOT_FOUND else navigation.current(request.url.path),
         language_links=[(other, _in_language(request, other)) for other in LANGUAGES if other != language],
         path=request.url.path,
         query=request.query_params,

@@ -303,6 +303,8 @@ async def test_an_address_that_leads_nowhere_keeps_the_readers_way_around(world:
     assert (lost.status_code, "Page not found" in lost.text) == (404, True)
     assert 'href="/enrolment/"' in lost.text
     assert "Anna Test" in lost.text
+    assert "aria-current" not in lost.text, "no place is the one the reader is at"
+    assert 'aria-current="page"' in (await anna.get("/enrolment/me", headers={"accept": "text/html"})).text
     async with httpx.AsyncClient(transport=anna._transport, base_url=anna.base_url) as visitor:
         lost = await visitor.get("/enrolment/nowhere", headers={"accept": "text/html"})
     assert (lost.status_code, 'href="/enrolment/"' in lost.text) == (404, False)
