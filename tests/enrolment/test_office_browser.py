@@ -61,6 +61,6 @@ async def test_an_office_goes_from_nothing_to_an_open_cohort(
         await expect(page.get_by_text(word("done.changed"))).to_be_visible()
         await check(page)
         await context.close()
-    [cohort] = (await ok(office.get("/enrolment/v1/cohorts")))["items"]
-    assert (cohort["status"], cohort["unit_id"]) == ("open", str(world.north))
-    assert cohort["programme_title"] == {"sv": "Leda utan chefstitel", "en": "Leading without a manager's title"}
+        [cohort] = (await ok(office.get("/enrolment/v1/cohorts")))["items"]
+        assert (cohort["status"], cohort["unit_id"]) == ("open", str(world.north))
+        assert cohort["programme_title"] == {"sv": "Leda utan chefstitel", "en": "Leading without a manager's title"}
