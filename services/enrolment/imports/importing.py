@@ -158,9 +158,9 @@ async def _check(run: Run, file: File) -> None:
     checker, source = file.checker, run.options.source
     guess = LoginColumn(file.sheet.header)
     await _stage(run, file, checker.staged(guess.over(file.sheet.records(run.watch.look))))
-    if checker.prints.seen and file.staged:
+    if checker.prints.seen:
         await _look_again(run, file, [each async for each in staging.prints_of_staged(run.conn, source)])
-        await _look_again(run, file, await staging.prints_with_staged_emails(run.conn, source))
+        await _look_again(run, file, await staging.prints_sharing_an_email(run.conn, source))
     await _settle_within(run, file)
     run.watch.stop()
     counted = await staging.count(run.conn, source)
@@ -245,7 +245,7 @@ async def _wait_for_others(run: Run) -> None:
 async def _compare(run: Run, file: File, leaving: int) -> list[Unit]:
     """Set the file against what is known; returns the units it brings."""
     options = run.options
-    if "manager" in file.columns and (file.staged or leaving):
+    if "manager" in file.columns:
         await _settle_managers(run, file)
     await _settle_logins(run, file)
     run.counts["warnings"] = file.checker.reader.issues.warnings
@@ -270,7 +270,7 @@ async def _compare(run: Run, file: File, leaving: int) -> list[Unit]:
 async def _settle_managers(run: Run, file: File) -> None:
     """Every row's manager is somebody who stays, and in no circle; what could not be had is told."""
     conn, source, column = run.conn, run.options.source, file.columns["manager"]
-    await _look_again(run, file, await staging.prints_under_leaving(conn, source))
+    await _look_again(run, file, await staging.prints_under_gone(conn, source))
     found = await doubtful.reporting(conn, source, file.paths)
     circle = await asyncio.to_thread(reporting_lines.in_circles, found.rows, found.known, found.gone)
     if await _look_again(run, file, [found.prints[who] for who in circle if who in found.prints]):

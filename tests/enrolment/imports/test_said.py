@@ -6,12 +6,14 @@ import random
 import re
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.postgres.pool import create_pool
+from services.enrolment.imports.store import staging
+from shared.postgres.pool import Connection, create_pool
 from shared.settings import Settings
 from tests.enrolment.imports.conftest import Importer
 from tests.enrolment.imports.test_importing import export, line, numbered
@@ -104,6 +106,72 @@ async def test_whoever_reported_to_somebody_who_leaves_is_told_though_their_row_
     assert (await importer.people())["1"]["manager"] is None
 
 
+async def _told(importer: Importer, code: str, file: str, **options: Any) -> list[int]:
+    """The lines of which an import of the file tells this."""
+    report = (await importer(file, max_deactivations="1", **options)).report
+    assert report is not None
+    return [issue["line"] for issue in report["issues"] if issue["code"] == code]
+
+
+async def test_a_manager_who_left_while_a_report_could_not_be_read_is_taken_away_when_it_can(
+    importer: Importer,
+) -> None:
+    await importer(export(line("1", "2"), line("2"), line("3")))
+    assert await _told(importer, "manager_left", export(line("1", "2", status="Odd"), line("3"))) == []
+    assert (await importer.people())["1"]["manager"] == "2"
+    for _ in range(2):  # as often as the file says so
+        assert await _told(importer, "manager_left", export(line("1", "2"), line("3"))) == [2]
+        assert (await importer.people())["1"]["manager"] is None
+
+
+async def test_a_manager_whom_a_partial_file_had_leave_is_taken_away_by_the_next_full_one(importer: Importer) -> None:
+    await importer(export(line("1", "2"), line("2"), line("3")))
+    await importer(export(line("2", status="Terminated")), full=False, max_deactivations="1")
+    assert await _told(importer, "manager_left", export(line("1", "2"), line("3"))) == [2]
+    assert (await importer.people())["1"]["manager"] is None
+
+
+@pytest.mark.parametrize("capital", ["a", "\u00e5"])
+async def test_an_address_that_two_have_is_told_each_time(capital: str, importer: Importer) -> None:
+    address = f"{capital}@example.org"
+    await importer(export(line("1", email=address), line("3")))
+    newcomer = line("2", email=address.upper())
+    assert await _told(importer, "duplicate_email", export(line("1", email=address, status="Odd"), newcomer)) == []
+    for _ in range(2):
+        assert await _told(importer, "duplicate_email", export(line("1", email=address), newcomer)) == [2, 3]
+
+
+async def test_a_circle_through_the_manager_whom_somebody_had_before_they_left_is_told_when_they_return(
+    importer: Importer,
+) -> None:
+    await importer(export(line("1", "2"), line("2"), line("3")))
+    await importer(export(line("2"), line("3")), max_deactivations="1")
+    unreadable = line("1", "x" * 65)
+    assert await _told(importer, "manager_circle", export(unreadable, line("2", "1"), line("3"))) == [3]
+    people = await importer.people()
+    assert (people["1"]["manager"], people["2"]["manager"]) == ("2", None)
+
+
+async def test_of_an_unchanged_file_nothing_is_looked_at_again(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged: list[int] = []
+    add = staging.add
+
+    async def counted(conn: Connection, rows: Sequence[staging.Staged]) -> None:
+        staged.extend(row.line for row in rows)
+        await add(conn, rows)
+
+    monkeypatch.setattr(staging, "add", counted)
+    file = export(line("1", "2"), line("2"), line("3", status="On Leave", login="tre"))
+    await importer(file)
+    assert staged == [2, 3, 4]
+    assert (await importer(file)).counts["unchanged"] == 3
+    assert staged == [2, 3, 4]
+    await importer(file + line("4", "1"))
+    assert staged == [2, 3, 4, 5]
+
+
 async def test_a_circle_is_told_to_those_in_it_whose_rows_are_as_they_were(importer: Importer) -> None:
     await importer(export(line("1", "2"), line("2", "3"), line("3")))
     done = await importer(export(line("1", "2"), line("2", "3"), line("3", "1")))
@@ -118,7 +186,8 @@ from pathlib import Path
 from services.enrolment.imports.actions import IMPORT
 from services.enrolment.imports.handlers import run_imports
 from shared.clock import Clock
-from shared.postgres.pool import create_pool
+from services.enrolment.imports.store import staging
+from shared.postgres.pool import Connection, create_pool
 from shared.settings import Settings
 from shared.timers import Timers
 from tests.support.settings import make_settings

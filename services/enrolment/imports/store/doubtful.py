@@ -38,7 +38,8 @@ async def reporting(conn: Connection, source: str, paths: Sequence[tuple[str, ..
             select manager as employee_id from file_rows where use = 'here' and manager <> ''
             union
             select m.employee_id from people p join people m on m.id = p.manager_id
-            where p.source = $1 and p.status <> 'inactive' and exists (select from file_rows where manager <> '')
+            where p.source = $1 and exists (select from file_rows where manager <> '')
+              and (p.status <> 'inactive' or p.employee_id in (select employee_id from file_rows where use = 'here'))
         ) named
         left join file_rows h on h.use = 'here' and h.employee_id = named.employee_id
         left join (select distinct employee_id from file_rows where use = 'left') l on l.employee_id = named.employee_id

@@ -110,34 +110,40 @@ async def prints_of_staged(conn: Connection, source: str) -> AsyncIterator[bytes
         yield row[0]
 
 
-async def prints_with_staged_emails(conn: Connection, source: str) -> list[bytes]:
-    """Of people whose address stands in a row here that is another's. Addresses are compared as Python has capitals,
-    which for ASCII is as everybody has them.
+async def prints_sharing_an_email(conn: Connection, source: str) -> list[bytes]:
+    """Of people whose address another has too, or stands in another's row here. Addresses are compared as Python has
+    capitals, which for ASCII is as everybody has them.
     """
     odd = await conn.fetch(
-        f"select email, said from {SAID} where source = $1 and email ~ '[^ -~]'",  # noqa: S608
+        f"select s.said, p.employee_id, p.email from {SAID} where p.source = $1 and p.email ~ '[^ -~]'",  # noqa: S608
         source,
     )
-    alike = await conn.fetch(
-        "select distinct email_key from file_rows where email_key = any($1::text[])",
-        [row["email"].lower() for row in odd],
-    )
-    keys = {row["email_key"] for row in alike}
-    plain = await conn.fetch(
-        f"""
-        select s.said from {SAID} join file_rows f on f.email_key = lower(p.email collate "C")
-        where p.source = $1 and f.use = 'here' and f.employee_id <> p.employee_id
-        """,  # noqa: S608 - a constant of this module
-        source,
-    )
-    return [row["said"] for row in plain] + [row["said"] for row in odd if row["email"].lower() in keys]
-
-
-async def prints_under_leaving(conn: Connection, source: str) -> list[bytes]:
-    """Of people whose manager leaves."""
     rows = await conn.fetch(
         f"""
-        select s.said from {SAID} join people_leaving l on l.person_id = p.manager_id where p.source = $1
+        with known as materialized (
+            select s.said, p.employee_id, lower(p.email collate "C") as key
+            from {SAID} where p.source = $1 and p.email !~ '[^ -~]'
+            union all select * from unnest($2::bytea[], $3::text[], $4::text[])
+        ), holders as (
+            select key, employee_id from known
+            union select email_key, employee_id from file_rows where use = 'here' and email_key is not null
+        )
+        select said from known where key in (select key from holders group by key having count(*) > 1)
+        """,  # noqa: S608 - a constant of this module
+        source,
+        [row["said"] for row in odd],
+        [row["employee_id"] for row in odd],
+        [row["email"].lower() for row in odd],
+    )
+    return [row["said"] for row in rows]
+
+
+async def prints_under_gone(conn: Connection, source: str) -> list[bytes]:
+    """Of people whose manager leaves, or has left while they stayed as they were."""
+    rows = await conn.fetch(
+        f"""
+        select s.said from {SAID} where p.source = $1 and p.manager_id in (
+            select id from people where status = 'inactive' union all select person_id from people_leaving)
         """,  # noqa: S608 - a constant of this module
         source,
     )
