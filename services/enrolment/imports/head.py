@@ -81,11 +81,13 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _columns(sheet: Sheet) -> list[Column]:
+    header = sheet.header
+    places = {*range(min(header.width, MOST_COLUMNS)), *header.places.values()}  # none that is read lacks its choice
     rows = [record.fields for record in islice(sheet.records(), _ROWS) if record.fault is None]
     return [
-        Column(place, name, _examples([row[place] for row in rows if place < len(row)]))
-        for place, name in enumerate(sheet.header.names[:MOST_COLUMNS])
-        if name.strip()
+        Column(place, header.names[place], _examples([row[place] for row in rows if place < len(row)]))
+        for place in sorted(places)
+        if header.names[place].strip()
     ]
 
 

@@ -1,10 +1,12 @@
 """Bringing a file in on its pages: look first, choose columns, import; what is wrong is said, and changes nothing."""
 
-import re
+import csv
+import io
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from services.enrolment.imports.actions import FORGET_FILES, IMPORT
 from services.enrolment.imports.handlers import forget_files, run_imports
@@ -225,18 +227,38 @@ async def test_a_cancelled_file_is_forgotten_at_once(world: World) -> None:
     assert await world.pool.fetchval("select count(content) from imports") == 0
 
 
-async def test_what_is_to_be_put_right_comes_as_a_file_in_which_nothing_is_a_formula(world: World) -> None:
+@pytest.mark.parametrize(("language", "delimiter"), [("sv", ";"), ("en", ",")])
+async def test_what_is_to_be_put_right_comes_as_a_file_in_which_nothing_is_a_formula(
+    world: World, language: str, delimiter: str
+) -> None:
     office = await world.office()
-    header = "Employee ID,First Name,Last Name,Unit,Email\n"
-    page = await send(world, office, f"{header}=1+1,Anna,Berg,Care,=HYPERLINK\n3,Eva\n")
-    answer = await office.get(f"{page}/issues.csv", headers={"accept-language": "sv"})
+    await world.pool.execute("update people set locale = $1", language)
+    rows = [
+        "=1+1,Anna,Berg,Care,=HYPERLINK", "3,Eva", "4,Bo,Ek,Care,x;=cmd|' /C calc'!A0;", '5,Bo,Ek,Care,"x,@SUM(A1)"',
+        '6,Bo,Ek,Care,"y; ""=cmd"""', '7,Bo,Ek,Care,"y,+1"',
+    ]  # fmt: skip
+    page = await send(world, office, "\n".join(["Employee ID,First Name,Last Name,Unit,Email", *rows, ""]))
+    answer = await office.get(f"{page}/issues.csv", headers={"accept-language": language})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
-    lines = answer.text.removeprefix("\ufeff").splitlines()
-    assert lines[0] == "line,severity,column,employee_id,detail,remedy"
-    assert any(line.startswith("3,error,,3,") for line in lines)
-    assert "'=1+1" in answer.text
-    assert not re.search(r"(^|,)=", answer.text, re.MULTILINE)
+    text = answer.text.removeprefix("\ufeff")
+    lines = text.splitlines()
+    assert lines[0] == delimiter.join(["line", "severity", "column", "employee_id", "detail", "remedy"])
+    assert any(line.startswith(delimiter.join(["3", "error", "", "3", ""])) for line in lines)
+    for told in ("'=1+1", "=cmd|", "@SUM", "=cmd", "+1"):
+        assert told in text
+    for splits in ",;\t":
+        cells = [cell for row in csv.reader(io.StringIO(text), delimiter=splits) for cell in row]
+        assert not [cell for cell in cells if cell.strip(' "').startswith(("=", "+", "-", "@"))]
+
+
+async def test_every_column_that_is_read_can_be_chosen_however_far_to_the_right_it_stands(world: World) -> None:
+    office = await world.office()
+    names = ["Employee ID", "First Name", "Last Name", "Unit", *(f"Extra {n}" for n in range(400)), "Email"]
+    values = ["1", "Anna", "Berg", "Care", *[""] * 400, "anna@example.org"]
+    page = await send(world, office, f"{','.join(names)}\n{','.join(values)}\n")
+    shown = (await office.get(page, headers={"accept": "text/html"})).text
+    assert f'<option value="{len(names) - 1}" selected' in shown
 
 
 async def test_nobody_else_brings_a_file_in_or_goes_on_with_one(world: World) -> None:

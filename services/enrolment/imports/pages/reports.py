@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
@@ -41,6 +42,9 @@ _WOULD = (
     ("manager_changed", "manager"), ("changed", "changed"), ("new_units", None), ("unchanged", None),
     ("rows_with_errors", "issues"),
 )  # fmt: skip
+# Where a cell may begin with a formula: a spreadsheet splits at the character its own country uses, whatever the file
+# was split at, and takes away quotes.
+_FORMULA = re.compile(r"""(^|[;,\t\r\n])((?:[^\S\t\r\n]|")*)(?=[=+\-@])""")
 _ISSUE_COLUMNS = ("line", "severity", "column", "employee_id", "detail", "remedy")
 
 ImportId = Annotated[UUID, Path(description="The import.")]
@@ -84,7 +88,7 @@ async def issues_as_csv(request: Request, who: Who, import_id: ImportId) -> Resp
         found = await queries.one(conn, who, import_id, now=now(request))
     language = choose_language(request, who.locale)
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = csv.writer(file, delimiter=";" if language == "sv" else ",")  # as spreadsheets of that language split it
     writer.writerow(_ISSUE_COLUMNS)
     writer.writerows(_cells(issue, language) for issue in Report.model_validate(found.report or {}).issues)
     disposition = {"Content-Disposition": f'attachment; filename="issues-{import_id}.csv"'}
@@ -100,8 +104,8 @@ def _cells(issue: IssueTold, language: str) -> list[str | int]:
 
 
 def _harmless(text: str | None) -> str:
-    """A value of the file that begins like a formula stays text when a spreadsheet opens it."""
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text or ""
+    """What a spreadsheet would take for a formula stays text when it opens the file."""
+    return _FORMULA.sub(r"\1\2'", text or "")
 
 
 @router.get("/{import_id}/cancel")
