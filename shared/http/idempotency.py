@@ -1,5 +1,6 @@
 """`Idempotency-Key`: the same request a second time is answered like the first and does nothing."""
 
+import asyncio
 import hashlib
 import json
 import re
@@ -98,7 +99,9 @@ async def change(
 
 
 @asynccontextmanager
-async def form_change(request: Request, who: Principal, fields: FormData) -> AsyncIterator[IdempotentChange]:
+async def form_change(
+    request: Request, who: Principal, fields: FormData, *, file: bytes = b""
+) -> AsyncIterator[IdempotentChange]:
     """The same for a form of a page, which has its key in the field `form_key`: pressed twice, it is done once.
 
     The block sets `tx.response`. Raises KeyReusedError when the form was sent before and holds something else now.
@@ -106,8 +109,9 @@ async def form_change(request: Request, who: Principal, fields: FormData) -> Asy
     key = fields.get(FORM_KEY)
     key = key if isinstance(key, str) else None
     _must_be_a_key(key, FORM_KEY)
-    said = urlencode([(name, str(value)) for name, value in fields.multi_items()])
-    async with _once(request, who, key, digest_of(request, said.encode()), 303) as tx:
+    said = urlencode([(name, str(value)) for name, value in fields.multi_items()]).encode()
+    digest = await asyncio.to_thread(digest_of, request, said, file) if file else digest_of(request, said)
+    async with _once(request, who, key, digest, 303) as tx:
         yield tx
 
 

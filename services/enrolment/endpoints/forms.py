@@ -63,13 +63,16 @@ async def fields_of(request: Request) -> FormData:
 
 
 async def submit_once(
-    request: Request, who: Principal, fields: FormData, action: Callable[[Connection, datetime], Awaitable[str]]
-) -> Response:
+    request: Request, who: Principal, fields: FormData, action: Callable[[Connection, datetime], Awaitable[str]],
+    *, file: bytes = b"",
+) -> Response:  # fmt: skip
     """Run `action`, which says where to go then, unless this very form was taken before; then go where it led.
+
+    `file` is the content of a file that was sent with it.
 
     Raises RuleError: the form is to be shown again, with a key of its own.
     """
-    async with form_change(request, who, fields) as tx:
+    async with form_change(request, who, fields, file=file) as tx:
         response = tx.response = RedirectResponse(await action(tx.conn, tx.now), 303)
     return response
 

@@ -33,6 +33,20 @@ class FileNotKeptError(RuleError):
     title = "The file is no longer kept"
 
 
+class ImportFollowedError(RuleError):
+    """A file is imported by one at a time: who comes second, and wants something else, is told."""
+
+    type = "import-followed"
+    title = "Somebody has gone on with the file in another way"
+
+
+class ImportOvertakenError(RuleError):
+    """Importing an older file over a newer one would put back what the newer one changed."""
+
+    type = "import-overtaken"
+    title = "A newer file has been imported"
+
+
 async def send(
     conn: Connection, who: Principal, options: ImportOptions, *, content: bytes, file_name: str | None, now: datetime
 ) -> ledger.Import:
@@ -44,7 +58,7 @@ async def send_to_look_at(
     conn: Connection, who: Principal, options: ImportOptions, *, content: bytes, file_name: str | None, now: datetime
 ) -> ledger.Import:
     """Have a file tried without changing anything, and keep it for a day, for `go_on`."""
-    await kept_files.forget_older(conn, options.source, who.id)
+    await kept_files.forget_older(conn, options.source, who.id, now)
     kept_until = now + KEPT_FOR
     added = await _add(
         conn, who, options.model_copy(update={"dry_run": True}), content=content, file_name=file_name, now=now,
@@ -69,19 +83,42 @@ async def _add(
 async def go_on(conn: Connection, who: Principal, import_id: UUID, options: ImportOptions, *, now: datetime) -> UUID:
     """Have the file of an import that has ended imported in another way; which import follows.
 
-    A second wish to go on leads to the import that followed the first one: a file is imported by one at a time.
-    Raises NotFoundError, or FileNotKeptError.
+    The same wish again leads to the import that followed the first one: a file is imported by one at a time.
+    Raises NotFoundError, FileNotKeptError, ImportFollowedError for another wish, and ImportOvertakenError for a wish
+    to import for real what was looked at before a newer file of its source was imported.
     """
     await kept_files.hold(conn, import_id)
     found = await find(conn, import_id)
     if found.followed_by is not None:
-        return found.followed_by
+        followed = await find(conn, found.followed_by)
+        if ImportOptions.model_validate(followed.options) != options:
+            raise ImportFollowedError("The file was read again in another way.", remedy="See the later report.")
+        return followed.id
     if not found.can_go_on:
         raise FileNotKeptError("The file is kept for a day after it was sent.", remedy="Send it again.")
+    if not options.dry_run and await kept_files.is_overtaken(conn, found):
+        raise ImportOvertakenError(
+            "After this file was looked at, another one of its source was imported.",
+            remedy="Look again at what it would change now.",
+        )
     follower = new_id()
     await kept_files.take_along(conn, import_id, follower, options=options.model_dump(), requested_by=who.id, now=now)
     await timers.schedule(conn, IMPORT, str(follower), now)
     return follower
+
+
+async def discard(conn: Connection, who: Principal, import_id: UUID, *, now: datetime) -> None:
+    """Forget the file of an import that has ended, before its time; safe to ask again.
+
+    Raises NotFoundError, or what `cancel` does when it has not ended.
+    """
+    await kept_files.hold(conn, import_id)
+    found = await find(conn, import_id)
+    if not found.has_ended:
+        await cancel(conn, who, import_id, now=now)
+    elif found.has_file:
+        await kept_files.forget(conn, import_id)
+        await audit(conn, who, "import.discarded", import_id, now)
 
 
 async def cancel(conn: Connection, who: Principal, import_id: UUID, *, now: datetime) -> ledger.Import:

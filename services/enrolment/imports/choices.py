@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from services.enrolment.imports.columns import NAMES, REQUIRED, FieldName, Header, read_header
 from services.enrolment.imports.encodings import EVERY, python_name, said
@@ -13,6 +14,7 @@ FIELDS: tuple[FieldName, ...] = tuple(NAMES)
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 STATUSES: tuple[StatusWord, ...] = ("active", "on_leave", "inactive")
 _MOST_WORDS = 30
+_MOST_STATUSES = 200  # words for statuses to choose for; a mapping file may have thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class Chosen:
 def choices(mapping: MappingFile, head: Head, report: Report) -> Choices:
     """How things stand before anybody chooses."""
     words: dict[str, StatusWord | None] = dict.fromkeys(_unknown_words(report))
+    known = dict(islice(mapping.statuses.items(), _MOST_STATUSES))
     return Choices(
         columns=head.header.places,
-        statuses={**mapping.statuses, **{word: None for word in words if word not in mapping.statuses}},
+        statuses={**known, **{word: None for word in words if word not in mapping.statuses}},
         encoding=said(mapping.encoding) if mapping.encoding else None,
         delimiter=next((name for name, said in DELIMITERS.items() if said == mapping.delimiter), mapping.delimiter),
     )
@@ -72,7 +75,7 @@ def read_form(form: Mapping[str, str], mapping: MappingFile, head: Head, current
         mapping,
         encoding=encoding,
         delimiter=DELIMITERS.get(delimiter or "", delimiter),
-        statuses=_statuses(form, current),
+        statuses=_statuses(form, mapping, current),
     )
     if errors or _is_other(encoding, current.encoding) or delimiter != current.delimiter:
         return Chosen(replace(chosen, columns={}), errors)
@@ -84,9 +87,10 @@ def _is_other(encoding: str | None, current: str | None) -> bool:
     return (encoding and python_name(encoding)) != (current and python_name(current))
 
 
-def _statuses(form: Mapping[str, str], current: Choices) -> dict[str, StatusWord]:
+def _statuses(form: Mapping[str, str], mapping: MappingFile, current: Choices) -> dict[str, StatusWord]:
+    others = {word: status for word, status in mapping.statuses.items() if word not in current.statuses}
     told = {word: form.get(f"status-{number}") for number, word in enumerate(current.statuses)}
-    return {word: status for word, said in told.items() for status in STATUSES if said == status}
+    return others | {word: status for word, said in told.items() for status in STATUSES if said == status}
 
 
 def _places(form: Mapping[str, str], header: Header, errors: dict[str, str]) -> dict[FieldName, int | None]:

@@ -26,6 +26,7 @@ from shared.timers import Due, OneAtATime, TimerHandler
 MOST_ATTEMPTS = 3
 _LIGHT = 4 * 1024 * 1024  # bytes of a file that may be worked on beside another one
 _AGAIN = timedelta(seconds=0.5)  # until one that has to wait asks again for its turn
+_UNTIL_IT_ENDS = timedelta(minutes=1)  # before a file whose time is over is looked for again
 _LOOK_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
@@ -41,9 +42,10 @@ def timers() -> dict[str, TimerHandler]:
     }
 
 
-async def forget_files(conn: Connection, _: Sequence[Due], now: datetime) -> None:
+async def forget_files(conn: Connection, due: Sequence[Due], now: datetime) -> None:
     """Forget files that were kept for an import that never followed."""
-    await kept_files.forget_until(conn, now)
+    if await kept_files.forget_until(conn, now):
+        await _come_again(conn, due[0], now + _UNTIL_IT_ENDS)
 
 
 def run_imports(pool: Pool, *, time_limit: timedelta = TIME_LIMIT) -> OneAtATime:
@@ -71,7 +73,7 @@ class _Importer:
         is_heavy = turn.attempts > 0 or turn.size > _LIGHT
         may_begin = not (turn.has_older or turn.has_fresher) and await turns.take_source(conn, turn.source)
         if not may_begin or (is_heavy and self._heavy.locked()):
-            await _come_again(conn, due, now)
+            await _come_again(conn, due, now + _AGAIN)
             return
         async with self._heavy if is_heavy else contextlib.nullcontext():
             with tracer().start_as_current_span(IMPORT, context=due.context):
@@ -125,10 +127,10 @@ class _Importer:
         return "failed"
 
 
-async def _come_again(conn: Connection, due: Due, now: datetime) -> None:
+async def _come_again(conn: Connection, due: Due, at: datetime) -> None:
     token = otel.attach(due.context)  # the timer keeps the trace of whoever sent the file
     try:
-        await timer_rows.schedule(conn, due.kind, due.key, now + _AGAIN)
+        await timer_rows.schedule(conn, due.kind, due.key, at)
     finally:
         otel.detach(token)
 

@@ -24,12 +24,15 @@ MAY_IMPORT = (Role.hr_integration, Role.programme_office)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file that somebody may go on with: how it was read, and what may be chosen. No head: it is no CSV file."""
+    """A file that somebody may go on with: how it was read, and what may be chosen. No head: it is no CSV file.
 
-    options: ImportOptions
+    is_overtaken: another file of its source came after it, so that what was foreseen holds no longer.
+    """
+
     mapping: MappingFile
     head: Head | None
     choices: Choices | None
+    is_overtaken: bool
 
 
 async def find(conn: Connection, import_id: UUID) -> ledger.Import:
@@ -55,13 +58,14 @@ async def kept(conn: Connection, found: ledger.Import) -> Kept | None:
         return None
     options = ImportOptions.model_validate(found.options)
     content = await kept_files.head(conn, found.id, LOOKED_AT)
-    return await asyncio.to_thread(_read, options, content, Report.model_validate(found.report or {}))
+    is_overtaken = await kept_files.is_overtaken(conn, found)
+    return await asyncio.to_thread(_read, options, content, Report.model_validate(found.report or {}), is_overtaken)
 
 
-def _read(options: ImportOptions, content: bytes, report: Report) -> Kept:
+def _read(options: ImportOptions, content: bytes, report: Report, is_overtaken: bool) -> Kept:
     mapping = parse_mapping(options.mapping) if options.mapping else MappingFile()
     head = _head(content, mapping) or _head(content, MappingFile())  # what was chosen may be what does not fit
-    return Kept(options, mapping, head, choices(mapping, head, report) if head is not None else None)
+    return Kept(mapping, head, choices(mapping, head, report) if head is not None else None, is_overtaken)
 
 
 def _head(content: bytes, mapping: MappingFile) -> Head | None:

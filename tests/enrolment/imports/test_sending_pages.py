@@ -4,18 +4,21 @@ import csv
 import io
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from services.enrolment.imports.actions import FORGET_FILES, IMPORT
 from services.enrolment.imports.handlers import forget_files, run_imports
+from services.enrolment.imports.store import ledger
 from shared.events.vocabulary import Role
 from shared.timers import TimerHandler, Timers
 from tests.enrolment.imports.test_pages import PAGE, words
 from tests.enrolment.world import World, ok
 
 API = "/enrolment/v1/imports"
+GOOD = "Employee ID,First Name,Last Name,Unit\n1,Anna,Berg,Care\n"
 FILE = "Nr;Förnamn;Efternamn;Enhet;Läge\n1;Åsa;Berg;Vård / Hem;Anställd\n2;Bo;Ek;Vård;Vilar\n"
 COLUMNS = {"column-employee_id": "0", "column-given_name": "1", "column-family_name": "2", "column-unit": "3"}
 WRITTEN = {"encoding": "", "delimiter": "", "unit_separator": " / ", "full": "yes"}
@@ -188,6 +191,78 @@ async def test_other_encodings_and_delimiters_show_other_columns(world: World) -
     assert "semicolon between values" in told
 
 
+async def test_a_file_that_was_looked_at_before_a_newer_one_was_imported_is_not_imported_unless_looked_at_again(
+    world: World,
+) -> None:
+    office = await world.office()
+    page = await send(world, office, GOOD)
+    newer = {"file": ("p.csv", GOOD.replace("Care", "Surgery"))}
+    await ok(office.post(API, files=newer, data={"source": "other"}), 202)
+    waiting = await office.post(f"{page}/import")
+    assert waiting.headers["location"].endswith("?refused=import-overtaken"), "also while the newer one waits"
+    await work(world)
+    assert "Another file of the same source came after this one" in await words(office, page)
+    told = await words(office, await go_on(world, office, page, "import", {}))
+    assert "Nothing was changed. Look again" in told
+    assert "Import for real" not in told
+    assert {each["unit"] for each in (await people(world)).values()} == {"Surgery"}
+
+    page = await go_on(world, office, page, "look", {})
+    assert "1 person moves" in await words(office, page)
+    await go_on(world, office, page, "import", {})
+    assert {each["unit"] for each in (await people(world)).values()} == {"Care"}
+
+
+async def test_a_form_pressed_twice_makes_one_import_and_another_file_in_it_is_told(world: World) -> None:
+    office = await world.office()
+    assert 'name="form_key"' in (await office.get(f"{PAGE}/new", headers={"accept": "text/html"})).text
+    data = {"source": "other", "full": "yes", "form_key": "one"}
+    pressed = [await office.post(PAGE, files={"file": ("p.csv", GOOD)}, data=data) for _ in range(2)]
+    assert pressed[0].headers["location"] == pressed[1].headers["location"]
+    other = await office.post(PAGE, files={"file": ("p.csv", FILE)}, data=data, headers={"accept": "text/html"})
+    _is_told(other, "file", "Choose the file again.")
+    assert await world.pool.fetchval("select count(*) from imports") == 1
+
+
+async def test_a_sender_s_next_file_of_a_source_ends_the_one_that_still_waits(world: World) -> None:
+    office = await world.office()
+    for file in (FILE, GOOD):
+        await office.post(PAGE, files={"file": ("p.csv", file)}, data={"source": "other", "full": "yes"})
+    assert await world.pool.fetchval("select count(content) from imports") == 1
+    await work(world)
+    states = await world.pool.fetch("select status, content is not null from imports order by id")
+    assert [tuple(row) for row in states] == [("cancelled", False), ("done", True)]
+
+
+async def test_an_import_for_real_that_waits_is_not_ended_by_its_sender_s_next_file(world: World) -> None:
+    office = await world.office()
+    page = await send(world, office, GOOD)
+    await office.post(f"{page}/import")
+    await send(world, office, FILE)
+    assert list(await people(world)) == ["1"]
+
+
+async def test_a_sender_keeps_ten_files_whatever_their_sources(world: World) -> None:
+    office = await world.office()
+    for n in range(12):
+        await office.post(PAGE, files={"file": ("p.csv", GOOD)}, data={"source": f"source-{n}", "full": "yes"})
+    rows = await world.pool.fetch("select source from imports where content is not null order by id")
+    assert [row["source"] for row in rows] == [f"source-{n}" for n in range(2, 12)]
+
+
+async def test_whoever_comes_second_to_go_on_in_another_way_is_told_and_led_to_the_later_report(world: World) -> None:
+    office = await world.office()
+    page = await send(world, office, GOOD)
+    await office.post(f"{page}/again", data=COLUMNS | WRITTEN | {"full": "no"})
+    second = await office.post(f"{page}/import")
+    assert second.headers["location"] == f"{page}?refused=import-followed"
+    told = await words(office, second.headers["location"])
+    assert "Somebody else had the file read in another way first." in told
+    assert "See the later report" in told
+    await work(world)
+    assert await people(world) == {}
+
+
 async def test_going_on_twice_leads_to_the_same_import(world: World) -> None:
     office = await world.office()
     page = await send(world, office, "Employee ID,First Name,Last Name,Unit\n1,Anna,Berg,Care\n")
@@ -211,6 +286,37 @@ async def test_a_file_is_kept_for_a_day_and_one_sender_keeps_one_of_a_source(wor
     await work(world)
     assert await world.pool.fetchval("select count(content) from imports") == 0
     assert "Import for real" not in await words(office, second)
+
+
+async def test_a_file_whose_time_ends_while_it_is_worked_on_is_forgotten_soon_after(world: World) -> None:
+    office = await world.office()
+    sent = await office.post(PAGE, files={"file": ("p.csv", GOOD)}, data={"source": "other", "full": "yes"})
+    import_id, began = UUID(sent.headers["location"].rpartition("/")[2]), world.now
+    await world.pool.execute("update imports set status = 'running'")
+    world.pass_time(timedelta(hours=25))
+    forgetting: dict[str, TimerHandler] = {FORGET_FILES: forget_files}
+    await Timers(world.pool, world.app.state.clock, forgetting).tick()
+    async with world.pool.acquire() as conn:
+        await ledger.end_import(conn, import_id, "done", counts={}, report={}, now=began)
+    world.pass_time(timedelta(hours=25, minutes=2))
+    await Timers(world.pool, world.app.state.clock, forgetting).tick()
+    assert await world.pool.fetchval("select count(content) from imports") == 0
+    assert await world.pool.fetchval("select count(*) from timers where kind = $1", FORGET_FILES) == 0
+
+
+async def test_a_file_that_nobody_wants_is_forgotten_on_request_which_is_on_record(world: World) -> None:
+    office = await world.office()
+    page = await send(world, office, GOOD)
+    assert f'href="{page}/discard"' in (await office.get(page, headers={"accept": "text/html"})).text
+    assert "Do you want Medled to forget people.csv?" in await words(office, f"{page}/discard")
+    for _ in range(2):
+        done = await office.post(f"{page}/discard")
+        assert done.headers["location"] == f"{page}?done=import_discarded"
+    assert await world.pool.fetchval("select count(content) from imports") == 0
+    told = await words(office, page)
+    assert "The file is no longer kept" in told
+    assert "Import for real" not in told
+    assert await world.pool.fetchval("select count(*) from audit_log where action = 'import.discarded'") == 1
 
 
 async def test_a_file_that_was_only_tried_through_the_api_is_not_kept(world: World) -> None:
@@ -261,6 +367,21 @@ async def test_every_column_that_is_read_can_be_chosen_however_far_to_the_right_
     assert f'<option value="{len(names) - 1}" selected' in shown
 
 
+async def test_words_for_statuses_are_chosen_of_many_and_those_beyond_the_form_stay_as_they_were(world: World) -> None:
+    office = await world.office()
+    mapping = "[statuses]\n" + "".join(f'"Word {n}" = "active"\n' for n in range(250))
+    sent = {"file": ("p.csv", GOOD)}
+    await ok(office.post(API, files=sent, data={"source": "other", "mapping": mapping}), 202)
+    await work(world)
+    page = await send(world, office, GOOD)
+    form = COLUMNS | WRITTEN | {f"status-{n}": "on_leave" for n in range(200)}
+    page = await go_on(world, office, page, "again", form)
+    import_id = UUID(page.rpartition("/")[2])
+    written = await world.pool.fetchval("select options ->> 'mapping' from imports where id = $1", import_id)
+    assert '"Word 199" = "on_leave"' in written
+    assert '"Word 249" = "active"' in written
+
+
 async def test_nobody_else_brings_a_file_in_or_goes_on_with_one(world: World) -> None:
     office = await world.office()
     page = await send(world, office)
@@ -268,10 +389,10 @@ async def test_nobody_else_brings_a_file_in_or_goes_on_with_one(world: World) ->
     await world.grant(await world.person("operator"), Role.operator)
     await world.person("colleague")
     for client in (part, world.client("operator"), world.client("colleague")):
-        for path in (f"{PAGE}/new", page, f"{page}/issues.csv"):
+        for path in (f"{PAGE}/new", page, f"{page}/issues.csv", f"{page}/discard"):
             assert (await client.get(path)).status_code == 403
         assert (await client.post(PAGE, files={"file": ("p.csv", FILE)}, data={"source": "hr"})).status_code == 403
-        for step in ("again", "allow", "import"):
+        for step in ("again", "allow", "look", "import", "discard"):
             assert (await client.post(f"{page}/{step}", data={"sure": "yes"})).status_code == 403
     assert await world.pool.fetchval("select count(*) from imports") == 1
 
@@ -279,7 +400,7 @@ async def test_nobody_else_brings_a_file_in_or_goes_on_with_one(world: World) ->
 async def test_a_file_from_another_sites_page_is_not_taken(world: World) -> None:
     office = await world.office()
     page = await send(world, office)
-    for path in (PAGE, f"{page}/again", f"{page}/allow", f"{page}/import"):
+    for path in (PAGE, f"{page}/again", f"{page}/allow", f"{page}/look", f"{page}/import", f"{page}/discard"):
         answer = await office.post(path, data={"sure": "yes"}, headers={"sec-fetch-site": "cross-site"})
         assert answer.status_code == 403, path
     assert await world.pool.fetchval("select count(*) from imports") == 1

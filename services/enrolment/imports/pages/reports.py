@@ -131,3 +131,28 @@ async def cancel(request: Request, who: Who, import_id: ImportId) -> Response:
         back=f"{IMPORTS}/{import_id}",
         done="import_cancelled",
     )
+
+
+@router.get("/{import_id}/discard")
+async def confirm_discarding(request: Request, who: Who, import_id: ImportId) -> HTMLResponse:
+    """Ask before a file is forgotten."""
+    async with transaction(pool(request)) as conn:
+        await require(conn, who, *queries.MAY_IMPORT)
+        found = await queries.find(conn, import_id)
+    page = f"{IMPORTS}/{import_id}"
+    return confirm(
+        request, who, "discard_import", action=f"{page}/discard", back=page, file=found.file_name or found.source
+    )
+
+
+@router.post("/{import_id}/discard", dependencies=FORM)
+async def discard(request: Request, who: Who, import_id: ImportId) -> Response:
+    """Forget the file of an import that nobody goes on with."""
+    async with transaction(pool(request)) as conn:
+        await require(conn, who, *queries.MAY_IMPORT)
+    return await submit(
+        request,
+        lambda conn, now: actions.discard(conn, who, import_id, now=now),
+        back=f"{IMPORTS}/{import_id}",
+        done="import_discarded",
+    )

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
+from services.enrolment.endpoints.forms import fields_of, submit_once
 from services.enrolment.imports import actions, queries
 from services.enrolment.imports.choices import read_form
 from services.enrolment.imports.head import LOOKED_AT, read_head
@@ -22,7 +24,10 @@ from services.enrolment.imports.sentences import Sentence
 from services.enrolment.imports.store import kept_files
 from shared.errors import RuleError
 from shared.http.app import MIB
+from shared.http.idempotency import KeyReusedError
 from shared.http.request import Who, now, pool
+from shared.ids import new_id
+from shared.postgres.pool import Connection
 from shared.postgres.transaction import transaction
 from shared.security.authorization import require
 from shared.security.principal import Principal
@@ -40,27 +45,35 @@ async def new_import(request: Request, who: Who) -> HTMLResponse:
 @router.post("", dependencies=FORM, max_body_size=LARGEST_FILE + MIB)
 async def send(request: Request, who: Who) -> Response:
     """Take the file and try it: nothing is changed yet."""
-    async with pool(request).acquire() as conn:
+    async with transaction(pool(request)) as conn:
         await require(conn, who, *queries.MAY_IMPORT)
     async with request.form(max_files=1, max_fields=10) as sent:
-        form = {name: value for name, value in sent.items() if isinstance(value, str)}
+        fields = FormData([(name, value) for name, value in sent.multi_items() if isinstance(value, str)])
         file = sent.get("file")
         name = file.filename if isinstance(file, UploadFile) else None
         content = await file.read() if isinstance(file, UploadFile) else b""
+    form = _texts(fields)
     errors: dict[str, str | Sentence] = {}
     source = form.get("new_source", "").strip().lower() or form.get("source", "")
     async with transaction(pool(request)) as conn:
         options = await _options_for(conn, source, form, errors)
-        if (wrong := await asyncio.to_thread(_wrong_with, content, name)) is not None:
-            errors["file"] = wrong
-        if options is not None and not errors:
-            added = await actions.send_to_look_at(conn, who, options, content=content, file_name=name, now=now(request))
-            return RedirectResponse(f"{IMPORTS}/{added.id}", 303)
-    return await _ask_for_file(request, who, form, errors)
+    if (wrong := await asyncio.to_thread(_wrong_with, content, name)) is not None:
+        errors["file"] = wrong
+    if options is None or errors:
+        return await _ask_for_file(request, who, form, errors)
+
+    async def keep(conn: Connection, now: datetime) -> str:
+        added = await actions.send_to_look_at(conn, who, options, content=content, file_name=name, now=now)
+        return f"{IMPORTS}/{added.id}"
+
+    try:
+        return await submit_once(request, who, fields, keep, file=content)
+    except KeyReusedError:  # somebody went back and chose another file
+        return await _ask_for_file(request, who, form, {"file": "file_again"})
 
 
 async def _options_for(
-    conn: Any, source: str, form: Mapping[str, str], errors: dict[str, str | Sentence]
+    conn: Connection, source: str, form: Mapping[str, str], errors: dict[str, str | Sentence]
 ) -> ImportOptions | None:
     """As the source's last file; what is new is how much of it this one holds."""
     try:
@@ -93,7 +106,7 @@ async def _ask_for_file(
         sources = await kept_files.sources(conn)
     return render(
         request, who, "new_import.html", status=422 if errors else 200, sources=sources, form=form, errors=errors,
-        megabytes=LARGEST_FILE // MIB,
+        megabytes=LARGEST_FILE // MIB, form_key=new_id(),
     )  # fmt: skip
 
 
@@ -153,6 +166,15 @@ async def import_for_real(request: Request, who: Who, import_id: ImportId) -> Re
     return await _go_on(request, who, import_id, ImportOptions.model_validate({**found.options, "dry_run": False}))
 
 
+@router.post("/{import_id}/look", dependencies=FORM)
+async def look_again(request: Request, who: Who, import_id: ImportId) -> Response:
+    """Try the file again as it was tried, against what is known by now."""
+    async with transaction(pool(request)) as conn:
+        await require(conn, who, *queries.MAY_IMPORT)
+        found = await queries.find(conn, import_id)
+    return await _go_on(request, who, import_id, ImportOptions.model_validate({**found.options, "dry_run": True}))
+
+
 async def _go_on(request: Request, who: Principal, import_id: UUID, options: ImportOptions) -> Response:
     try:
         async with transaction(pool(request)) as conn:
@@ -163,5 +185,8 @@ async def _go_on(request: Request, who: Principal, import_id: UUID, options: Imp
 
 
 async def _form(request: Request) -> dict[str, str]:
-    async with request.form(max_files=0, max_fields=100) as sent:
-        return {name: value for name, value in sent.items() if isinstance(value, str)}
+    return _texts(await fields_of(request))
+
+
+def _texts(fields: FormData) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items()}

@@ -1,11 +1,18 @@
-"""Files that are kept for an import that follows, and where files came from."""
+"""Files that are kept for an import that follows, and where files came from.
+
+A draft is a dry run whose file is kept.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.enrolment.imports.store.ledger import Import
 from shared.postgres.pool import Connection
+
+_SENDERS = 0x6D65_646D  # first half of the advisory locks of senders; the second is a hash of the sender's id
+_MOST_KEPT = 10  # files of one sender, whatever their sources
 
 
 async def hold(conn: Connection, import_id: UUID) -> None:
@@ -40,21 +47,69 @@ async def take_along(
     await conn.execute("update imports set followed_by = $2 where id = $1", import_id, follower)
 
 
-async def forget_older(conn: Connection, source: str, requested_by: str) -> None:
-    """Forget the files that this sender has left behind: each keeps at most one of a source."""
-    await conn.execute(
+async def is_overtaken(conn: Connection, draft: Import) -> bool:
+    """Whether what a draft foresees was foreseen before another file of its source was imported, or is about to be.
+
+    Within a source imports are worked on in the order in which they were sent.
+    """
+    found: bool = await conn.fetchval(
         """
-        update imports set content = null
-        where source = $1 and requested_by = $2 and kept_until is not null and content is not null
-          and status not in ('queued', 'running')
+        select exists (
+            select from imports
+            where source = $1 and (created_at, id) > ($2, $3) and status in ('queued', 'running', 'done')
+              and not (options ->> 'dry_run')::boolean)
+        """,
+        draft.source,
+        draft.created_at,
+        draft.id,
+    )
+    return found
+
+
+async def forget(conn: Connection, import_id: UUID) -> None:
+    """Forget the file of one import."""
+    await conn.execute("update imports set content = null where id = $1", import_id)
+
+
+async def forget_older(conn: Connection, source: str, requested_by: str, now: datetime) -> None:
+    """Make room for one more file of this sender, who keeps one of a source, and of all sources a few.
+
+    What goes is forgotten at once, or ended first where it still waits or is worked on.
+    """
+    await conn.execute("select pg_advisory_xact_lock($1, hashtext($2))", _SENDERS, requested_by)
+    rows = await conn.fetch(
+        """
+        select id from (
+            select id, source, row_number() over (partition by source = $1 order by created_at desc, id desc) as nth
+            from imports
+            where requested_by = $2 and kept_until is not null and content is not null
+              and (status not in ('queued', 'running') or (options ->> 'dry_run')::boolean)
+        ) kept where source = $1 or nth >= $3
         """,
         source,
         requested_by,
+        _MOST_KEPT,
+    )
+    older = [row["id"] for row in rows]
+    await conn.execute(
+        """
+        update imports set cancelled_by = coalesce(cancelled_by, $2),
+               status = case status when 'queued' then 'cancelled' else status end,
+               finished_at = case status when 'queued' then $3 else finished_at end
+        where id = any($1::uuid[]) and status in ('queued', 'running')
+        """,
+        older,
+        requested_by,
+        now,
+    )
+    # On its own, so that it also sees those that ended while the statement before waited for them.
+    await conn.execute(
+        "update imports set content = null where id = any($1::uuid[]) and status not in ('queued', 'running')", older
     )
 
 
-async def forget_until(conn: Connection, now: datetime) -> None:
-    """Forget the files whose time is over; one that waits or is worked on is dropped at its end."""
+async def forget_until(conn: Connection, now: datetime) -> bool:
+    """Forget the files whose time is over; whether there is another, that still waits or is worked on."""
     await conn.execute(
         """
         update imports set content = null
@@ -62,6 +117,10 @@ async def forget_until(conn: Connection, now: datetime) -> None:
         """,
         now,
     )
+    is_left: bool = await conn.fetchval(
+        "select exists (select from imports where kept_until <= $1 and content is not null)", now
+    )
+    return is_left
 
 
 async def sources(conn: Connection) -> list[str]:
