@@ -35,6 +35,7 @@ _LOCK = 0x6D65646C65640009  # of the database, and so of one service
 _FETCH_MILLISECONDS = 500
 _FETCH_BYTES = 2_000_000
 _ROWS = 200  # at a time: for as long as these are unpacked, nothing else in the process moves
+_LONGEST_PAUSE_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 10.0  # for what was added to be caught up meanwhile, or is no longer ours
 
 
@@ -196,4 +197,5 @@ class CatchUp:
             if over := [place for place, end in ends.items() if await client.position(place) >= end]:
                 await past.complete(over)
                 ends = {place: end for place, end in ends.items() if place not in over}
-            await asyncio.sleep(time.monotonic() - begun)  # as long as it took: the live events come first
+            # As long as it took, since live events come first; but not as long as it may have waited for the database.
+            await asyncio.sleep(min(time.monotonic() - begun, _LONGEST_PAUSE_SECONDS))
