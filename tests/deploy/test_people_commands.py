@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from services.enrolment.imports.handlers import run_imports
 from services.enrolment.imports.store import turns
 from services.enrolment.sign_ins.actions import first_sign_in
 from shared.events import AccessState
+from shared.postgres.failures import UNAVAILABLE
 from shared.postgres.transaction import transaction
 from shared.security.oidc import Account
 from shared.timers import Timers
@@ -62,8 +64,10 @@ async def world(database: Databases, tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def _work(world: World) -> None:
+    timers = Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)})
     while True:
-        await Timers(world.pool, world.app.state.clock, {IMPORT: run_imports(world.pool)}).tick()
+        with suppress(*UNAVAILABLE):  # looked for again, as a worker does
+            await timers.tick()
         await asyncio.sleep(0.05)
 
 

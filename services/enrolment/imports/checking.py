@@ -16,7 +16,7 @@ from services.enrolment.imports.prints import Printer, Prints
 from services.enrolment.imports.records import Record
 from services.enrolment.imports.rows import Row, RowReader
 from services.enrolment.imports.sentences import Phrase, Sentence
-from services.enrolment.imports.store.staging import Staged, Use
+from services.enrolment.imports.store.staging import Staged
 from shared.events import PersonStatus
 
 _AT_A_TIME = 500  # records
@@ -96,7 +96,7 @@ class Checker:
                 continue
             employee_id = self.reader.peek(record, "employee_id")
             if employee_id:
-                staged.append(Staged(record.line, employee_id, Use.faulty))
+                staged.append(Staged(record.line, employee_id, "faulty"))
             # A broken row's first value may be half an id, or the whole line behind a stray quotation mark.
             if not employee_id or record.fault is not None:
                 self.unnamed.append(Unnamed(record.line, self.reader.peek(record, "email"), employee_id))
@@ -107,10 +107,10 @@ class Checker:
         unit = self.units.setdefault(path, len(self.units))
         if status is PersonStatus.inactive:
             return Staged(
-                line, who, Use.left, given, family, unit, email, title, grade, manager, status, locale, time_zone, login
+                line, who, "left", given, family, unit, email, title, grade, manager, status, locale, time_zone, login
             )
         return Staged(
-            line, who, Use.here, given, family, unit, email, title, grade, manager, status, locale, time_zone, login,
+            line, who, "here", given, family, unit, email, title, grade, manager, status, locale, time_zone, login,
             email.lower() if email else None, folded(login) if login else None, print_,
         )  # fmt: skip
 
@@ -157,7 +157,7 @@ def identify(
             continue
         who = holders.get(email.lower()) if email else None
         if who is not None:
-            kept.append(Staged(line, who, Use.faulty))
+            kept.append(Staged(line, who, "faulty"))
         elif line in faulty:
             unidentified.append(line)
     return kept, unidentified

@@ -11,7 +11,7 @@ from services.enrolment.imports.mapping import MappingFile
 from services.enrolment.imports.prints import Prints
 from services.enrolment.imports.records import Sheet, open_sheet
 from services.enrolment.imports.rows import Row
-from services.enrolment.imports.store.staging import Staged, Use
+from services.enrolment.imports.store.staging import Staged
 
 
 @dataclass
@@ -35,8 +35,8 @@ def check(sheet: Sheet, known: dict[str, Known], mapping: MappingFile, separator
     checker = Checker(sheet.header, separator, mapping, Prints(b"", b""))
     staged = [row for chunk in checker.staged(sheet.records()) for row in chunk]
     paths = list(checker.units)
-    faulty = {row.employee_id for row in staged if row.use is Use.faulty}
-    usable = [_row(row, paths) for row in staged if row.use is not Use.faulty]
+    faulty = {row.employee_id for row in staged if row.use == "faulty"}
+    usable = [_row(row, paths) for row in staged if row.use != "faulty"]
     lines = Counter(row.employee_id for row in staged)
     again, lost = settle_duplicates([row for row in usable if lines[row.employee_id] > 1], faulty, checker.reader)
     rows = {row.employee_id: row for row in usable if row.line not in again and row.employee_id not in lost}

@@ -1,8 +1,7 @@
 """What a file says, row by row, in a temporary table of one transaction: only what is doubtful comes into memory."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from services.enrolment.imports.rows import Row
@@ -16,12 +15,8 @@ SAID = "people p join people_said s on s.person_id = p.id and s.said_at = p.chan
 """People whose prints hold."""
 
 
-class Use(StrEnum):
-    """Of whom a row tells: somebody who is there, somebody who has left, or of somebody it cannot be used for."""
-
-    here = "here"
-    left = "left"
-    faulty = "faulty"
+Use = Literal["here", "left", "faulty"]
+"""Of whom a row tells: somebody who is there, somebody who has left, or of somebody it cannot be used for."""
 
 
 class Staged(NamedTuple):
@@ -161,8 +156,8 @@ async def repeated(conn: Connection, paths: Sequence[tuple[str, ...]]) -> tuple[
         order by line
         """  # noqa: S608 - a constant of this module
     )
-    faulty = {row["employee_id"] for row in rows if row["use"] == Use.faulty}
-    return [row_of(tuple(row)[1:], paths) for row in rows if row["use"] != Use.faulty], faulty
+    faulty = {row["employee_id"] for row in rows if row["use"] == "faulty"}
+    return [row_of(tuple(row)[1:], paths) for row in rows if row["use"] != "faulty"], faulty
 
 
 async def sharing_an_email(conn: Connection, paths: Sequence[tuple[str, ...]]) -> list[Row]:
