@@ -158,9 +158,9 @@ async def _check(run: Run, file: File) -> None:
     checker, source = file.checker, run.options.source
     guess = LoginColumn(file.sheet.header)
     await _stage(run, file, checker.staged(guess.over(file.sheet.records(run.watch.look))))
-    if checker.prints.seen:
+    if checker.prints.seen and file.staged:
         await _look_again(run, file, [each async for each in staging.prints_of_staged(run.conn, source)])
-        await _look_again(run, file, await staging.prints_sharing_an_email(run.conn, source))
+        await _look_again(run, file, await staging.prints_with_staged_emails(run.conn, source))
     await _settle_within(run, file)
     run.watch.stop()
     counted = await staging.count(run.conn, source)

@@ -105,30 +105,14 @@ async def prints_of_staged(conn: Connection, source: str) -> AsyncIterator[bytes
         yield row[0]
 
 
-async def prints_sharing_an_email(conn: Connection, source: str) -> list[bytes]:
-    """Of people whose address another has too, or stands in another's row here. Addresses are compared as Python has
-    capitals, which for ASCII is as everybody has them.
-    """
-    odd = await conn.fetch(
-        f"select s.said, p.employee_id, p.email from {SAID} where p.source = $1 and p.email ~ '[^ -~]'",  # noqa: S608
-        source,
-    )
+async def prints_with_staged_emails(conn: Connection, source: str) -> list[bytes]:
+    """Of people whose address stands in a row here that is another's."""
     rows = await conn.fetch(
         f"""
-        with known as materialized (
-            select s.said, p.employee_id, lower(p.email collate "C") as key
-            from {SAID} where p.source = $1 and p.email !~ '[^ -~]'
-            union all select * from unnest($2::bytea[], $3::text[], $4::text[])
-        ), holders as (
-            select key, employee_id from known
-            union select email_key, employee_id from file_rows where use = 'here' and email_key is not null
-        )
-        select said from known where key in (select key from holders group by key having count(*) > 1)
+        select s.said from {SAID} join file_rows f on f.email_key = lower(p.email collate "C")
+        where p.source = $1 and f.use = 'here' and f.employee_id <> p.employee_id
         """,  # noqa: S608 - a constant of this module
         source,
-        [row["said"] for row in odd],
-        [row["employee_id"] for row in odd],
-        [row["email"].lower() for row in odd],
     )
     return [row["said"] for row in rows]
 

@@ -58,13 +58,20 @@ async def _update_known(conn: Connection) -> None:
 
 
 async def remember_said(conn: Connection, source: str) -> None:
-    """Keep the prints of rows that people are as they say, whether or not the file changed them."""
+    """Keep the prints of rows that people are as they say, whether or not the file changed them.
+
+    Not of whoever has an address that another has too, which is told each time; nor of one whose capitals only Python
+    compares.
+    """
     await conn.execute(
         """
         insert into people_said as s (person_id, said, said_at)
         select p.id, f.said, p.changed_at
         from file_rows f join people p on p.source = $1 and p.employee_id = f.employee_id
-        where f.use = 'here' and f.said is not null
+        where f.use = 'here' and f.said is not null and coalesce(f.email !~ '[^ -~]', true) and not exists (
+            select from people o
+            where o.source = $1 and o.status <> 'inactive' and lower(o.email collate "C") = f.email_key
+              and o.employee_id <> f.employee_id)
         on conflict (person_id) do update set said = excluded.said, said_at = excluded.said_at
         """,
         source,
