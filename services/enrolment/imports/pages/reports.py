@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -111,48 +111,45 @@ def _harmless(text: str | None) -> str:
 @router.get("/{import_id}/cancel")
 async def confirm_cancelling(request: Request, who: Who, import_id: ImportId) -> HTMLResponse:
     """Ask before cancelling: nothing of it is kept."""
-    async with transaction(pool(request)) as conn:
-        await require(conn, who, *queries.MAY_IMPORT)
-        found = await queries.find(conn, import_id)
-    page = f"{IMPORTS}/{import_id}"
-    return confirm(
-        request, who, "cancel_import", action=f"{page}/cancel", back=page, file=found.file_name or found.source
-    )
+    return await _ask_first(request, who, import_id, "cancel")
 
 
 @router.post("/{import_id}/cancel", dependencies=FORM)
 async def cancel(request: Request, who: Who, import_id: ImportId) -> Response:
     """End an import that waits or runs."""
-    async with transaction(pool(request)) as conn:
-        await require(conn, who, *queries.MAY_IMPORT)
-    return await submit(
-        request,
-        lambda conn, now: actions.cancel(conn, who, import_id, now=now),
-        back=f"{IMPORTS}/{import_id}",
-        done="import_cancelled",
-    )
+    return await _do(request, who, import_id, actions.cancel, "import_cancelled")
 
 
 @router.get("/{import_id}/discard")
 async def confirm_discarding(request: Request, who: Who, import_id: ImportId) -> HTMLResponse:
     """Ask before a file is forgotten."""
-    async with transaction(pool(request)) as conn:
-        await require(conn, who, *queries.MAY_IMPORT)
-        found = await queries.find(conn, import_id)
-    page = f"{IMPORTS}/{import_id}"
-    return confirm(
-        request, who, "discard_import", action=f"{page}/discard", back=page, file=found.file_name or found.source
-    )
+    return await _ask_first(request, who, import_id, "discard")
 
 
 @router.post("/{import_id}/discard", dependencies=FORM)
 async def discard(request: Request, who: Who, import_id: ImportId) -> Response:
     """Forget the file of an import that nobody goes on with."""
+    return await _do(request, who, import_id, actions.discard, "import_discarded")
+
+
+async def _ask_first(request: Request, who: Principal, import_id: UUID, what: str) -> HTMLResponse:
+    async with transaction(pool(request)) as conn:
+        await require(conn, who, *queries.MAY_IMPORT)
+        found = await queries.find(conn, import_id)
+    page = f"{IMPORTS}/{import_id}"
+    return confirm(
+        request, who, f"{what}_import", action=f"{page}/{what}", back=page, file=found.file_name or found.source
+    )
+
+
+async def _do(
+    request: Request, who: Principal, import_id: UUID, action: Callable[..., Awaitable[object]], done: str
+) -> Response:
     async with transaction(pool(request)) as conn:
         await require(conn, who, *queries.MAY_IMPORT)
     return await submit(
         request,
-        lambda conn, now: actions.discard(conn, who, import_id, now=now),
+        lambda conn, now: action(conn, who, import_id, now=now),
         back=f"{IMPORTS}/{import_id}",
-        done="import_discarded",
+        done=done,
     )
